@@ -80,3 +80,8 @@ class Value(metaclass=_ValueType):
 def fields(value: Value | type[Value]) -> tuple[str, ...]:
     """The names of a record's fields, in the order they were declared."""
     return tuple(value._fields)  # type: ignore[union-attr]
+
+
+def is_required(cls: type[Value], field: str) -> bool:
+    """Whether a field has no default."""
+    return cls._fields[field] is _REQUIRED  # type: ignore[attr-defined,no-any-return]
