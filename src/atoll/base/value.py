@@ -84,4 +84,4 @@ def fields(value: Value | type[Value]) -> tuple[str, ...]:
 
 def is_required(cls: type[Value], field: str) -> bool:
     """Whether a field has no default."""
-    return cls._fields[field] is _REQUIRED  # type: ignore[attr-defined,no-any-return]
+    return cls._fields[field] is _REQUIRED  # type: ignore[attr-defined]
