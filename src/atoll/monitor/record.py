@@ -141,10 +141,13 @@ def write_session(run: str, session: Session) -> None:
     """Record an exec session. A container that ended meanwhile has taken its run directory along: that is fine.
     Raises OSError otherwise."""
     try:
-        os.makedirs(f"{run}/exec", 0o700, exist_ok=True) if os.path.isdir(run) else None
+        if not os.path.isdir(f"{run}/exec"):
+            os.mkdir(f"{run}/exec", 0o700)
         files.write_atomic(session_path(run, session.id), jsontext.dumps(session.to_json()))
     except FileNotFoundError:
         pass
+    except FileExistsError:  # two sessions made the directory at once
+        write_session(run, session)
 
 
 def read_session(run: str, session_id: str) -> Session | None:
