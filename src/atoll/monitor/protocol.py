@@ -6,7 +6,7 @@ Holds: the drawing, frames and their limits, `FrameReader`, version rules. Does 
     command                            spawner                  monitor, forked by the spawner
      1 connect ──────────────────────▶ 2 accept, same uid?
                                        3 fork ────────────────▶ 4 owns the connection alone
-     5 request {"do","v",…} ──────────────────────────────────▶ 6 refuse a newer v; the caller's rlimits, umask
+     5 request {"do","v",…} ──────────────────────────────────▶ 6 refuse a newer v; take the caller's rlimits
                                                                 7 runtime.create: the init waits at its fifo
                                                                 8 record it, listen on <run>/attach.sock
     10 ◀────────────────────────────────────── {"is":"created"} 9

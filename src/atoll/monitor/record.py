@@ -26,7 +26,9 @@ OUT_OF_MEMORY = "out of memory"
 LOST_CODE = 255
 
 
-class _Record(Value):
+class Record(Value):
+    """A record kept as one JSON object in a file of its own."""
+
     def to_json(self) -> dict[str, Any]:
         """The record as it is written."""
         return {name: getattr(self, name) for name in fields(self)}
@@ -44,8 +46,9 @@ class _Record(Value):
             raise errors.Corrupt(f"damaged record {path}: {error}") from None
 
 
-class Exit(_Record):
-    """How a process ended. `code` as a shell has it (128 + signal); `error` says why when Atoll knows better."""
+class Exit(Record):
+    """How a process ended. `code` as a shell has it (128 + signal); `error` says why when Atoll knows better;
+    `log_dropped` counts bytes of output that the log had no room for."""
 
     code: int
     signal: int | None = None
@@ -53,10 +56,12 @@ class Exit(_Record):
     at: str = ""
     started: str | None = None
     error: str | None = None
+    log_dropped: int = 0
 
 
-class Monitor(_Record):
-    """Who keeps a container company, in its run directory. `started` is when its program was exec'd."""
+class Monitor(Record):
+    """Who keeps a container company, in its run directory: what another needs to replace it. `started` is when the
+    program was exec'd; `on_exit` and `env` are the clean-up command."""
 
     pid: int
     start_time: int
@@ -64,13 +69,15 @@ class Monitor(_Record):
     bundle: str
     version: int
     started: str | None = None
+    on_exit: Any = ()
+    env: Any = ()
 
     def alive(self) -> bool:
         """Whether that very process still runs."""
         return alive(self.pid, self.start_time, self.boot_id)
 
 
-class Session(_Record):
+class Session(Record):
     """One exec session, `<run>/exec/<id>.json`: running while `exit` is None and its monitor lives."""
 
     id: str
@@ -118,18 +125,9 @@ def read_monitor(run: str) -> Monitor | None:
     return Monitor.read(f"{run}/{MONITOR_FILE}")
 
 
-def write_monitor(run: str, bundle: str, version: int, started: str | None = None) -> None:
-    """Record this process as the monitor of `run`. Raises OSError."""
-    me = os.getpid()
-    mine = Monitor(
-        pid=me,
-        start_time=process.start_time(me),
-        boot_id=state.boot_id(),
-        bundle=bundle,
-        version=version,
-        started=started,
-    )
-    files.write_atomic(f"{run}/{MONITOR_FILE}", jsontext.dumps(mine.to_json()))
+def write_monitor(run: str, monitor: Monitor) -> None:
+    """Record a monitor of `run`. Raises OSError."""
+    files.write_atomic(f"{run}/{MONITOR_FILE}", jsontext.dumps(monitor.to_json()))
 
 
 def session_path(run: str, session_id: str) -> str:

@@ -33,15 +33,22 @@ def _pair(value: Any, path: str) -> tuple[int, int]:
     return numbers[0], numbers[1]
 
 
+def _two_texts(value: Any, path: str) -> tuple[str, str]:
+    words = list_of(text)(value, path)
+    if len(words) != 2:
+        raise errors.InvalidArgument(f"{path}: expected two paths")
+    return words[0], words[1]
+
+
 class Caller(Value):
-    """What a monitor takes over from the command it works for: environment (for the clean-up command), umask and
-    rlimits ((soft, hard) by number as in getrlimit(2), -1 for none). Its directory is `/`: a monitor that sat in
-    the caller's would keep that file system busy."""
+    """What a monitor takes over from the command it works for: its environment (for the clean-up command) and its
+    rlimits ((soft, hard) by number as in getrlimit(2), -1 for none). Directory and umask are `/` and 022 whoever
+    calls: a monitor in the caller's directory would keep that file system busy, and a container's files must not
+    depend on who started it."""
 
     env: tuple[str, ...] = ()
-    umask: int = 0o022
     rlimits: tuple[tuple[int, int], ...] = ()
-    WIRE = {"env": list_of(text), "umask": number_between(0, 0o777), "rlimits": list_of(_pair)}
+    WIRE = {"env": list_of(text), "rlimits": list_of(_pair)}
 
 
 class Create(Value):
@@ -50,6 +57,7 @@ class Create(Value):
 
     `stdin`: input is open; `stdin_stays`: also after the client that wrote it has gone (Docker's StdinOnce off).
     `keep_unstarted`: a container whose command leaves before the start waits for one; otherwise it is undone.
+    `cache` is where compiled filters are kept, `helpers` are newuidmap and newgidmap (`runtime/create.py`).
     `on_exit`: the command (argv) to run after the exit unless a client promised to clean up and did.
     """
 
@@ -64,6 +72,8 @@ class Create(Value):
     keep_unstarted: bool = False
     log: LogPlan = LogPlan(driver="none")
     on_exit: tuple[str, ...] = ()
+    cache: str | None = None
+    helpers: tuple[str, str] | None = None
     caller: Caller = Caller()
     WIRE = {
         "id": text,
@@ -76,6 +86,8 @@ class Create(Value):
         "keep_unstarted": flag,
         "log": record(LogPlan),
         "on_exit": list_of(text),
+        "cache": text,
+        "helpers": _two_texts,
         "caller": record(Caller),
     }
 

@@ -1,0 +1,371 @@
+"""A container's monitor: `atoll:[monitor] 3f2a…`, from its creation to its clean-up.
+
+Holds: the life of one container (`keep`), attaching to it, its exit record, the clean-up command. Does not hold:
+what to do about an exit (that command does: restart, remove), streams (`relay.py`), creation (`runtime/create.py`).
+Start reading at `keep`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+
+from atoll.base import errors
+from atoll.linux import process
+from atoll.linux.title import set_title
+from atoll.monitor import record
+from atoll.monitor.company import Company
+from atoll.monitor.logs import LogWriter
+from atoll.monitor.loop import POLLIN
+from atoll.monitor.peer import Peer
+from atoll.monitor.protocol import VERSION, Malformed, check_version
+from atoll.monitor.requests import Caller, Create, LogPlan
+from atoll.monitor.sockets import accept, check_peer, listen
+from atoll.monitor.stdio import open_stdio
+from atoll.runtime import cgroups, state
+from atoll.runtime import create as runtime_create
+from atoll.runtime import delete as runtime_delete
+from atoll.runtime import start as runtime_start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from atoll.runtime.create import Created
+
+PEERS_MAX = 64
+"""Most commands attached to one container."""
+
+
+class Log:
+    """A container's log that never stops the container: what cannot be written is counted and passed over."""
+
+    def __init__(self, plan: LogPlan) -> None:
+        self.dropped = 0
+        self._writer = LogWriter(plan.path, plan.max_size, plan.max_files)
+
+    def __call__(self, stream: int, data: bytes) -> None:
+        """Write output with the present time."""
+        try:
+            self._writer.write(stream, data, time.time_ns())
+        except OSError:  # a full disk, most likely; space may come back
+            self.dropped += len(data)
+
+    def close(self) -> None:
+        """Write out what is held back."""
+        try:
+            self._writer.close()
+        except OSError:
+            self.dropped += 1
+
+
+class Monitor(Company):
+    """The container's side of `Company`: start, attach, promises, the record of it all."""
+
+    def __init__(self, request: Create, log: Log | None) -> None:
+        super().__init__(log)
+        self.request = request
+        self.cleaned = False
+        self.record: record.Monitor | None = None
+        self._creator: Peer | None = None
+        self._starting = False
+        self._listener: socket | None = None
+
+    # -- the commands
+
+    def welcome(self, peer: Peer, *, promise: bool) -> None:
+        """Serve the command that asked for the container: it is attached from the beginning."""
+        self._creator = peer
+        peer.known = peer.output = True
+        peer.input, peer.promise = self.request.stdin or self.request.terminal, promise
+        self.relay.add_peer(peer)
+
+    def open_door(self) -> None:
+        """Listen on `<run>/attach.sock`. Raises OSError."""
+        self._listener = listen(f"{self.request.run}/{record.ATTACH_SOCKET}", 16)
+        self._listener.setblocking(False)
+        self.loop.watch(self._listener.fileno(), POLLIN, lambda _: self._admit())
+
+    def close_door(self) -> None:
+        """Let nobody in any more."""
+        if self._listener is not None:
+            self.loop.forget(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+
+    def _admit(self) -> None:
+        try:
+            connection = accept(self._listener)  # type: ignore[arg-type]
+        except OSError:  # it left again, or descriptors are short: the next one may fare better
+            return
+        try:
+            check_peer(connection)
+            if len(self.relay.peers) >= PEERS_MAX:
+                raise errors.Exhausted("too many commands are attached")
+        except (OSError, errors.AtollError):
+            connection.close()
+            return
+        self.relay.add_peer(Peer(connection))
+
+    def on_message(self, peer: Peer, message: dict[str, Any]) -> None:
+        """Attach, start, promise, cleaned; the rest is `common`."""
+        do = message.get("do")
+        if not peer.known:
+            self._introduce(peer, message)
+        elif do == "start":
+            self._start(peer)
+        elif do == "promise":
+            peer.promise = True
+        elif do == "cleaned":
+            peer.promise, self.cleaned = False, True
+        else:
+            self.common(peer, message)
+
+    def _introduce(self, peer: Peer, message: dict[str, Any]) -> None:
+        try:
+            check_version(message)
+        except errors.Unsupported as error:
+            self.relay.tell(peer, {"is": "error", "error": error.to_json()})
+            peer.known = True
+            return
+        if message.get("do") != "attach":
+            raise Malformed("the first request is not attach")
+        peer.known, peer.output = True, message.get("output") is True
+        peer.input = message.get("stdin") is True and (self.request.stdin or self.request.terminal)
+        self.relay.tell(peer, {"is": "attached", "id": self.request.id, "pid": self.pid, "started": self.started})
+
+    def _start(self, peer: Peer) -> None:
+        try:
+            runtime_start.start(self.request.run)
+            self._starting = True
+        except errors.AtollError as error:
+            self.relay.tell(peer, {"is": "error", "error": error.to_json()})
+
+    def on_gone(self, peer: Peer) -> None:
+        """A command left: its input ends with it (Docker's StdinOnce), and so does a container nobody started."""
+        if peer.input and not self.request.stdin_stays:
+            self.relay.close_input()
+        if peer is self._creator and not self.request.keep_unstarted and self.status is None:
+            if self.pid and not self.program_runs():
+                self.failure = errors.Cancelled("its command left before the container was started")
+                self.signal(process.SIGKILL)
+
+    # -- the program
+
+    def program_runs(self) -> bool:
+        """Started, by whomever: start removes the fifo."""
+        return self.started or self._starting or not os.path.exists(f"{self.request.run}/{state.FIFO}")
+
+    def on_started(self) -> None:
+        """Record the moment and tell everybody."""
+        self.write_record(state.now())
+        self.relay.tell_all({"is": "started", "pid": self.pid})
+
+    def on_failed(self, failure: errors.AtollError) -> None:
+        """Tell everybody why; the init ends with 125, 126 or 127."""
+        self.relay.tell_all({"is": "error", "error": failure.to_json()})
+
+    def write_record(self, started: str | None) -> None:
+        """Write `<run>/monitor.json`; a full run root costs the start's time, not the container."""
+        me = os.getpid()
+        self.record = record.Monitor(
+            pid=me,
+            start_time=process.start_time(me),
+            boot_id=state.boot_id(),
+            bundle=self.request.bundle,
+            version=VERSION,
+            started=started,
+            on_exit=self.request.on_exit,
+            env=self.request.caller.env,
+        )
+        try:
+            record.write_monitor(self.request.run, self.record)
+        except OSError:
+            if started is None:
+                raise
+
+    # -- the end
+
+    def part(self) -> None:
+        """Wait for those who promised to clean up; run the clean-up command unless one did; give every command what
+        is left for it."""
+        while not self.cleaned and any(peer.promise for peer in self.relay.peers):
+            self.relay.turn(None)
+        if not self.cleaned:
+            run_on_exit(self.request.on_exit, self.request.caller.env)
+        self.flush()
+
+
+def keep(request: Create, peer: Peer, *, promise: bool, report: Callable[[int, str, int | None], None]) -> None:
+    """The whole life of a container. `report(pid, run, console)` gives the spawner what it holds spare.
+
+    The order is the design; the numbers of `protocol.py` stand in brackets. Never raises for what a container, a
+    command or a disk may do.
+    """
+    # 1. Named before anything can take long, for whoever looks at `ps`.
+    set_title(f"atoll:[monitor] {request.id[:12]}")
+    log: Log | None = None
+    try:
+        # 2. An earlier run's end must not be taken for this one's.
+        record.forget_exit(request.bundle)
+        log = Log(request.log) if request.log.driver != "none" else None
+        monitor = Monitor(request, log)
+        # 3. The init inherits limits at its clone, so the caller's come first (6).
+        created = _create(request, monitor)  # (7)
+    except (errors.AtollError, OSError) as error:
+        _give_up(request, peer, promise, error)
+        return
+    monitor.welcome(peer, promise=promise)
+    try:
+        # 4. Record before anyone is told (8): a command that dies now leaves something to be found.
+        monitor.write_record(None)
+        monitor.open_door()
+        report(created.pid, request.run, created.console)
+    except (errors.AtollError, OSError) as error:
+        monitor.failure = _as_error(error, request.id)
+        monitor.on_failed(monitor.failure)
+        monitor.signal(process.SIGKILL)
+    else:
+        monitor.relay.tell(peer, {"is": "created", "pid": created.pid})  # (9)
+    # 5. Start, streams, signals, other commands: all of it is events (10 to 15).
+    monitor.until_ended()
+    # 6. The log first, then the record: who sees the exit finds the whole log.
+    if log is not None:
+        log.close()
+    ended = _ended(monitor, log)
+    recorded = _record_exit(request, ended)
+    # 7. Cgroup and run directory go before anyone is told (16), so that nothing of it is left when the command
+    #    returns. Where the bundle's disk is full the run directory stays: it holds the record.
+    monitor.close_door()
+    if recorded:
+        _delete(request.run)
+    # 8. The last word (17), then the clean-up (18, 19).
+    monitor.relay.tell_all({"is": "exit", "exit": ended.code, **ended.to_json()})
+    monitor.part()
+
+
+def _create(request: Create, monitor: Monitor) -> Created:
+    """The runtime's create with the streams and limits of the request, the result in the monitor's hands."""
+    stdio = None if request.terminal else open_stdio(stdin=request.stdin, run=request.run)
+    own = take_rlimits(request.caller)
+    try:
+        created = runtime_create.create(
+            container_id=request.id,
+            spec=request.spec,
+            root=request.root,
+            bundle=request.bundle,
+            run=request.run,
+            stdio=None if stdio is None else stdio.inside,
+            terminal=request.terminal,
+            cache=request.cache,
+            helpers=request.helpers,
+        )
+    except BaseException:
+        if stdio is not None:
+            stdio.close()
+        raise
+    finally:
+        for number, limits in own:
+            _set_rlimit(number, limits)
+    monitor.attend(created, stdio)
+    return created
+
+
+def take_rlimits(caller: Caller) -> list[tuple[int, tuple[int, int]]]:
+    """Take over the caller's limits where they differ; returns what they were. What the kernel refuses (raising a
+    hard limit without CAP_SYS_RESOURCE) stays as it is."""
+    own: list[tuple[int, tuple[int, int]]] = []
+    for number, limits in enumerate(caller.rlimits):
+        present = resource.getrlimit(number)
+        if present != limits and _set_rlimit(number, limits):
+            own.append((number, present))
+    return own
+
+
+def _set_rlimit(number: int, limits: tuple[int, int]) -> bool:
+    try:
+        resource.setrlimit(number, limits)
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def _ended(monitor: Monitor, log: Log | None) -> record.Exit:
+    oom = out_of_memory(monitor.request.run)
+    error = None if monitor.failure is None else str(monitor.failure)
+    started = None if monitor.record is None else monitor.record.started
+    ended = record.of_status(monitor.status or 0, started=started, oom=oom, error=error)
+    return ended.replace(log_dropped=log.dropped) if log is not None and log.dropped else ended
+
+
+def out_of_memory(run: str) -> bool:
+    """Whether the kernel killed a process of the container for want of memory; asked before its cgroup goes."""
+    try:
+        cgroup = state.read(run).cgroup
+        if cgroup is None:
+            return False
+        return cgroups.Cgroup.from_json(cgroup).oom_kills() > 0
+    except (OSError, errors.AtollError):
+        return False
+
+
+def _record_exit(request: Create, ended: record.Exit) -> bool:
+    """Record the end in the bundle, or else (its disk is full) in the run directory; whether the first went well."""
+    for place in (request.bundle, request.run):
+        try:
+            record.write_exit(place, ended)
+            return place is request.bundle
+        except OSError:
+            continue
+    return False
+
+
+def _delete(run: str) -> None:
+    try:
+        runtime_delete.delete(run, force=True)
+    except (OSError, errors.AtollError):  # the clean-up command and `atoll system check` come across it again
+        pass
+
+
+def run_on_exit(argv: tuple[str, ...], env: tuple[str, ...]) -> None:
+    """Start the clean-up command in the caller's environment; nobody waits for it. A command that cannot be started
+    is left to the next `atoll` that looks at the container."""
+    if not argv:
+        return
+    defaults = [number for number in range(1, 32) if number not in (process.SIGKILL, 19)]
+    try:
+        os.posix_spawn(argv[0], argv, dict(e.split("=", 1) for e in env if "=" in e), setsigdef=defaults, setsid=True)
+    except OSError:
+        pass
+
+
+def _give_up(request: Create, peer: Peer, promise: bool, error: Exception) -> None:
+    """Creation failed, and the runtime has undone its part: tell the command, and clean up if it does not."""
+    monitor = Monitor(request, None)
+    monitor.welcome(peer, promise=promise)
+    monitor.on_failed(_as_error(error, request.id))
+    monitor.part()
+
+
+def _as_error(error: Exception, container: str) -> errors.AtollError:
+    if isinstance(error, OSError):
+        return errors.from_os_error(error, f"create container {container[:12]}")
+    return error if isinstance(error, errors.AtollError) else errors.Internal(repr(error))
+
+
+def mourn(run: str, status: int) -> None:
+    """Do what is left when a container ends whose monitor was killed: the spawner, to which its init came as an
+    orphan, has the exit status. Its output since then is lost with the pipes."""
+    was = record.read_monitor(run)
+    if was is None:
+        return
+    ended = record.of_status(status, started=was.started, oom=out_of_memory(run), error="its monitor was killed")
+    try:
+        record.write_exit(was.bundle, ended)
+    except OSError:
+        return
+    _delete(run)
+    run_on_exit(tuple(was.on_exit), tuple(was.env))

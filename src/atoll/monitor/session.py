@@ -1,0 +1,120 @@
+"""An exec session: `atoll:[exec] id`, one further process of a running container.
+
+Holds: the life of one session (`keep`), its record. Does not hold: entering the container (`runtime/exec.py`),
+streams (`relay.py`). Nobody attaches to a session later, so it has no door of its own.
+"""
+
+from __future__ import annotations
+
+import os
+
+from atoll.base import errors
+from atoll.linux import process
+from atoll.linux.title import set_title
+from atoll.monitor import record
+from atoll.monitor.company import Company
+from atoll.monitor.stdio import open_stdio
+from atoll.runtime import exec as runtime_exec
+from atoll.runtime import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from atoll.monitor.peer import Peer
+    from atoll.monitor.requests import Exec
+    from atoll.runtime.create import Created
+
+
+class Session(Company):
+    """The session's side of `Company`."""
+
+    def __init__(self, request: Exec) -> None:
+        super().__init__()
+        self.request = request
+        me = os.getpid()
+        self.record = record.Session(
+            id=request.id, monitor=me, monitor_start_time=process.start_time(me), boot_id=state.boot_id()
+        )
+
+    def welcome(self, peer: Peer) -> None:
+        """Serve the command that asked for the session."""
+        peer.known = True
+        peer.output = not self.request.detached
+        peer.input = (self.request.stdin or self.request.terminal) and not self.request.detached
+        self.relay.add_peer(peer)
+
+    def on_gone(self, peer: Peer) -> None:
+        """The command left: input ends with it."""
+        if peer.input:
+            self.relay.close_input()
+
+    def on_message(self, peer: Peer, message: dict[str, Any]) -> None:
+        """A session has no start and no clean-up to promise; the rest is `common`."""
+        if message.get("do") not in ("start", "promise", "cleaned"):
+            self.common(peer, message)
+
+    def on_started(self) -> None:
+        """Record the moment and tell the command."""
+        self.write(pid=self.pid, started=state.now())
+        self.relay.tell_all({"is": "started", "pid": self.pid})
+
+    def on_failed(self, failure: errors.AtollError) -> None:
+        """Tell the command why; the newcomer ends with 125, 126 or 127."""
+        self.relay.tell_all({"is": "error", "error": failure.to_json()})
+
+    def write(self, **changes: Any) -> None:
+        """Change the record; what a full run root does not take is lost with it."""
+        self.record = self.record.replace(**changes)
+        try:
+            record.write_session(self.request.run, self.record)
+        except OSError:
+            pass
+
+
+def keep(request: Exec, peer: Peer, *, rlimits: Any) -> None:
+    """The whole life of a session; the numbers of `protocol.py` stand in brackets. `rlimits(caller)` takes over
+    the caller's limits. Never raises for what a process or a command may do."""
+    set_title(f"atoll:[exec] {request.id[:12]}")
+    session = Session(request)
+    session.welcome(peer)
+    try:
+        session.write()
+        rlimits(request.caller)
+        _enter(request, session)
+    except (errors.AtollError, OSError) as error:
+        failure = errors.from_os_error(error, "exec") if isinstance(error, OSError) else error
+        session.failure = failure
+        session.on_failed(failure)
+        session.write(exit=_failed(failure).to_json())
+        session.flush()
+        return
+    session.until_ended()
+    started, failure = session.record.started, session.failure
+    ended = record.of_status(session.status or 0, started=started, error=None if failure is None else str(failure))
+    session.write(exit=ended.to_json())
+    session.relay.tell_all({"is": "exit", "exit": ended.code, **ended.to_json()})  # (17)
+    session.flush()
+
+
+def _enter(request: Exec, session: Session) -> None:
+    stdio = None
+    if not request.terminal:
+        stdio = open_stdio(stdin=request.stdin and not request.detached, run=None, discard=request.detached)
+    try:
+        created: Created = runtime_exec.exec_process(
+            run=request.run,
+            process=request.process,
+            stdio=None if stdio is None else stdio.inside,
+            terminal=request.terminal,
+        )
+    except BaseException:
+        if stdio is not None:
+            stdio.close()
+        raise
+    session.attend(created, stdio)
+
+
+def _failed(failure: errors.AtollError) -> record.Exit:
+    code = {"command-not-found": 127, "command-not-executable": 126}.get(failure.kind, 125)
+    return record.Exit(code=code, at=state.now(), error=str(failure))
