@@ -1,0 +1,106 @@
+"""Overlay mounts, by whichever interface this kernel takes them.
+
+Holds: `attach_overlay`. Source: Documentation/filesystems/overlayfs.rst. Since Linux 6.8 each layer is given on its
+own (`lowerdir+`), so neither their number nor characters such as `:` matter; before, one option string of a page
+at most holds them all, with `:`, `,` and `\\` escaped.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from atoll.linux import mount as m
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PAGE = 4096
+
+
+def attach_overlay(
+    lower: Sequence[str],
+    upper: str | None,
+    work: str | None,
+    place_fd: int,
+    *,
+    userxattr: bool = False,
+    volatile: bool = False,
+) -> None:
+    """Mount an overlay on the directory that `place_fd` (O_PATH) stands for. `lower` is topmost first.
+
+    A single lower layer without `upper` needs no overlay and is bound read-only. Raises OSError with the
+    kernel's own words; E2BIG when an older kernel cannot hold so many layers in one option string.
+    """
+    if upper is None and len(lower) == 1:
+        tree = m.open_tree(lower[0], m.OPEN_TREE_CLONE | m.AT_RECURSIVE)
+        try:
+            m.mount_setattr(tree, set=m.MOUNT_ATTR_RDONLY, recursive=True)
+            m.move_mount(tree, place_fd, lower[0])
+        finally:
+            os.close(tree)
+        return
+    flags = [name for name, on in (("userxattr", userxattr), ("volatile", volatile)) if on]
+    try:
+        detached = new_overlay(lower, upper, work, flags)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS) or _knows_single_layers():
+            raise
+        _attach_by_string(lower, upper, work, flags, place_fd)
+        return
+    try:
+        m.move_mount(detached, place_fd, "overlay")
+    finally:
+        os.close(detached)
+
+
+def new_overlay(lower: Sequence[str], upper: str | None, work: str | None, flags: Sequence[str] = ()) -> int:
+    """A detached overlay (Linux 6.8): the descriptor of the mount. Raises OSError."""
+    held: list[int] = []
+    try:
+        options: list[tuple[str, str | None]] = [("lowerdir+", _short(path, held)) for path in lower]
+        if upper is not None and work is not None:
+            options += [("upperdir", _short(upper, held)), ("workdir", _short(work, held))]
+        options += [(flag, None) for flag in flags]
+        return m.new_filesystem("overlay", options, source="overlay")
+    finally:
+        for fd in held:
+            os.close(fd)
+
+
+def _short(path: str, held: list[int]) -> str:
+    # fsconfig(2) takes 255 bytes of a value; a longer path goes through a descriptor's magic link.
+    if len(os.fsencode(path)) < m.FSCONFIG_STRING_MAX:
+        return path
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    held.append(fd)
+    return f"/proc/self/fd/{fd}"
+
+
+def _knows_single_layers() -> bool:
+    """Whether this kernel takes `lowerdir+` (6.8): an older one answers EINVAL to the key itself."""
+    context = m.fsopen("overlay")
+    try:
+        m.fsconfig_string(context, "lowerdir+", "/")
+    except OSError:
+        return False
+    finally:
+        os.close(context)
+    return True
+
+
+def _attach_by_string(
+    lower: Sequence[str], upper: str | None, work: str | None, flags: Sequence[str], place_fd: int
+) -> None:
+    parts = ["lowerdir=" + ":".join([_escaped(path) for path in lower])]
+    if upper is not None and work is not None:
+        parts += ["upperdir=" + _escaped(upper), "workdir=" + _escaped(work)]
+    data = ",".join([*parts, *flags])
+    if len(os.fsencode(data)) >= _PAGE:
+        raise OSError(errno.E2BIG, f"{len(lower)} layers do not fit into one mount option on this kernel", "overlay")
+    m.mount("overlay", f"/proc/self/fd/{place_fd}", "overlay", 0, data)
+
+
+def _escaped(path: str) -> str:
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")

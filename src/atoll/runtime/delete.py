@@ -1,0 +1,53 @@
+"""delete: what create made goes; the processes (with force), the cgroup, the run directory."""
+
+from __future__ import annotations
+
+import os
+
+from atoll.base import errors, files
+from atoll.linux import process
+from atoll.runtime import cgroups, state
+
+_WAIT_S = 10.0
+
+
+def delete(run: str, *, force: bool = False) -> None:
+    """Remove a stopped container's run state and cgroup; with `force`, kill it first and accept a half-made one.
+
+    Raises NotFound (not with `force`), FailedPrecondition if it is not stopped. A half-created container, whose
+    record was never written, is removed with `force`.
+    """
+    try:
+        record = state.read(run)
+    except (errors.NotFound, errors.Corrupt):
+        if not force:
+            raise
+        files.remove_tree(run)
+        return
+    pidfd = state.open_init(record)
+    try:
+        if pidfd is not None:
+            if not force:
+                status = state.status_of(run, record)
+                raise errors.FailedPrecondition(
+                    f"cannot delete container {record.id}: it is {status}", hint="stop it first, or delete by force"
+                )
+            process.pidfd_send_signal(pidfd, process.SIGKILL)
+            _wait(pidfd)
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
+    if record.cgroup is not None:
+        cgroup = cgroups.Cgroup.from_json(record.cgroup)
+        cgroup.kill()  # without a pid namespace of its own, others may have outlived the init
+        cgroup.delete()
+    files.remove_tree(run)
+
+
+def _wait(pidfd: int) -> None:
+    import select
+
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    if not poller.poll(_WAIT_S * 1000):
+        raise errors.Timeout(f"the container's init did not end within {_WAIT_S:.0f} s of SIGKILL")

@@ -1,0 +1,195 @@
+"""exec: one more process in a running container.
+
+Holds: `exec_process`. Does not hold: its streams and its record (`monitor`).
+
+Two clones: the first process enters the namespaces, the second is cloned inside them with CLONE_PARENT, so that it is
+in the pid namespace and still the caller's child. Neither is dumpable once inside, and what they execute is looked
+up inside, as the container's user, so a container that swaps its binaries or traces newcomers gains nothing
+(CVE-2016-9962, CVE-2019-5736).
+
+    P creator                          E entering process                  C newcomer
+    X1 clone3 into the cgroup      ──► X2 joins namespaces by the pidfd
+    X4 takes C's pidfd, reaps E    ◄── X3 clone3 with CLONE_PARENT    ──►  C5 onwards as in `sync.py`
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from atoll.base import errors
+from atoll.base.rollback import Rollback
+from atoll.linux import process
+from atoll.runtime import cgroups, init, seccomp, state, sync
+from atoll.runtime.create import Created
+from atoll.runtime.plan import InitPlan
+from atoll.runtime.validate import validate_process
+from atoll.spec.runtime import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from typing import NoReturn
+
+    from atoll.spec.runtime import Process
+
+# Every kind that a container may have; those it shares with us are entered again without harm.
+_KINDS = (
+    process.CLONE_NEWNS
+    | process.CLONE_NEWPID
+    | process.CLONE_NEWNET
+    | process.CLONE_NEWIPC
+    | process.CLONE_NEWUTS
+    | process.CLONE_NEWCGROUP
+)
+
+
+def exec_process(
+    *,
+    run: str,
+    process_spec: Process,
+    stdio: tuple[int, int, int] | None = None,
+    terminal: bool = False,
+    cache: str | None = None,
+    ignore_paused: bool = False,
+) -> Created:
+    """Run `process_spec` in the container of `run`. It executes at once: `sync` of the result is read as for create.
+
+    The filter is the container's own. Raises NotFound, FailedPrecondition (not running, or paused), or the error of
+    the newcomer's set-up.
+    """
+    validate_process(process_spec)
+    record = state.read(run)
+    _check_state(run, record, ignore_paused=ignore_paused)
+    spec = Spec.from_json(record.spec)
+    linux = spec.linux
+    assert linux is not None
+    with Rollback() as undo:
+        target = state.open_init(record)
+        if target is None:
+            raise errors.FailedPrecondition(f"container {record.id} is not running")
+        undo.push(os.close, target)
+        program = None
+        if linux.seccomp:
+            program = seccomp.cached(linux.seccomp, cache) if cache else seccomp.compile(linux.seccomp)
+        ours, theirs = sync.pair()
+        undo.push(ours.close)
+        plan = InitPlan(
+            spec=spec,
+            process=process_spec.replace(terminal=terminal or process_spec.terminal),
+            root=None,
+            bundle=record.bundle,
+            run=run,
+            new_namespaces=0,
+            user_namespace=record.user_namespace,
+            seccomp=program,
+            seccomp_flags=seccomp.install_flags(linux.seccomp) if linux.seccomp else 0,
+            stdio=stdio,
+            keyring=f"_ses.{record.id[:32]}",
+        )
+        cgroup = cgroups.Cgroup.from_json(record.cgroup) if record.cgroup is not None else None
+        helper, helper_fd = _enter_cgroup(cgroup)  # X1
+        if helper == 0:
+            ours.close()
+            _enter(plan, target, theirs)
+        theirs.close()
+        undo.push(_reap, helper)
+        os.close(helper_fd)
+        if cgroup is not None:
+            cgroup.add(helper)
+        sync.send(ours, {"go": "mapped"})
+        pidfd, pid = _newcomer(ours)  # X4
+        undo.push(_end, pidfd)
+        console = _await_ready(ours, undo)
+        _reap(helper)
+        os.close(target)
+        undo.release()
+    return Created(pid=pid, pidfd=pidfd, sync=ours.detach(), console=console)
+
+
+def _check_state(run: str, record: state.State, *, ignore_paused: bool) -> None:
+    status = state.status_of(run, record)
+    if status == state.PAUSED and not ignore_paused:
+        raise errors.FailedPrecondition(f"container {record.id} is paused", hint="unpause it first")
+    if status not in (state.RUNNING, state.PAUSED):
+        raise errors.FailedPrecondition(f"container {record.id} is not running: it is {status}")
+
+
+def _enter_cgroup(cgroup: cgroups.Cgroup | None) -> tuple[int, int]:
+    directory = cgroup.open_dir() if cgroup is not None else None
+    try:
+        if directory is not None:
+            try:
+                return process.clone3(0, cgroup_fd=directory)
+            except OSError as error:
+                if error.errno not in (errno.ENOSYS, errno.E2BIG, errno.EINVAL, errno.EBUSY):
+                    raise
+        return process.clone3(0)
+    finally:
+        if directory is not None:
+            os.close(directory)
+
+
+def _enter(plan: InitPlan, target: int, end: socket) -> NoReturn:
+    """X2 and X3, in the entering process."""
+    try:
+        sync.expect(end, "go", "mapped")
+        process.prctl(process.PR_SET_DUMPABLE, 0)
+        # The user namespace first: it gives the rights over the others. All at once, or the pid namespace would
+        # be looked for with the rights already changed.
+        kinds = _KINDS | (process.CLONE_NEWUSER if plan.user_namespace else 0)
+        process.setns(target, kinds, "the container's namespaces")
+        os.close(target)
+        pid, pidfd = process.clone3(process.CLONE_PARENT)
+        if pid == 0:
+            init.enter(plan, end)
+        sync.send(end, {"at": "cloned"}, pidfd)
+        os._exit(0)
+    except BaseException as error:  # noqa: BLE001 - a clone must never return into its parent's code
+        try:
+            sync.send(end, {"error": init.as_atoll_error(error).to_json()})
+        except OSError:
+            pass
+    finally:
+        os._exit(125)
+
+
+def _newcomer(ours: socket) -> tuple[int, int]:
+    """The newcomer's pidfd and its pid as seen from here (the number it has inside is another)."""
+    message, pidfd = sync.receive(ours)
+    if message is None or pidfd is None or message.get("at") != "cloned":
+        raise errors.Internal(f"out of step: {message!r}")
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        for line in file:
+            if line.startswith("Pid:"):
+                return pidfd, int(line.split()[1])
+    raise errors.Internal("the new process's pid cannot be read")
+
+
+def _await_ready(ours: socket, undo: Rollback) -> int | None:
+    console: int | None = None
+    while True:
+        message, fd = sync.receive(ours)
+        if message is None:
+            raise errors.Internal("the new process ended before it was ready")
+        if message.get("at") == "console" and fd is not None:
+            console = fd
+            undo.push(os.close, fd)
+        elif message.get("at") == "ready":
+            return console
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass
+
+
+def _end(pidfd: int) -> None:
+    try:
+        process.pidfd_send_signal(pidfd, process.SIGKILL)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+    os.close(pidfd)

@@ -1,0 +1,55 @@
+"""What the creator works out before the clone and the init carries out after it: one value, no look-ups left.
+
+Holds: `InitPlan`, `CgroupMount`, `Join`. Does not hold: how it is made (`create.py`,
+`exec.py`) or carried out (`init.py`).
+"""
+
+from __future__ import annotations
+
+from atoll.base.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.spec.rootfs import RootPlan
+    from atoll.spec.runtime import Process, Spec
+
+
+class CgroupMount(Value):
+    """One cgroup hierarchy to show inside: `name` is its directory below `/sys/fs/cgroup` (empty for cgroup v2,
+    which takes the whole place), `aliases` links to it, `bind` the host path to show where there is no cgroup
+    namespace."""
+
+    name: str
+    fstype: str
+    options: tuple[tuple[str, str | None], ...] = ()
+    aliases: tuple[str, ...] = ()
+    bind: str | None = None
+
+
+class Join(Value):
+    """A namespace to enter by setns(2): its open descriptor, its CLONE_ flag, and what to call it in an error."""
+
+    fd: int
+    flag: int
+    subject: str
+
+
+class InitPlan(Value):
+    """All that the init needs. `fifo` is an O_PATH descriptor of the start fifo, or -1 to run at once; `stdio` the
+    three descriptors that become 0, 1 and 2 (None with a terminal, or to inherit)."""
+
+    spec: Spec
+    process: Process
+    root: RootPlan | None
+    bundle: str
+    run: str
+    new_namespaces: int
+    user_namespace: bool
+    joins: tuple[Join, ...] = ()
+    cgroup_mounts: tuple[CgroupMount, ...] = ()
+    seccomp: bytes | None = None
+    seccomp_flags: int = 0
+    fifo: int = -1
+    stdio: tuple[int, int, int] | None = None
+    preserve_fds: int = 0
+    keyring: str | None = None

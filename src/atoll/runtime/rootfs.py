@@ -1,0 +1,312 @@
+"""Executes a root plan and the spec's mounts inside the container's own new mount namespace.
+
+Holds: `build_root` (a `RootPlan` becomes a mounted tree), `mount_all` (`mounts` of config.json), masked and read-only
+paths. Does not hold: devices (`devices.py`), pivot_root (`init.py`).
+Everything acts on descriptors: a source is opened once and cloned (`open_tree`), a target is found by the root
+handle, and `move_mount` joins the two. No path is joined and looked up again, so nothing can be exchanged between
+a check and its use (CVE-2021-30465, CVE-2025-31133, CVE-2025-52881).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from atoll.base import errors
+from atoll.linux import mount as m
+from atoll.linux.overlay import attach_overlay
+from atoll.linux.root import Root
+from atoll.runtime import mount_options
+from atoll.spec.rootfs import Bind, Directory, Mask, Overlay, Symlink, Tmpfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.runtime.plan import CgroupMount
+    from atoll.spec.rootfs import RootPlan, RootStep
+    from atoll.spec.runtime import Mount
+
+_SAFE = m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NODEV | m.MOUNT_ATTR_NOEXEC
+
+
+def build_root(plan: RootPlan, mountpoint: str) -> Root:
+    """Mount a plan's steps, the first of them at `mountpoint`. Returns the handle of the new root.
+
+    Raises AtollError naming the step. Nothing needs undoing: the mounts go with the namespace.
+    """
+    root: Root | None = None
+    for step in plan.steps:
+        try:
+            root = _first_step(step, mountpoint) if root is None else _next_step(root, step)
+        except OSError as error:
+            what = f"mount {type(step).__name__.lower()} on {step.target} of the container's root"
+            raise errors.from_os_error(error, what) from error
+    if root is None:
+        raise errors.InvalidArgument("an empty root plan")
+    return root
+
+
+def _first_step(step: RootStep, mountpoint: str) -> Root:
+    place = os.open(mountpoint, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if isinstance(step, Overlay):
+            attach_overlay(step.lower, step.upper, step.work, place, userxattr=step.userxattr, volatile=step.volatile)
+        elif isinstance(step, Tmpfs):
+            _attach(m.new_filesystem("tmpfs", _tmpfs_options(step)), place, step.target)
+        elif isinstance(step, Bind):
+            _attach(_clone(step.source, recursive=step.recursive), place, step.target)
+        else:
+            raise errors.InvalidArgument(f"a root plan cannot begin with a {type(step).__name__}")
+    finally:
+        os.close(place)
+    root = Root.open(mountpoint)
+    if isinstance(step, Bind) and step.read_only:
+        m.mount_setattr(root.fd, set=m.MOUNT_ATTR_RDONLY, recursive=step.recursive)
+    return root
+
+
+def _next_step(root: Root, step: RootStep) -> Root:
+    if isinstance(step, Overlay):
+        with Root(root.make_directories(step.target)) as place:
+            attach_overlay(
+                step.lower, step.upper, step.work, place.fd, userxattr=step.userxattr, volatile=step.volatile
+            )
+    elif isinstance(step, Tmpfs):
+        with Root(root.make_directories(step.target)) as place:
+            _attach(
+                m.new_filesystem("tmpfs", _tmpfs_options(step), _SAFE & ~m.MOUNT_ATTR_NOEXEC), place.fd, step.target
+            )
+    elif isinstance(step, Bind):
+        _bind(root, step)
+    elif isinstance(step, Symlink):
+        parent, _, name = step.target.rstrip("/").rpartition("/")
+        with Root(root.make_directories(parent or "/")) as place:
+            os.symlink(step.link, name, dir_fd=place.fd)
+    elif isinstance(step, Mask):
+        hide(root, (step.target,))
+    elif isinstance(step, Directory):
+        with Root(root.make_directories(step.target)) as place:
+            # An O_PATH descriptor takes no fchmod; its magic link does, and is our own.
+            os.chmod(f"/proc/self/fd/{place.fd}", step.mode)
+    return root
+
+
+def _tmpfs_options(step: Tmpfs) -> list[tuple[str, str | None]]:
+    options: list[tuple[str, str | None]] = [("mode", f"{step.mode:o}")]
+    if step.size is not None:
+        options.append(("size", str(step.size)))
+    return options
+
+
+def _bind(root: Root, step: Bind) -> None:
+    try:
+        tree = _clone(step.source, recursive=step.recursive)
+    except FileNotFoundError:
+        if step.optional:
+            return
+        raise
+    if step.read_only:
+        m.mount_setattr(tree, set=m.MOUNT_ATTR_RDONLY, recursive=step.recursive)
+    place = _target_like(root, step.target, tree)
+    try:
+        _attach(tree, place, step.target)
+    finally:
+        os.close(place)
+
+
+def _clone(source: str, *, recursive: bool, dir_fd: int = m.AT_FDCWD) -> int:
+    flags = m.OPEN_TREE_CLONE | (m.AT_RECURSIVE if recursive else 0)
+    try:
+        return m.open_tree(source, flags, dir_fd=dir_fd)
+    except OSError as error:
+        # In a user namespace the mounts below are locked to the one above: only the whole may be cloned
+        # (mount_namespaces(7), "Restrictions on mount namespaces").
+        if error.errno != errno.EINVAL or recursive:
+            raise
+        return m.open_tree(source, flags | m.AT_RECURSIVE, dir_fd=dir_fd)
+
+
+def _attach(mount_fd: int, place: int, subject: str) -> None:
+    """Attach a detached mount and close its descriptor, whatever happens."""
+    try:
+        m.move_mount(mount_fd, place, subject)
+    finally:
+        os.close(mount_fd)
+
+
+def _target_like(root: Root, target: str, source_fd: int) -> int:
+    """The place for a bind mount, made if missing: a directory for a directory, a file for anything else."""
+    if stat.S_ISDIR(os.fstat(source_fd).st_mode):
+        return root.make_directories(target)
+    return root.make_file(target)
+
+
+# --- the spec's mounts ------------------------------------------------------------------------------------------
+
+
+def mount_all(root: Root, mounts: tuple[Mount, ...], bundle: str, cgroups: tuple[CgroupMount, ...]) -> None:
+    """Mount `mounts` of config.json in their order. Raises AtollError naming the mount."""
+    for entry in mounts:
+        try:
+            _mount_one(root, entry, bundle, cgroups)
+        except OSError as error:
+            source = f"{entry.source} ({entry.type})" if entry.type and not _is_bind(entry) else f"{entry.source}"
+            raise errors.from_os_error(error, f"mount {source} on {entry.destination} in the container") from error
+
+
+def _is_bind(entry: Mount) -> bool:
+    return entry.type == "bind" or "bind" in entry.options or "rbind" in entry.options
+
+
+def _mount_one(root: Root, entry: Mount, bundle: str, cgroups: tuple[CgroupMount, ...]) -> None:
+    options = mount_options.parse(entry.options)
+    if options.idmap or entry.uid_mappings:
+        raise errors.Unsupported(f"id-mapped mount on {entry.destination}")
+    if entry.type == "cgroup" and not options.bind:
+        _mount_cgroups(root, entry, options, cgroups)
+        return
+    if options.bind or entry.type == "bind":
+        tree = _clone(os.path.join(bundle, entry.source or ""), recursive=options.recursive)
+        place = _target_like(root, entry.destination, tree)
+    else:
+        place = root.make_directories(entry.destination)
+        try:
+            tree = _new_mount(entry, options, place)
+        except BaseException:
+            os.close(place)
+            raise
+    try:
+        _set_attributes(tree, options)
+        m.move_mount(tree, place, entry.destination)
+        # A new mount joins the peer group of the place it lands on: make it private unless asked otherwise.
+        propagation = options.propagation or m.MS_PRIVATE
+        m.mount_setattr(tree, propagation=propagation, recursive=options.propagation_recursive or options.recursive)
+    finally:
+        os.close(tree)
+        os.close(place)
+
+
+def _new_mount(entry: Mount, options: mount_options.MountOptions, place: int) -> int:
+    if options.tmpcopyup:
+        raise errors.Unsupported(f"option tmpcopyup of the mount on {entry.destination}")
+    fstype = entry.type or "none"
+    data = list(options.data)
+    if fstype == "tmpfs" and not any(key == "mode" for key, _ in data):
+        data.append(("mode", f"{stat.S_IMODE(os.fstat(place).st_mode):o}"))  # as the directory it covers
+    try:
+        return m.new_filesystem(fstype, data, options.set, source=entry.source or fstype)
+    except OSError as error:
+        if fstype == "sysfs" and error.errno == errno.EPERM:
+            # sysfs shows the network namespace; one that this user namespace does not own refuses a new mount
+            # (the host's network, or another's): the host's view, read-only, is what is left.
+            return m.open_tree("/sys", m.OPEN_TREE_CLONE | m.AT_RECURSIVE)
+        if fstype == "mqueue" and error.errno == errno.EPERM:
+            return m.open_tree("/dev/mqueue", m.OPEN_TREE_CLONE | m.AT_RECURSIVE)
+        raise
+
+
+def _set_attributes(tree: int, options: mount_options.MountOptions) -> None:
+    if options.set or options.clear:
+        _setattr_unlocked(tree, options.set, options.clear, recursive=False)
+    if options.set_recursive or options.clear_recursive:
+        _setattr_unlocked(tree, options.set_recursive, options.clear_recursive, recursive=True)
+
+
+def _setattr_unlocked(tree: int, on: int, off: int, *, recursive: bool) -> None:
+    try:
+        m.mount_setattr(tree, set=on, clear=off, recursive=recursive)
+    except OSError as error:
+        # In a user namespace flags such as nosuid and ro of the host's mount are locked: clearing them is refused,
+        # which leaves the mount stricter than asked. Setting never is.
+        if error.errno != errno.EPERM or not off:
+            raise
+        m.mount_setattr(tree, set=on, clear=off & m.MOUNT_ATTR__ATIME, recursive=recursive)
+
+
+def _mount_cgroups(
+    root: Root, entry: Mount, options: mount_options.MountOptions, cgroups: tuple[CgroupMount, ...]
+) -> None:
+    """`type: cgroup`: one cgroup2, or a tmpfs with every v1 hierarchy (and the unified one of a hybrid host)."""
+    attributes = options.set | _SAFE
+    if len(cgroups) == 1 and cgroups[0].name == "":
+        with Root(root.make_directories(entry.destination)) as place:
+            _attach(_cgroup_mount(cgroups[0], attributes), place.fd, entry.destination)
+        return
+    with Root(root.make_directories(entry.destination)) as place:
+        _attach(m.new_filesystem("tmpfs", [("mode", "755")], _SAFE), place.fd, entry.destination)
+    with Root(root.open_at(entry.destination, os.O_PATH | os.O_DIRECTORY)) as top:
+        for item in cgroups:
+            os.mkdir(item.name, 0o755, dir_fd=top.fd)
+            place_fd = os.open(item.name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top.fd)
+            try:
+                _attach(_cgroup_mount(item, attributes), place_fd, f"{entry.destination}/{item.name}")
+            finally:
+                os.close(place_fd)
+            for alias in item.aliases:
+                os.symlink(item.name, alias, dir_fd=top.fd)
+        if options.set & m.MOUNT_ATTR_RDONLY:
+            m.mount_setattr(top.fd, set=m.MOUNT_ATTR_RDONLY)
+
+
+def _cgroup_mount(item: CgroupMount, attributes: int) -> int:
+    if item.bind is not None:  # no cgroup namespace: show the container's own directory only
+        tree = m.open_tree(item.bind, m.OPEN_TREE_CLONE)
+        m.mount_setattr(tree, set=attributes)
+        return tree
+    return m.new_filesystem(item.fstype, item.options, attributes, source="cgroup")
+
+
+# --- what is hidden or read-only --------------------------------------------------------------------------------
+
+
+def hide(root: Root, paths: tuple[str, ...]) -> None:
+    """`linux.maskedPaths`: a directory gets an empty read-only tmpfs, a file the null device. Absent ones are
+    passed over. Raises OSError."""
+    null = -1
+    try:
+        for path in paths:
+            try:
+                place = root.open_at(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            try:
+                if stat.S_ISDIR(os.fstat(place).st_mode):
+                    options: list[tuple[str, str | None]] = [("nr_blocks", "1"), ("nr_inodes", "1"), ("mode", "755")]
+                    _attach(m.new_filesystem("tmpfs", options, _SAFE | m.MOUNT_ATTR_RDONLY), place, path)
+                else:
+                    if null < 0:
+                        null = open_null()
+                    _attach(m.open_tree("", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH, dir_fd=null), place, path)
+            finally:
+                os.close(place)
+    finally:
+        if null >= 0:
+            os.close(null)
+
+
+def open_null() -> int:
+    """An O_PATH descriptor of the host's /dev/null, proved to be character device 1:3 (CVE-2025-31133)."""
+    fd = os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    info = os.fstat(fd)
+    if not stat.S_ISCHR(info.st_mode) or info.st_rdev != os.makedev(1, 3):
+        os.close(fd)
+        raise OSError(errno.ENODEV, "not the null device", "/dev/null")
+    return fd
+
+
+def make_read_only(root: Root, paths: tuple[str, ...]) -> None:
+    """`linux.readonlyPaths`: bind each on itself, read-only with all below. Absent ones are passed over."""
+    for path in paths:
+        try:
+            place = root.open_at(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            tree = m.open_tree("", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH | m.AT_RECURSIVE, dir_fd=place)
+            try:
+                m.mount_setattr(tree, set=m.MOUNT_ATTR_RDONLY, recursive=True)
+                m.move_mount(tree, place, path)
+            finally:
+                os.close(tree)
+        finally:
+            os.close(place)
