@@ -1,0 +1,83 @@
+"""Starting Atoll lean, and starting it again from inside.
+
+Holds: the one line that `bin/atoll` and every re-invocation hand to `python3 -SI -c`, `argv` that builds such a
+command, `enter` that it ends in. Does not hold: what the commands do, the sealing of the interpreter.
+
+`-S` leaves out `site` and `-I` the environment's and the user's settings: together more than half of a start
+(docs/startup.md has the figures). So `sys.path` is the standard library and the one directory that Atoll lies in;
+whatever else is asked for (a dependency elsewhere, an editable tree) brings `site` in late.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+# Arguments: DIRECTORY (that holds the package, or empty: ask `site`), MODULE (whose `main` is called), then its own.
+BOOT = """\
+import sys
+directory = sys.argv.pop(1)
+if directory:
+    sys.path.append(directory)
+try:
+    from atoll.base.launch import enter
+except ModuleNotFoundError:
+    import site
+    site.main()
+    from atoll.base.launch import enter
+enter(sys.argv.pop(1))"""
+
+CLI = "atoll.cli.main"
+RUNTIME = "atoll.runtime.main"
+
+
+def argv(*args: str, module: str = CLI, python: str | None = None) -> list[str]:
+    """The command that runs this very Atoll with `args`: same interpreter, same package, without `site`.
+
+    `module` is the module whose `main(argv) -> int` gets them. Element 0 is the path to execute.
+    """
+    return [python or sys.executable, "-SI", "-c", BOOT, directory(), module, *args]
+
+
+def directory() -> str:
+    """The directory that the running package was loaded from, absolute."""
+    return os.path.abspath(__file__).removesuffix("/atoll/base/launch.py")
+
+
+def enter(module: str) -> NoReturn:
+    """Call `module.main(arguments)` and end the process with what it returns.
+
+    Ends by `os._exit` after flushing: taking the interpreter apart costs 1-2 ms and nothing of Atoll relies on it.
+    A SystemExit or an exception is left to the interpreter, so that its traceback is printed as ever.
+    """
+    if sys.flags.no_site:
+        sys.meta_path.append(_LateSite())
+    sys.argv[0] = "atoll-runtime" if module == RUNTIME else "atoll"
+    __import__(module)
+    status = sys.modules[module].main(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):  # the reader is gone, or the program closed it: nobody is left to tell
+            pass
+    os._exit(status)
+
+
+class _LateSite:
+    """A last finder: the first module that cannot be found brings in `site`, and with it all that pip installed."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Once, for a top-level name: run `site` and look again (importlib's protocol)."""
+        if path is not None or self not in sys.meta_path:
+            return None
+        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        import site
+        from importlib.machinery import PathFinder
+
+        site.main()
+        return PathFinder.find_spec(name, None, target)
