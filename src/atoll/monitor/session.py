@@ -90,8 +90,8 @@ def keep(request: Exec, peer: Peer, *, rlimits: Any) -> None:
         session.flush()
         return
     session.until_ended()
-    started, failure = session.record.started, session.failure
-    ended = record.of_status(session.status or 0, started=started, error=None if failure is None else str(failure))
+    reason = None if session.failure is None else str(session.failure)
+    ended = record.of_status(session.status or 0, started=session.record.started, error=reason)
     session.write(exit=ended.to_json())
     session.relay.tell_all({"is": "exit", "exit": ended.code, **ended.to_json()})  # (17)
     session.flush()
@@ -104,7 +104,7 @@ def _enter(request: Exec, session: Session) -> None:
     try:
         created: Created = runtime_exec.exec_process(
             run=request.run,
-            process=request.process,
+            process_spec=request.process,
             stdio=None if stdio is None else stdio.inside,
             terminal=request.terminal,
         )

@@ -1,6 +1,6 @@
 """create: from a spec to a container that waits just before execve. The creator's side; `init.py` is the other.
 
-Holds: `create`, flat and numbered as in `sync.py`. Does not hold: starting it (`start.py`), waiting for it, its streams.
+Holds: `create`, flat and numbered as in `sync.py`. Does not hold: starting it (`start.py`), waiting, streams.
 The caller is single-threaded, sealed (`seal.py`) and the child's reaper; nothing is left behind on failure.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from atoll.base import errors
+from atoll.base import errors, files
 from atoll.base.rollback import Rollback
 from atoll.base.value import Value
 from atoll.linux import process
@@ -128,6 +128,9 @@ def create(
 
         # P5
         console = _await_ready(ours, undo)
+        if program is not None:  # what exec gives its newcomers
+            files.write_atomic(f"{run}/{state.FILTER}", program)
+            undo.push(os.unlink, f"{run}/{state.FILTER}")
         state.write(
             run,
             state.State(
@@ -142,7 +145,7 @@ def create(
                 rootless=os.geteuid() != 0,
                 user_namespace=user_namespace,
                 annotations=spec.annotations,
-                spec=_kept(spec),
+                seccomp_flags=plan.seccomp_flags if program is not None else None,
             ),
         )
         if fifo >= 0:
@@ -151,15 +154,6 @@ def create(
             os.close(join.fd)
         undo.release()
     return Created(pid=pid, pidfd=pidfd, sync=ours.detach(), console=console)
-
-
-def _kept(spec: Spec) -> object:
-    """What exec needs again: the process's rights and the filter."""
-    linux, proc = spec.linux, spec.process
-    assert linux is not None
-    assert proc is not None
-    kept = spec.replace(mounts=(), linux=linux.replace(masked_paths=(), readonly_paths=(), resources=None))
-    return kept.to_json()
 
 
 def _namespaces(linux: Linux, undo: Rollback) -> tuple[int, tuple[Join, ...]]:

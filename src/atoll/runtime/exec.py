@@ -17,10 +17,10 @@ from __future__ import annotations
 import errno
 import os
 
-from atoll.base import errors
+from atoll.base import errors, files
 from atoll.base.rollback import Rollback
 from atoll.linux import process
-from atoll.runtime import cgroups, init, seccomp, state, sync
+from atoll.runtime import cgroups, init, state, sync
 from atoll.runtime.create import Created
 from atoll.runtime.plan import InitPlan
 from atoll.runtime.validate import validate_process
@@ -50,7 +50,6 @@ def exec_process(
     process_spec: Process,
     stdio: tuple[int, int, int] | None = None,
     terminal: bool = False,
-    cache: str | None = None,
     ignore_paused: bool = False,
 ) -> Created:
     """Run `process_spec` in the container of `run`. It executes at once: `sync` of the result is read as for create.
@@ -61,21 +60,17 @@ def exec_process(
     validate_process(process_spec)
     record = state.read(run)
     _check_state(run, record, ignore_paused=ignore_paused)
-    spec = Spec.from_json(record.spec)
-    linux = spec.linux
-    assert linux is not None
     with Rollback() as undo:
         target = state.open_init(record)
         if target is None:
             raise errors.FailedPrecondition(f"container {record.id} is not running")
         undo.push(os.close, target)
-        program = None
-        if linux.seccomp:
-            program = seccomp.cached(linux.seccomp, cache) if cache else seccomp.compile(linux.seccomp)
+        filtered = record.seccomp_flags is not None
+        program = files.read_bytes(f"{run}/{state.FILTER}") if filtered else None
         ours, theirs = sync.pair()
         undo.push(ours.close)
         plan = InitPlan(
-            spec=spec,
+            spec=Spec(),
             process=process_spec.replace(terminal=terminal or process_spec.terminal),
             root=None,
             bundle=record.bundle,
@@ -83,7 +78,7 @@ def exec_process(
             new_namespaces=0,
             user_namespace=record.user_namespace,
             seccomp=program,
-            seccomp_flags=seccomp.install_flags(linux.seccomp) if linux.seccomp else 0,
+            seccomp_flags=record.seccomp_flags or 0,
             stdio=stdio,
             keyring=f"_ses.{record.id[:32]}",
         )

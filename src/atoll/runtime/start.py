@@ -16,21 +16,21 @@ def start(run: str) -> None:
     """
     record = state.read(run)
     path = f"{run}/{state.FIFO}"
-    status = state.status_of(run, record)
-    if status != state.CREATED:
-        raise errors.FailedPrecondition(f"cannot start container {record.id}: it is {status}, not created")
-    # Non-blocking: the init may die while we look, and then nobody would ever open the other end.
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    # Held before the fifo is opened: that releases the init, which may have ended a moment later.
+    pidfd = state.open_init(record)
+    if pidfd is None:
+        raise errors.FailedPrecondition(f"cannot start container {record.id}: it is {state.STOPPED}")
     try:
-        pidfd = state.open_init(record)
-        if pidfd is None:
-            raise errors.FailedPrecondition(f"cannot start container {record.id}: its init has ended")
+        # Non-blocking: should the init die while we look, nobody would ever open the other end.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             _await_byte(fd, pidfd, record.id)
         finally:
-            os.close(pidfd)
+            os.close(fd)
+    except FileNotFoundError:
+        raise errors.FailedPrecondition(f"cannot start container {record.id}: it was started already") from None
     finally:
-        os.close(fd)
+        os.close(pidfd)
     os.unlink(path)
 
 

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 FILE = "state.json"
 FIFO = "exec.fifo"
+FILTER = "seccomp.bpf"
 
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
 
 class State(Value):
-    """What is written down at creation. `created` is RFC 3339 UTC; `cgroup` is the cgroup room's own record."""
+    """What is written down at creation. `created` is RFC 3339 UTC; `cgroup` is the cgroup room's own record;
+    `seccomp_flags` is None without a filter, else the filter itself lies beside, in `seccomp.bpf`."""
 
     id: str
     pid: int
@@ -36,7 +38,7 @@ class State(Value):
     rootless: bool = False
     user_namespace: bool = False
     annotations: tuple[tuple[str, str], ...] = ()
-    spec: Any = None
+    seccomp_flags: int | None = None
 
 
 def boot_id() -> str:
