@@ -13,7 +13,7 @@ from atoll.base import errors, files
 from atoll.base.rollback import Rollback
 from atoll.base.value import Value
 from atoll.linux import process
-from atoll.linux.id_maps import write_id_maps
+from atoll.linux.userns import write_maps
 from atoll.runtime import cgroups, init, seccomp, state, sync
 from atoll.runtime.plan import CgroupMount, InitPlan, Join
 from atoll.runtime.validate import validate
@@ -221,7 +221,15 @@ def _write_maps(pid: int, linux: Linux, helpers: tuple[str, str] | None) -> None
     uids = [(m.container_id, m.host_id, m.size) for m in linux.uid_mappings]
     gids = [(m.container_id, m.host_id, m.size) for m in linux.gid_mappings]
     try:
-        write_id_maps(pid, uids, gids, helpers=helpers)
+        write_maps(
+            pid,
+            uids,
+            gids,
+            newuidmap=helpers[0] if helpers else None,
+            newgidmap=helpers[1] if helpers else None,
+            # An ordinary user's own map costs the namespace its setgroups(2) (CVE-2014-8989).
+            deny_setgroups=helpers is None and os.geteuid() != 0,
+        )
     except OSError as error:
         hint = "an ordinary user may map its own id, and the ranges of /etc/subuid and /etc/subgid by newuidmap"
         raise errors.from_os_error(error, "write the id maps of the user namespace", hint=hint) from error
