@@ -19,7 +19,7 @@ from atoll.monitor.company import Company
 from atoll.monitor.logs import LogWriter
 from atoll.monitor.loop import POLLIN
 from atoll.monitor.peer import Peer
-from atoll.monitor.protocol import VERSION, Malformed, check_version
+from atoll.monitor.protocol import ATTACH_SOCKET, VERSION, Malformed, check_version
 from atoll.monitor.requests import Caller, Create, LogPlan
 from atoll.monitor.sockets import accept, check_peer, listen
 from atoll.monitor.stdio import open_stdio
@@ -85,7 +85,7 @@ class Monitor(Company):
 
     def open_door(self) -> None:
         """Listen on `<run>/attach.sock`. Raises OSError."""
-        self._listener = listen(f"{self.request.run}/{record.ATTACH_SOCKET}", 16)
+        self._listener = listen(f"{self.request.run}/{ATTACH_SOCKET}", 16)
         self._listener.setblocking(False)
         self.loop.watch(self._listener.fileno(), POLLIN, lambda _: self._admit())
 
@@ -148,10 +148,10 @@ class Monitor(Company):
         """A command left: its input ends with it (Docker's StdinOnce), and so does a container nobody started."""
         if peer.input and not self.request.stdin_stays:
             self.relay.close_input()
-        if peer is self._creator and not self.request.keep_unstarted and self.status is None:
-            if self.pid and not self.program_runs():
-                self.failure = errors.Cancelled("its command left before the container was started")
-                self.signal(process.SIGKILL)
+        alone = peer is self._creator and not self.request.keep_unstarted
+        if alone and self.pid and self.status is None and not self.program_runs():
+            self.failure = errors.Cancelled("its command left before the container was started")
+            self.signal(process.SIGKILL)
 
     # -- the program
 
@@ -356,13 +356,18 @@ def _as_error(error: Exception, container: str) -> errors.AtollError:
     return error if isinstance(error, errors.AtollError) else errors.Internal(repr(error))
 
 
-def mourn(run: str, status: int) -> None:
+def mourn(run: str, status: int | None) -> None:
     """Do what is left when a container ends whose monitor was killed: the spawner, to which its init came as an
-    orphan, has the exit status. Its output since then is lost with the pipes."""
+    orphan, has the exit status (None: the monitor had taken it, and was killed before it wrote it down). Output
+    that nobody read is lost."""
     was = record.read_monitor(run)
-    if was is None:
+    if was is None or record.read_exit(was.bundle) is not None:
         return
-    ended = record.of_status(status, started=was.started, oom=out_of_memory(run), error="its monitor was killed")
+    oom = out_of_memory(run)
+    if status is None:
+        ended = record.lost("its monitor was killed before it recorded the exit code", started=was.started)
+    else:
+        ended = record.of_status(status, started=was.started, oom=oom, error="its monitor was killed")
     try:
         record.write_exit(was.bundle, ended)
     except OSError:

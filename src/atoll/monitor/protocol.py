@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
+ATTACH_SOCKET = "attach.sock"
+"""In a container's run directory: where its monitor listens."""
+
 STDIN, STDOUT, STDERR, CONTROL = 0, 1, 2, 8
 
 HEADER = Struct(">B3xI")

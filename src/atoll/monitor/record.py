@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 EXIT_FILE = "exit.json"
 MONITOR_FILE = "monitor.json"
-ATTACH_SOCKET = "attach.sock"
 
 OUT_OF_MEMORY = "out of memory"
 LOST_CODE = 255
@@ -162,3 +161,8 @@ def of_status(status: int, *, started: str | None, oom: bool = False, error: str
     return Exit(
         code=128 + signal if signal else code, signal=signal, oom=oom, at=state.now(), started=started, error=error
     )
+
+
+def lost(reason: str, *, started: str | None = None) -> Exit:
+    """The record for a process whose exit status nobody has: 255 and the reason."""
+    return Exit(code=LOST_CODE, at=state.now(), started=started, error=reason)
