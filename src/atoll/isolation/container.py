@@ -1,0 +1,267 @@
+"""The level `container`: our own runtime, with a monitor for company.
+
+Holds: `ContainerDriver`, and how a status is told from records and the kernel. Does not hold: the monitor
+(`monitor/`), the namespaces (`runtime/`). What `run` does not need is imported where it is used.
+
+Status, in this order: an exit record is the end; else a living init (pid, start time and boot id agree, by pidfd) is
+created, running or paused; else its monitor, if alive, is about to record the end; else the end is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from atoll.base import errors
+from atoll.isolation.protocol import (
+    EXITED,
+    LOST,
+    Attachment,
+    Availability,
+    ContainerPlan,
+    Driver,
+    ExecPlan,
+    Status,
+)
+from atoll.monitor import client
+from atoll.monitor.requests import Create, Exec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.monitor.record import Exit
+
+KERNEL = (5, 14)
+SETTLE_SECONDS = 5.0
+"""How long an end is waited for that a living monitor is about to record (it drains the output first)."""
+MOURN_SECONDS = 0.3
+"""The same for a spawner that records it in place of a dead monitor."""
+_STEP = 0.005
+_CREATE_FIELDS = (
+    "id",
+    "spec",
+    "root",
+    "bundle",
+    "run",
+    "terminal",
+    "stdin",
+    "stdin_stays",
+    "keep_unstarted",
+    "log",
+    "on_exit",
+    "cache",
+    "helpers",
+)
+
+
+class ContainerDriver(Driver):
+    """`run_root` is where the spawner's socket lies, `data_root` tells stores apart; `spawner` is `off` to do
+    without one."""
+
+    name = "container"
+
+    def __init__(self, run_root: str, data_root: str, *, spawner: str | None = None) -> None:
+        self._run_root, self._data_root, self._spawner = run_root, data_root, spawner
+        self._channel: client.Channel | None = None
+
+    def probe(self) -> Availability:
+        """Kernel and, for an ordinary user, user namespaces."""
+        release = os.uname().release.split("-")[0].split(".")
+        if tuple([int(part) for part in release[:2]]) < KERNEL:
+            return Availability(ok=False, reason=f"Linux {'.'.join(release)} is older than 5.14")
+        if os.geteuid() != 0:
+            for switch in ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone"):
+                if _reads(switch) == "0":
+                    return Availability(ok=False, reason=f"user namespaces are switched off ({switch} is 0)")
+        return Availability(ok=True)
+
+    def prepare(self) -> None:
+        """Connect: a cold spawner starts, a warm one forks, while this command goes on."""
+        if self._channel is None:
+            self._channel = self._connect()
+
+    def _connect(self) -> client.Channel:
+        try:
+            return client.connect(self._run_root, data_root=self._data_root, mode=self._spawner)
+        except OSError as error:
+            raise errors.from_os_error(error, "reach or start the spawner") from error
+
+    def _take_channel(self) -> client.Channel:
+        channel, self._channel = self._channel, None
+        return channel or self._connect()
+
+    def create(self, plan: ContainerPlan, *, promise: bool = False) -> Attachment:
+        """Through a monitor."""
+        fields = {name: getattr(plan, name) for name in _CREATE_FIELDS}
+        return self._take_channel().create(Create(**fields, caller=client.caller()), promise=promise)
+
+    def start(self, run: str) -> None:
+        """Through its monitor, which alone hears whether the program was executed."""
+        try:
+            attachment = client.attach(run, output=False)
+        except errors.NotFound:
+            raise errors.FailedPrecondition("cannot start the container: its monitor has ended") from None
+        try:
+            attachment.start()
+        finally:
+            attachment.close()
+
+    def exec(self, plan: ExecPlan) -> Attachment:
+        """Through a session of its own."""
+        request = Exec(
+            id=plan.id,
+            run=plan.run,
+            process=plan.process,
+            terminal=plan.terminal,
+            stdin=plan.stdin,
+            detached=plan.detached,
+            cache=plan.cache,
+            caller=client.caller({}),
+        )
+        return self._take_channel().exec(request)
+
+    def attach(self, run: str, *, stdin: bool = False) -> Attachment:
+        """To its monitor."""
+        return client.attach(run, stdin=stdin)
+
+    def signal(self, run: str, signum: int) -> None:
+        """Through the runtime: no monitor is needed."""
+        from atoll.runtime.kill import kill
+
+        kill(run, signum)
+
+    def kill_all(self, run: str) -> None:
+        """SIGKILL to the cgroup."""
+        from atoll.linux.process import SIGKILL
+        from atoll.runtime.kill import kill
+
+        kill(run, SIGKILL, all=True)
+
+    def status(self, run: str, bundle: str) -> Status:
+        """As the module says."""
+        from atoll.monitor import record
+        from atoll.runtime import state
+
+        ended = _end(run, bundle)
+        if ended is not None:
+            return ended
+        monitor = record.read_monitor(run)
+        started = None if monitor is None else monitor.started
+        try:
+            known = state.read(run)
+        except errors.NotFound:
+            known = None
+        if known is not None:
+            now = state.status_of(run, known)
+            if now != state.STOPPED:
+                return Status(status=now, pid=known.pid, started_at=started)
+        patience = SETTLE_SECONDS if monitor is not None and monitor.alive() else MOURN_SECONDS
+        return _settle(run, bundle, 0.0 if known is None else patience) or _lost(known is None, started)
+
+    def wait(self, run: str, bundle: str, timeout: float | None = None) -> Status:
+        """By the monitor's last word, else by the init's pidfd."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            if (ended := _end(run, bundle)) is not None:
+                return ended
+            if not _await_change(run, deadline):
+                return self.status(run, bundle)
+            now = self.status(run, bundle)
+            if now.ended:
+                return now
+
+    def delete(self, run: str, bundle: str, *, force: bool = False) -> None:
+        """By the runtime; usually its monitor has done it."""
+        from atoll.runtime.delete import delete
+
+        if not os.path.isdir(run):
+            return
+        try:
+            delete(run, force=force)
+        except errors.NotFound:
+            if os.path.isdir(run):
+                delete(run, force=True)
+
+
+def _reads(path: str) -> str | None:
+    from atoll.base import files
+
+    try:
+        return files.read_text(path).strip()
+    except OSError:
+        return None
+
+
+def _end(run: str, bundle: str) -> Status | None:
+    from atoll.monitor import record
+
+    ended: Exit | None = record.read_exit(bundle) or record.read_exit(run)
+    if ended is None:
+        return None
+    return Status(
+        status=EXITED,
+        exit_code=ended.code,
+        signal=ended.signal,
+        oom_killed=ended.oom,
+        error=ended.error,
+        started_at=ended.started,
+        finished_at=ended.at,
+    )
+
+
+def _settle(run: str, bundle: str, seconds: float) -> Status | None:
+    """The end, once whoever is about to record it has."""
+    deadline = time.monotonic() + seconds
+    while True:
+        ended = _end(run, bundle)
+        if ended is not None or time.monotonic() >= deadline:
+            return ended
+        time.sleep(_STEP)
+
+
+def _lost(untraced: bool, started: str | None) -> Status:
+    from atoll.monitor.record import LOST_CODE
+
+    reason = (
+        "nothing of it is left in the run directory: the machine was restarted, or its creation was interrupted"
+        if untraced
+        else "its monitor was killed, and the exit code with it"
+    )
+    return Status(status=LOST, exit_code=LOST_CODE, error=reason, started_at=started)
+
+
+def _await_change(run: str, deadline: float | None) -> bool:
+    """Wait until the container may have ended; False when the time is up."""
+    import select
+
+    from atoll.runtime import state
+
+    poller = select.poll()
+    attachment = None
+    pidfd = None
+    try:
+        try:
+            attachment = client.attach(run, output=False)
+            poller.register(attachment.fileno(), select.POLLIN)
+        except (errors.NotFound, errors.Unavailable):
+            try:
+                pidfd = state.open_init(state.read(run))
+            except errors.NotFound:
+                return True
+            if pidfd is None:
+                return True
+            poller.register(pidfd, select.POLLIN)
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+            if not poller.poll(left):
+                return False
+            if attachment is None or _said_end(attachment):
+                return True
+    finally:
+        if attachment is not None:
+            attachment.close()
+        if pidfd is not None:
+            os.close(pidfd)
+
+
+def _said_end(attachment: client.Attachment) -> bool:
+    return any(b'"is":"exit"' in payload for _, payload in attachment.receive()) or attachment.ended
