@@ -215,10 +215,8 @@ class Snapshots:
             lower.append(path + "/fs")
             if os.path.exists(path + "/opaque"):
                 break  # the kernel ignores an opaque mark on a root, so what lies below is left out here
-        while len(lower) < (1 if writable else 2):  # overlayfs wants two layers in all
+        if not lower:
             lower.append(self._empty())
-            if len(chain_ids) == 0 and not writable:
-                lower.append(self._empty_twin())
         return Overlay(
             lower=tuple(lower),
             upper=writable.upper if writable else None,
@@ -290,10 +288,6 @@ class Snapshots:
     def _empty(self) -> str:
         self._make("empty")
         return f"{self.root}/empty"
-
-    def _empty_twin(self) -> str:
-        self._make("empty2")
-        return f"{self.root}/empty2"
 
 
 def tree_usage(path: str) -> Usage:

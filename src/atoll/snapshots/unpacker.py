@@ -1,0 +1,169 @@
+"""The process that unpacks: an exec'd interpreter of its own, inside the user's id map, driven over a socket.
+
+Holds: its entry `main` and the jobs. Does not hold: starting it (`worker.py`, which draws the protocol).
+Being exec'd, it has one thread when it enters the namespace, may change umask and working directory, and a bug in
+parsing hostile archives happens here and not in the command. It acts on descriptors that it is handed.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+import _signal
+import _socket
+
+from atoll.base import errors, files, jsontext
+from atoll.base.value import fields
+from atoll.spec import idmap as idmaps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAX_MESSAGE = 1 << 20
+_READ = 256 << 10
+_REPORT = 2 << 20  # bytes of the blob between two reports of progress
+
+
+class _Ended(Exception):
+    """The other side of the socket is gone."""
+
+
+class Channel:
+    """Messages with descriptors over a SOCK_SEQPACKET socket."""
+
+    def __init__(self, fd: int) -> None:
+        self.socket = _socket.socket(fileno=fd)
+
+    def receive(self) -> tuple[dict[str, Any], list[int]]:
+        """The next message. Raises _Ended."""
+        space = _socket.CMSG_SPACE(253 * 4)
+        data, ancillary, _, _ = self.socket.recvmsg(MAX_MESSAGE, space)
+        if not data:
+            raise _Ended
+        fds: list[int] = []
+        for level, kind, content in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                count = len(content) // 4
+                fds.extend(struct.unpack(f"{count}i", content[: count * 4]))
+        return jsontext.loads(data), fds
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send one message."""
+        self.socket.send(jsontext.dumps(message).encode())
+
+
+def main(fd: int) -> None:
+    """The process. Never returns; ends when the socket does."""
+    # Ctrl-C reaches the whole foreground group: what it means is the command's to decide, which kills us.
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    channel = Channel(fd)
+    status = 0
+    try:
+        hello, _ = channel.receive()
+        _enter(hello.get("idmap"))
+        channel.send({"ready": True})
+        while True:
+            message, fds = channel.receive()
+            try:
+                _job(channel, message, fds)
+            finally:
+                for one in fds:
+                    os.close(one)
+    except (_Ended, BrokenPipeError, ConnectionResetError):
+        pass
+    except OSError as error:
+        channel.send({"error": errors.from_os_error(error, "enter the user's id map").to_json()})
+        status = 1
+    finally:
+        os._exit(status)
+
+
+def _enter(wire: Any) -> None:
+    if wire is None:
+        return
+    from atoll.linux import userns
+
+    idmap = idmaps.from_json(wire)
+    userns.enter(
+        [(m.inside, m.outside, m.count) for m in idmap.uid_map],
+        [(m.inside, m.outside, m.count) for m in idmap.gid_map],
+        newuidmap=idmap.newuidmap,
+        newgidmap=idmap.newgidmap,
+        single=idmap.single,
+    )
+
+
+def _job(channel: Channel, message: dict[str, Any], fds: list[int]) -> None:
+    """One job. Its failure is an answer; only the end of the other side ends the process."""
+    jobs = {"unpack": _unpack, "adopt": _adopt, "remove": _remove}
+    run = jobs.get(str(message.get("do")))
+    if run is None:
+        return  # a report of bytes for a job that ended meanwhile
+    try:
+        answer = run(channel, message, fds)
+    except errors.AtollError as error:
+        answer = {"error": error.to_json()}
+    except (_Ended, BrokenPipeError, ConnectionResetError):
+        raise
+    except OSError as error:
+        answer = {"error": errors.from_os_error(error, f"{message['do']} a layer").to_json()}
+    except MemoryError:
+        answer = {"error": errors.Exhausted("no memory left to unpack the layer").to_json()}
+    except Exception as error:  # noqa: BLE001 - this edge is a request handler
+        import traceback
+
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(last.filename)}:{last.lineno}"
+        answer = {"error": errors.Internal(f"unpacking failed at {where}: {error!r}").to_json()}
+    channel.send(answer)
+
+
+def _unpack(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    """Unpack the blob `fds[0]` into the directory `fds[1]`, as far as its bytes have come in, to its end."""
+    from atoll.snapshots import apply, stream
+    from atoll.snapshots.policy import ApplyPolicy
+
+    blob_fd, root_fd = fds
+    job, size = message["job"], message["size"]
+    state = {"at": 0, "available": message["available"], "reported": 0}
+
+    def read() -> bytes:
+        while state["at"] >= state["available"] and state["at"] < size:
+            news, _ = channel.receive()
+            if news.get("job") == job:
+                state["available"] = news["available"]
+        data = os.pread(blob_fd, min(_READ, state["available"] - state["at"]), state["at"])
+        state["at"] += len(data)
+        if state["at"] - state["reported"] >= _REPORT:
+            state["reported"] = state["at"]
+            channel.send({"progress": state["at"]})
+        return data
+
+    plain = stream.Plain(read)
+    ahead = stream.Ahead(plain.chunks())
+    try:
+        result = apply.apply(ahead.next, root_fd, ApplyPolicy(**message["policy"]))
+    except BaseException:
+        # The thread may wait on the socket for bytes; a broken job is the end of this process anyway.
+        ahead.abandon()
+        raise
+    if plain.taken != size:
+        raise errors.Corrupt(f"the layer's data ends after {plain.taken} of {size} bytes")
+    facts = {name: getattr(result, name) for name in fields(result)}
+    return {"done": facts, "diff_id": plain.digest()}
+
+
+def _adopt(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    """Give directories that no entry described the attributes they have in the layers below (topmost first)."""
+    from atoll.snapshots import adopt
+
+    adopt.adopt(fds[0], fds[1:], message["paths"], single=message["single"])
+    return {"done": {}}
+
+
+def _remove(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    for path in message["paths"]:
+        files.remove_tree(path)
+    return {"done": {}}

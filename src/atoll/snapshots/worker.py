@@ -1,0 +1,190 @@
+"""Starting and driving the unpacking process.
+
+Holds: `Worker`, `remove_trees`. Does not hold: what that process does (`unpacker.py`).
+
+    this side                                      unpacker (exec'd, single-threaded at first)
+    1  socketpair(SEQPACKET), exec   ───────────▶
+    2  {"idmap": …|null}             ───────────▶  enters the user namespace, becomes its root
+                                     ◀───────────  {"ready"} or {"error"}
+    3  {"do": "unpack", …} + fds     ───────────▶  blob, directory; unpacks while the blob is still growing
+       {"job", "available": n}       ───────────▶  so many bytes of it are there now          (any number)
+                                     ◀───────────  {"progress": n}                            (any number)
+                                     ◀───────────  {"done", "diff_id"} or {"error"}
+    4  {"do": "adopt"|"remove", …}   ───────────▶
+                                     ◀───────────  {"done"} or {"error"}
+    5  close                         ───────────▶  exits
+
+Whatever goes wrong, the process is killed and the staged directory thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+
+import _socket
+
+from atoll.base import errors, jsontext
+from atoll.base.value import fields
+from atoll.snapshots.policy import ApplyPolicy, ApplyResult
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Any, Self
+
+    from atoll.spec.idmap import RootlessMap
+
+_BOOT = "import sys; sys.path[:0] = sys.argv[2:]; from atoll.snapshots.unpacker import main; main(int(sys.argv[1]))"
+
+
+class Worker:
+    """One unpacking process. `feed` and `kill` may be called from another thread than the one that waits."""
+
+    def __init__(self, idmap: RootlessMap | None = None) -> None:
+        self.idmap = idmap
+        self._job = 0
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        try:
+            self._process = _spawn(theirs.fileno())
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._socket = ours
+        try:
+            self._send({"idmap": idmap.to_json() if idmap else None})
+            self._receive()
+        except BaseException:
+            self.kill()
+            raise
+
+    def unpack(
+        self,
+        blob_fd: int,
+        size: int,
+        root_fd: int,
+        policy: ApplyPolicy,
+        *,
+        available: Callable[[], int],
+        progress: Callable[[int], None] | None = None,
+    ) -> tuple[ApplyResult, str]:
+        """Unpack a blob of `size` bytes into a directory; returns the result and the diffID of what was unpacked.
+
+        `available` says how many bytes are there; `feed` tells later ones. Raises AtollError.
+        """
+        wire = {name: getattr(policy, name) for name in fields(policy)}
+        self._send(
+            {"do": "unpack", "job": self._job, "size": size, "available": available(), "policy": wire},
+            [blob_fd, root_fd],
+        )
+        self.feed(available())  # what came in between the question and the message
+        while True:
+            answer = self._receive()
+            if "progress" in answer:
+                if progress is not None:
+                    progress(answer["progress"])
+                continue
+            self._job += 1
+            facts = answer["done"]
+            return ApplyResult(**{**facts, "implicit": tuple(facts["implicit"])}), str(answer["diff_id"])
+
+    def feed(self, available: int) -> None:
+        """Tell that so many bytes of the blob are there now. Never raises: the waiting thread sees a dead process."""
+        try:
+            self._send({"job": self._job, "available": available})
+        except OSError:
+            pass
+
+    def adopt(self, root_fd: int, parents: Sequence[int], paths: Sequence[str]) -> None:
+        """Let implied directories have the attributes of the layers below (at most 200 of them are asked)."""
+        single = self.idmap is not None and self.idmap.single
+        for start in range(0, len(paths), 500):
+            part = list(paths[start : start + 500])
+            self._send({"do": "adopt", "paths": part, "single": single}, [root_fd, *parents[:200]])
+            self._receive()
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove trees with the rights of the id map's root."""
+        self._send({"do": "remove", "paths": list(paths)})
+        self._receive()
+
+    def kill(self) -> None:
+        """End the process at once; idempotent."""
+        self._process.kill()
+        self._process.wait()
+        self._socket.close()
+
+    def close(self) -> None:
+        """Let the process end by itself; kill it when it does not."""
+        import subprocess
+
+        self._socket.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.kill()
+
+    def _send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        data = jsontext.dumps(message).encode()
+        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
+        self._socket.sendmsg([data], ancillary)
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            data = self._socket.recv(1 << 20)
+        except OSError:
+            data = b""
+        if not data:
+            raise self._died()
+        answer = jsontext.loads(data)
+        if "error" in answer:
+            raise errors.from_json(answer["error"])
+        return dict(answer)
+
+    def _died(self) -> errors.AtollError:
+        import subprocess
+
+        try:
+            status = self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            status = 0
+        hint = "the kernel may have been out of memory" if status == -9 else None
+        return errors.Internal(f"the unpacking process ended early (status {status})", hint=hint)
+
+
+def _spawn(fd: int) -> subprocess.Popen[bytes]:
+    """An interpreter without site and environment that finds this very package, and the packages it uses."""
+    import subprocess
+
+    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    path = [here, *[entry for entry in sys.path if entry and entry != here]]
+    return subprocess.Popen(
+        [sys.executable, "-SIc", _BOOT, str(fd), *path],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(fd,),
+        close_fds=True,
+    )
+
+
+def remove_trees(paths: Sequence[str], idmap: RootlessMap) -> None:
+    """Remove trees whose files belong to ids of the map, which only a process inside can. Raises AtollError."""
+    with Worker(idmap) as worker:
+        worker.remove(paths)
