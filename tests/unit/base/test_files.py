@@ -1,0 +1,114 @@
+import os
+import threading
+
+import pytest
+
+from atoll.base import files
+
+
+def test_write_atomic_replaces_whole_and_sets_the_mode(tmp_path):
+    path = str(tmp_path / "f")
+    files.write_atomic(path, "one")
+    files.write_atomic(path, b"two", mode=0o640, sync=True)
+    assert files.read_text(path) == "two"
+    assert os.stat(path).st_mode & 0o777 == 0o640
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_write_atomic_failure_leaves_the_old_content_and_no_temporary(tmp_path):
+    directory = tmp_path / "d"
+    directory.mkdir()
+    (directory / "inside").write_text("x")
+    with pytest.raises(OSError):
+        files.write_atomic(str(directory), "x")  # a directory cannot be replaced by a file
+    assert sorted(os.listdir(tmp_path)) == ["d"]
+
+
+def test_write_atomic_does_not_follow_a_planted_link(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("safe")
+    (tmp_path / f"f.{os.getpid()}.tmp").symlink_to(victim)
+    with pytest.raises(OSError):
+        files.write_atomic(str(tmp_path / "f"), "evil")
+    assert victim.read_text() == "safe"
+
+
+def test_remove_tree_follows_no_link_and_takes_what_lacks_permission(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "keep").write_text("x")
+    tree = tmp_path / "tree"
+    (tree / "a" / "b").mkdir(parents=True)
+    (tree / "a" / "b" / "f").write_text("x")
+    (tree / "link").symlink_to(outside)
+    os.mkfifo(tree / "fifo")
+    os.chmod(tree / "a" / "b", 0)
+    files.remove_tree(str(tree))
+    assert not tree.exists()
+    assert (outside / "keep").exists()
+
+
+def test_remove_tree_of_nothing_a_file_and_a_link(tmp_path):
+    files.remove_tree(str(tmp_path / "absent"))
+    files.remove_tree(str(tmp_path / "absent" / "deeper"))
+    (tmp_path / "f").write_text("x")
+    (tmp_path / "l").symlink_to("f")
+    files.remove_tree(str(tmp_path / "l"))
+    assert (tmp_path / "f").exists()
+    files.remove_tree(str(tmp_path / "f"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_lock_excludes_and_is_released(tmp_path):
+    path = str(tmp_path / "lock")
+    with files.FileLock(path):
+        second = files.FileLock(path)
+        assert not second.acquire(blocking=False)
+    assert second.acquire(blocking=False)
+    second.release()
+    second.release()
+
+
+def test_lock_waits_for_the_holder(tmp_path):
+    path = str(tmp_path / "lock")
+    first, order = files.FileLock(path), []
+    first.acquire()
+
+    def other():
+        with files.FileLock(path):
+            order.append("second")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    order.append("first")
+    first.release()
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_shared_locks_coexist(tmp_path):
+    path = str(tmp_path / "lock")
+    one, two = files.FileLock(path), files.FileLock(path)
+    assert one.acquire(shared=True)
+    assert two.acquire(shared=True, blocking=False)
+    assert not files.FileLock(path).acquire(blocking=False)
+    one.release()
+    two.release()
+
+
+def test_write_all_survives_short_writes():
+    reader, writer = os.pipe()
+    data = os.urandom(300_000)
+    received = bytearray()
+
+    def drain():
+        while chunk := os.read(reader, 4096):
+            received.extend(chunk)
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    files.write_all(writer, data)
+    os.close(writer)
+    thread.join(10)
+    os.close(reader)
+    assert bytes(received) == data

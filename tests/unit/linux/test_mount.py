@@ -1,0 +1,130 @@
+"""Mounts in throw-away children: an ordinary user's user namespace is enough for all of these."""
+
+import os
+import select
+
+import pytest
+
+from atoll.linux import mount, process
+from atoll.linux.overlay import attach_overlay, new_overlay
+from atoll.linux.root import Root
+from atoll.linux.userns import write_maps
+
+
+def in_namespace(body):
+    """Run `body` as root of a new user and mount namespace; its answer's text."""
+    reader, writer = os.pipe()
+    go, ready = os.pipe()
+    pid, pidfd = process.clone3(process.CLONE_NEWUSER | process.CLONE_NEWNS)
+    if pid == 0:
+        try:
+            os.read(go, 1)
+            mount.set_propagation("/", mount.MS_REC | mount.MS_PRIVATE)
+            answer = body()
+        except BaseException as error:
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writer, str(answer).encode())
+        os._exit(0)
+    os.close(writer)
+    uid, gid = os.geteuid(), os.getegid()
+    write_maps(pid, [(0, uid, 1)], [(0, gid, 1)], deny_setgroups=True)
+    os.write(ready, b"x")
+    try:
+        assert select.select([reader], [], [], 20)[0], "the child hangs"
+        return os.read(reader, 65536).decode()
+    finally:
+        for fd in (reader, go, ready, pidfd):
+            os.close(fd)
+        os.waitpid(pid, 0)
+
+
+@pytest.fixture
+def layers(tmp_path):
+    for name in ("one", "two", "up", "work", "place"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "a").write_text("1")
+    (tmp_path / "two" / "a").write_text("2")
+    (tmp_path / "two" / "b").write_text("2")
+    return tmp_path
+
+
+def merged(layers, lower, upper=None, work=None):
+    def body():
+        place = os.open(layers / "place", os.O_PATH | os.O_DIRECTORY)
+        attach_overlay([str(layers / name) for name in lower], upper, work, place, userxattr=upper is not None)
+        os.chdir(layers / "place")
+        out = [f"{name}={open(name).read()}" for name in sorted(os.listdir("."))]
+        try:
+            open("new", "w").close()
+            out.append("writable")
+        except OSError as error:
+            out.append(os.strerror(error.errno))
+        return " ".join(out)
+
+    return in_namespace(body)
+
+
+def test_overlay_topmost_first_and_writable(layers):
+    assert merged(layers, ["one", "two"], str(layers / "up"), str(layers / "work")) == "a=1 b=2 writable"
+    assert (layers / "up" / "new").exists()
+
+
+def test_overlay_without_upper_is_read_only(layers):
+    assert merged(layers, ["two", "one"]) == "a=2 b=2 Read-only file system"
+
+
+def test_one_layer_without_upper_is_a_read_only_bind(layers):
+    assert merged(layers, ["one"]) == "a=1 Read-only file system"
+
+
+def test_overlay_of_long_paths_and_odd_names(layers):
+    odd = layers / ("x:y,z\\" + "n" * 200) / ("m" * 200)
+    odd.mkdir(parents=True)
+    (odd / "c").write_text("3")
+    relative = str(odd.relative_to(layers))
+    assert merged(layers, [relative, "one"], str(layers / "up"), str(layers / "work")) == "a=1 c=3 writable"
+
+
+def test_overlay_by_option_string_as_before_linux_6_8(layers, monkeypatch):
+    from atoll.linux import overlay
+
+    def refused(*_):
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(overlay, "new_overlay", refused)
+    monkeypatch.setattr(overlay, "_knows_single_layers", lambda: False)
+    odd = layers / "x:y,z\\w"
+    odd.mkdir()
+    (odd / "c").write_text("3")
+    assert merged(layers, [odd.name, "one"], str(layers / "up"), str(layers / "work")) == "a=1 c=3 writable"
+    answer = merged(layers, ["one"] * 200, str(layers / "up"), str(layers / "work"))
+    assert "layers do not fit" in answer
+
+
+def test_the_kernels_own_words_are_in_the_error(layers):
+    def body():
+        mount.new_filesystem("overlay", [("lowerdir+", str(layers / "one")), ("nonsense", "1")])
+
+    assert "nonsense" in in_namespace(body)
+
+
+def test_a_detached_mount_goes_with_its_descriptor(layers):
+    def body():
+        before = open("/proc/self/mountinfo").read()
+        os.close(new_overlay([str(layers / "one"), str(layers / "two")], None, None))
+        return open("/proc/self/mountinfo").read() == before
+
+    assert in_namespace(body) == "True"
+
+
+def test_attributes_of_a_clone(layers):
+    def body():
+        tree = mount.open_tree(str(layers / "one"), mount.OPEN_TREE_CLONE | mount.AT_RECURSIVE)
+        mount.mount_setattr(tree, set=mount.MOUNT_ATTR_RDONLY | mount.MOUNT_ATTR_NOEXEC, recursive=True)
+        with Root.open(str(layers / "place")) as place:
+            mount.move_mount(tree, place.fd)
+        flags = os.statvfs(layers / "place").f_flag
+        mount.umount2(str(layers / "place"), mount.MNT_DETACH)
+        return bool(flags & os.ST_RDONLY), bool(flags & os.ST_NOEXEC), os.listdir(layers / "place")
+
+    assert in_namespace(body) == "(True, True, [])"
