@@ -1,4 +1,4 @@
-"""What the integration tests and the benchmark share: a private corner of the machine, images, a registry, leak counts.
+"""What the integration tests and the benchmark share: a private corner of the machine, images, a registry, leaks.
 
 Holds: `sandbox` (own mount, network and cgroup namespaces), `images`, `registry`, `faults` (a registry that
 misbehaves), `command` (running `atoll`), `terminal`, `leaks`, `elf` (tiny programs without a compiler).

@@ -37,7 +37,7 @@ class Registry:
         config = os.path.join(folder, "config.yml")
         with open(config, "w") as stream:
             stream.write(_CONFIG.format(root=os.path.join(folder, "data"), port=self.port))
-        self._log = open(os.path.join(folder, "log"), "w")  # noqa: SIM115
+        self._log = open(os.path.join(folder, "log"), "w")
         self.process = subprocess.Popen(
             ["docker-registry", "serve", config], stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL
         )

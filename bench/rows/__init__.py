@@ -1,0 +1,17 @@
+"""The questions, one file each; a row is a function (World, Options) that yields results.
+
+To add one: write `bench/rows/NAME.py` with `TITLE`, `PEERS` and `measure(world, options)`, and name it below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+
+from bench.rows import breakdown, memory, pull, run_true
+
+
+def all_rows() -> Iterator[tuple[str, ModuleType]]:
+    """(name, module) in the order they are run."""
+    for module in (run_true, breakdown, pull, memory):
+        yield module.__name__.rsplit(".", 1)[1], module

@@ -1,0 +1,68 @@
+"""Where `atoll run --rm busybox true` spends its time.
+
+With ATOLL_TIMING=1 the command prints JSON lines on stderr, {"mark": NAME, "ms": SINCE THE START OF THE PROCESS};
+what lies between two marks is charged to the later one. Before the first mark: the shell launcher and the
+interpreter, measured by the harness' own clock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Iterator
+
+from bench.harness import CommandFailed
+from bench.peers.atoll import Atoll
+from bench.report import Options, Result
+from bench.world import BUSYBOX, World
+
+TITLE = "Where `atoll run --rm busybox true` spends its time (warm spawner)"
+PEERS = (Atoll,)
+
+
+def measure(world: World, options: Options) -> Iterator[Result | str]:
+    """Medians over the runs of the time spent up to each mark, and what the whole took from outside."""
+    marks = os.path.join(world.logs, "marks")
+    try:
+        contender = world.peer(Atoll).run_true(world.reference(BUSYBOX), marks=marks)
+        contender.once()
+        runs, walls = [], []
+        for _ in range(options.pairs):
+            walls.append(contender.once().wall * 1000)
+            runs.append(read(marks))
+    except (OSError, CommandFailed) as error:
+        yield f"breakdown: {error}"
+        return
+    names = list(runs[0]) if runs else []
+    if not names:
+        yield "breakdown: the command printed no marks"
+        return
+    inside = [sum(run.values()) for run in runs]
+    outside = [wall - total for wall, total in zip(walls, inside, strict=True)]
+    yield _line("process start and end (launcher, interpreter, exit)", outside, walls)
+    for name in names:
+        yield _line(name, [run.get(name, 0.0) for run in runs], walls)
+    yield _line("all, from outside", walls, walls)
+
+
+def read(path: str) -> dict[str, float]:
+    """Mark → milliseconds since the mark before it, in the order printed."""
+    found: dict[str, float] = {}
+    last = 0.0
+    with open(path) as stream:
+        for text in stream:
+            try:
+                line = json.loads(text)
+                name, at = str(line["mark"]), float(line["ms"])
+            except (ValueError, KeyError, TypeError):
+                continue
+            found[name] = found.get(name, 0.0) + at - last
+            last = at
+    return found
+
+
+def _line(name: str, values: list[float], walls: list[float]) -> Result:
+    middle = statistics.median(values)
+    share = f"{100 * middle / statistics.median(walls):.0f} %"
+    return Result("breakdown", name, {"median ms": middle, "share": share}, [round(v, 3) for v in values])

@@ -1,0 +1,102 @@
+"""What must be the same before and after: processes, mounts, cgroups, namespaces, links, descriptors.
+
+Holds: `Count.now()` and `differences`. The session is a subreaper in namespaces of its own, so everything that a
+test leaves is a descendant of ours, a line of our mountinfo, or a directory of our cgroup trees.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+
+from kit import processes
+from kit.sandbox import cgroup_mounts
+
+SERVICES: set[int] = set()
+"""Processes of the session itself (registry, …): not counted, with what is below them."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """One look."""
+
+    processes: frozenset[str]
+    mounts: frozenset[str]
+    outer_mounts: frozenset[str]
+    cgroups: frozenset[str]
+    namespaces: frozenset[str]
+    links: frozenset[str]
+    descriptors: int
+
+    @classmethod
+    def now(cls, scratch: str) -> Count:
+        """Look at everything; `scratch` tells our mounts on the host from everybody else's."""
+        processes.reap()
+        known = set(SERVICES)
+        for pid in SERVICES:
+            known.update(process.pid for process in processes.descendants(pid))
+        ours = [p for p in processes.descendants(os.getpid()) if p.pid not in known and p.pid not in processes.KEEP]
+        mine = set(processes.namespaces(os.getpid()).values())
+        return cls(
+            processes=frozenset(str(p) for p in ours),
+            mounts=frozenset(_mounts("/proc/self/mountinfo")),
+            outer_mounts=frozenset(line for line in _mounts("/proc/1/mountinfo") if scratch in line),
+            cgroups=frozenset(_cgroups()),
+            namespaces=frozenset(n for p in ours for n in processes.namespaces(p.pid).values() if n not in mine),
+            links=frozenset(name for _, name in socket.if_nameindex()),
+            descriptors=len(os.listdir("/proc/self/fd")),
+        )
+
+    def differences(self, after: Count) -> list[str]:
+        """Sentences about what came or went; empty when all is as before."""
+        found = []
+        for name in ("processes", "mounts", "outer_mounts", "cgroups", "namespaces", "links"):
+            before, now = getattr(self, name), getattr(after, name)
+            found += [f"{name}: left behind: {what}" for what in sorted(now - before)]
+            if name not in ("processes", "namespaces"):
+                found += [f"{name}: gone: {what}" for what in sorted(before - now)]
+        if after.descriptors > self.descriptors:
+            found.append(f"descriptors of the session: {self.descriptors} before, {after.descriptors} after")
+        return found
+
+
+def settle(before: Count, scratch: str, seconds: float = 5.0) -> list[str]:
+    """Differences that stay: the kernel takes a moment to end processes and empty cgroups."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = before.differences(Count.now(scratch))
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+
+
+def _mounts(path: str) -> list[str]:
+    lines = []
+    with open(path) as stream:
+        for line in stream:
+            left, _, right = line.rstrip("\n").partition(" - ")
+            lines.append(" ".join([*left.split()[3:6], right]))
+    return lines
+
+
+def _cgroups() -> list[str]:
+    found = []
+    for _, mount in cgroup_mounts():
+        for folder, _, _ in os.walk(mount):
+            if folder != mount:
+                found.append(folder)
+    return found
+
+
+def stray_files(data: str, run_root: str) -> list[str]:
+    """Files that should not be in the two roots once every container is removed."""
+    found = []
+    for place in (os.path.join(data, "containers"), os.path.join(run_root, "containers")):
+        if os.path.isdir(place):
+            found += [os.path.join(place, name) for name in os.listdir(place)]
+    for folder, folders, files in os.walk(data):
+        found += [os.path.join(folder, n) for n in [*files, *folders] if n.endswith(".tmp") or n.startswith("tmp")]
+        folders[:] = [n for n in folders if n not in ("layers", "diff", "fs")]
+    return found

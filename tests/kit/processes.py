@@ -1,0 +1,143 @@
+"""Looking at processes through /proc: descendants, Atoll's own by title, namespaces, memory.
+
+Holds: readers only, and `end`, which signals single processes by pid.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Process:
+    """What /proc says of one process; `title` is its command line, or [comm] for a zombie."""
+
+    pid: int
+    parent: int
+    state: str
+    title: str
+
+    def __str__(self) -> str:
+        return f"{self.pid} (parent {self.parent}, {self.state}) {self.title}"
+
+
+def read(pid: int) -> Process | None:
+    """One process, or None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            text = stream.read()
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            words = stream.read().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return None
+    name, rest = text[text.index("(") + 1 : text.rindex(")")], text[text.rindex(")") + 2 :].split()
+    return Process(pid, int(rest[1]), rest[0], words or f"[{name}]")
+
+
+def everyone() -> list[Process]:
+    """Every process visible."""
+    found = [read(int(name)) for name in os.listdir("/proc") if name.isdigit()]
+    return [process for process in found if process is not None]
+
+
+def descendants(root: int) -> list[Process]:
+    """All below `root`, nearest first."""
+    children: dict[int, list[Process]] = {}
+    for process in everyone():
+        children.setdefault(process.parent, []).append(process)
+    found: list[Process] = []
+    waiting = [root]
+    while waiting:
+        below = children.get(waiting.pop(0), [])
+        found += below
+        waiting += [process.pid for process in below]
+    return found
+
+
+def spawners(run_root: str) -> list[Process]:
+    """Atoll's spawners that hold something open, or listen, below this run root."""
+    return [p for p in everyone() if p.title.startswith("atoll:[spawner") and _uses(p.pid, run_root)]
+
+
+def monitors(run_root: str) -> list[Process]:
+    """Atoll's monitors that hold something open below this run root."""
+    return [p for p in everyone() if p.title.startswith("atoll:[monitor") and _uses(p.pid, run_root)]
+
+
+def _uses(pid: int, folder: str) -> bool:
+    inodes = set()
+    try:
+        with open(f"/proc/{pid}/net/unix") as stream:
+            for line in stream:
+                words = line.split()
+                if len(words) == 8 and words[7].startswith(folder):
+                    inodes.add(f"socket:[{words[6]}]")
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            link = os.readlink(f"/proc/{pid}/fd/{fd}")
+            if link.startswith(folder) or link in inodes:
+                return True
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            return folder.encode() in stream.read()
+    except OSError:
+        return False
+
+
+def namespaces(pid: int) -> dict[str, str]:
+    """Kind → identity, e.g. "mnt" → "mnt:[4026531841]"."""
+    found = {}
+    for kind in ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts"):
+        try:
+            found[kind] = os.readlink(f"/proc/{pid}/ns/{kind}")
+        except OSError:
+            continue
+    return found
+
+
+def pss(pid: int) -> int:
+    """The process' share of memory in bytes (/proc/PID/smaps_rollup)."""
+    with open(f"/proc/{pid}/smaps_rollup") as stream:
+        for line in stream:
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+def end(pid: int, signum: int = signal.SIGTERM, wait: float = 5.0) -> bool:
+    """Signal one process and wait until it is gone (or a zombie); SIGKILL when time is up. False if it had to."""
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        return True
+    deadline = time.monotonic() + wait
+    while time.monotonic() < deadline:
+        process = read(pid)
+        if process is None or process.state == "Z":
+            return True
+        time.sleep(0.005)
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def reap() -> None:
+    """Collect zombies that this process adopted as a subreaper, and none that a Popen waits for."""
+    import subprocess
+
+    known = {one.pid for one in getattr(subprocess, "_active", [])}
+    for process in everyone():
+        if process.parent == os.getpid() and process.state == "Z" and process.pid not in known:
+            if process.pid in KEEP:
+                continue
+            try:
+                os.waitpid(process.pid, os.WNOHANG)
+            except ChildProcessError:
+                continue
+
+
+KEEP: set[int] = set()
+"""Children of ours that somebody waits for by pid: `reap` leaves them alone."""
