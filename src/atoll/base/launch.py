@@ -75,7 +75,7 @@ class _LateSite:
         """Once, for a top-level name: run `site` and look again (importlib's protocol)."""
         if path is not None or self not in sys.meta_path:
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         import site
         from importlib.machinery import PathFinder
 
