@@ -60,7 +60,8 @@ OPEN: tuple[tuple[str, str], ...] = (
         "processes and threads",
         "fork vfork execve execveat exit exit_group wait4 waitid waitpid getpid getppid gettid getpgid setpgid "
         "getpgrp getsid setsid prctl set_tid_address set_robust_list get_robust_list rseq futex futex_time64 "
-        "futex_wait futex_wake futex_requeue futex_waitv pidfd_open pidfd_send_signal process_mrelease restart_syscall getcpu",
+        "futex_wait futex_wake futex_requeue futex_waitv pidfd_open pidfd_send_signal process_mrelease "
+        "restart_syscall getcpu",
     ),
     (
         "the thread pointer and other matters of one architecture",
