@@ -143,6 +143,12 @@ class Snapshots:
             files.sync_directory(f"{self.root}/layers")
         _unlock(staging)
 
+    def flush(self) -> None:
+        """Flush the file system of this store to disk: before commits with `sync=False`."""
+        from atoll.linux import sync as linux_sync
+
+        linux_sync.syncfs_path(self.root)
+
     def discard_layer(self, staging: Staging) -> None:
         """Give up a staged layer: nothing of it stays. Idempotent."""
         self._remove(staging.path)

@@ -7,14 +7,13 @@ parsing hostile archives happens here and not in the command. It acts on descrip
 
 from __future__ import annotations
 
+import _socket
 import os
 import struct
 
-import _signal
-import _socket
-
 from atoll.base import errors, files, jsontext
 from atoll.base.value import fields
+from atoll.linux import signals
 from atoll.spec import idmap as idmaps
 
 TYPE_CHECKING = False
@@ -57,7 +56,7 @@ class Channel:
 def main(fd: int) -> None:
     """The process. Never returns; ends when the socket does."""
     # Ctrl-C reaches the whole foreground group: what it means is the command's to decide, which kills us.
-    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    signals.ignore(signals.SIGINT)
     channel = Channel(fd)
     status = 0
     try:

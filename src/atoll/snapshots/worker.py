@@ -19,11 +19,10 @@ Whatever goes wrong, the process is killed and the staged directory thrown away.
 
 from __future__ import annotations
 
+import _socket
 import os
 import struct
 import sys
-
-import _socket
 
 from atoll.base import errors, jsontext
 from atoll.base.value import fields
