@@ -74,11 +74,11 @@ class Atoll:
         user: User | None = None,
         join: Callable[[], None] | None = None,
         env: Mapping[str, str] | None = None,
+        data: str | None = None,
     ) -> None:
         self.folder, self.user, self.join = folder, user, join
-        self.data, self.run_root = os.path.join(folder, "data"), os.path.join(folder, "run")
+        self.data, self.run_root = data or os.path.join(folder, "data"), os.path.join(folder, "run")
         self.config = os.path.join(folder, "atoll.toml")
-        self.containers_made = False
         os.makedirs(folder, exist_ok=True)
         if user is not None:
             os.chown(folder, user.uid, user.gid)

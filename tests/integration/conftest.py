@@ -1,0 +1,200 @@
+"""Fixtures of the integration tests: the corner, the images, fresh Atolls, and the leak check they all run under.
+
+    sandbox (package)   own mount, network and cgroup namespaces; nothing of a test reaches the host
+    registry (package)  Debian's docker-registry with busybox and debian in it
+    atoll               root, fresh data and run root on tmpfs; everything removed afterwards
+    rootless            an ordinary user with subordinate ids, in a delegated cgroup subtree
+    single              an ordinary user without subordinate ids, in a delegated cgroup subtree
+    undelegated         an ordinary user whose cgroup is not delegated
+    leak_check          autouse: the same processes, mounts, cgroups, namespaces, links before and after
+
+Long matrices are sampled with a seed that is printed ($ATOLL_TEST_SEED repeats it); $ATOLL_TEST_FULL=1 or `--full`
+runs them whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from kit import images, leaks
+from kit.command import Atoll
+from kit.registry import Registry
+from kit.sandbox import Sandbox
+
+SEED = int(os.environ.get("ATOLL_TEST_SEED") or random.SystemRandom().randrange(1 << 32))
+_serial = itertools.count()
+
+
+def pytest_report_header() -> str:
+    return f"atoll: integration seed {SEED} (ATOLL_TEST_SEED={SEED} repeats it)"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where the machine cannot give us a corner, say so once per test and skip."""
+    if os.geteuid() == 0:
+        return
+    here = os.path.dirname(os.path.abspath(__file__))
+    for item in items:
+        if str(item.path).startswith(here):
+            item.add_marker(pytest.mark.skip(reason="integration tests make namespaces and cgroups: run as root"))
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the long matrices are to run whole."""
+    return os.environ.get("ATOLL_TEST_FULL") == "1" or bool(request.config.getoption("--full", False))
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """Random numbers that depend on the printed seed and the test's name only."""
+    return random.Random(f"{SEED}:{request.node.name}")
+
+
+@pytest.fixture(scope="package")
+def sandbox() -> Iterator[Sandbox]:
+    """The corner; the session's process moves into it."""
+    corner = Sandbox().enter()
+    yield corner
+    corner.leave()
+
+
+@pytest.fixture(scope="package")
+def registry(sandbox: Sandbox) -> Iterator[Registry]:
+    """A registry with `busybox` and `debian`."""
+    server = Registry(os.path.join(sandbox.scratch, "registry"))
+    leaks.SERVICES.add(server.process.pid)
+    server.push(images.busybox(), "busybox")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="package")
+def busybox(registry: Registry) -> str:
+    """Reference of the busybox image."""
+    return f"{registry.host}/busybox:latest"
+
+
+@pytest.fixture(scope="package")
+def debian(registry: Registry, sandbox: Sandbox) -> str:
+    """Reference of the Debian image; made by debootstrap the first time, a minute."""
+    return registry.push(images.debian(sandbox.run_outside), "debian")
+
+
+@pytest.fixture(autouse=True)
+def leak_check(sandbox: Sandbox, registry: Registry) -> Iterator[None]:
+    """Nothing may be left of a test. Set up first, so that it looks after every other fixture has cleaned up."""
+    before = leaks.Count.now(sandbox.scratch)
+    yield
+    left = leaks.settle(before, sandbox.scratch)
+    assert not left, "\n".join(["left behind by this test:", *left])
+
+
+@pytest.fixture
+def fresh(sandbox: Sandbox, leak_check: None) -> Iterator[Callable[..., Atoll]]:
+    """A function that makes Atolls with roots of their own; all are cleared at the end."""
+    made: list[Atoll] = []
+
+    def make(**how: object) -> Atoll:
+        one = Atoll(os.path.join(sandbox.scratch, f"atoll-{next(_serial)}"), **how)  # type: ignore[arg-type]
+        made.append(one)
+        return one
+
+    yield make
+    problems = []
+    for one in made:
+        problems += _clear(one)
+    assert not problems, "\n".join(problems)
+
+
+def _clear(one: Atoll) -> list[str]:
+    """Remove containers and roots; sentences about what the command left in them."""
+    import subprocess
+
+    one.clear()
+    stray = leaks.stray_files(one.data, one.run_root)
+    # The trees hold work directories of mode 000 and files of mapped owners; rm as root takes them.
+    subprocess.run(["rm", "-rf", "--one-file-system", one.folder], check=True)
+    return [f"file left behind: {path}" for path in stray]
+
+
+@pytest.fixture
+def atoll(fresh: Callable[..., Atoll]) -> Atoll:
+    """Root's Atoll."""
+    return fresh()
+
+
+@pytest.fixture
+def rootless(fresh_rootless: Callable[..., Atoll]) -> Atoll:
+    """An ordinary user with ranges in /etc/subuid and /etc/subgid, in a delegated cgroup."""
+    return fresh_rootless("atoll-full")
+
+
+@pytest.fixture
+def single(fresh_rootless: Callable[..., Atoll]) -> Atoll:
+    """An ordinary user with one uid and nothing installed for him, in a delegated cgroup."""
+    return fresh_rootless("atoll-single")
+
+
+@pytest.fixture
+def undelegated(fresh_rootless: Callable[..., Atoll]) -> Atoll:
+    """An ordinary user whose cgroup belongs to root."""
+    return fresh_rootless("atoll-full", delegated=False)
+
+
+@pytest.fixture
+def fresh_rootless(sandbox: Sandbox, subtrees: list[str], fresh: Callable[..., Atoll]) -> Callable[..., Atoll]:
+    """A function that makes an ordinary user's Atoll."""
+
+    def make(name: str, *, delegated: bool = True, **how: object) -> Atoll:
+        user = sandbox.users[name]
+        if not delegated:
+            return fresh(user=user, **how)
+        subtree = f"user-{next(_serial)}"
+        subtrees.append(subtree)
+        return fresh(user=user, join=sandbox.delegate(user, subtree), **how)
+
+    return make
+
+
+@pytest.fixture
+def subtrees(sandbox: Sandbox, leak_check: None) -> Iterator[list[str]]:
+    """Delegated cgroups; removed after the containers (`fresh` is set up later) and before the leak check."""
+    made: list[str] = []
+    yield made
+    for name in made:
+        sandbox.undelegate(name)
+
+
+@pytest.fixture(params=["root", "rootless", "single"])
+def anyone(request: pytest.FixtureRequest) -> Atoll:
+    """Each kind of user in turn."""
+    return request.getfixturevalue({"root": "atoll"}.get(request.param, request.param))
+
+
+@pytest.fixture
+def small_disk(sandbox: Sandbox, leak_check: None) -> Iterator[Callable[[int], str]]:
+    """A function that mounts a tmpfs of so many bytes and gives its path."""
+    from kit import system
+
+    made: list[str] = []
+
+    def make(size: int) -> str:
+        path = os.path.join(sandbox.scratch, f"disk-{next(_serial)}")
+        os.mkdir(path)
+        system.mount("tmpfs", path, "tmpfs", 0, f"size={size}")
+        made.append(path)
+        return path
+
+    yield make
+    for path in made:
+        system.umount(path)
+        os.rmdir(path)
