@@ -1,0 +1,178 @@
+"""`atoll.toml`: the user's settings, every one with a safe default.
+
+Holds: the settings, where they are read from, and errors for what is unknown. Does not hold: what they do.
+Root reads `/etc/atoll/atoll.toml` only (a `sudo` that keeps HOME must not take orders from a user's file); an
+ordinary user's `~/.config/atoll/atoll.toml` goes over it. `ATOLL_CONFIG` names one file instead of both.
+"""
+
+from __future__ import annotations
+
+import os
+
+from atoll.base import errors, suggest, units
+from atoll.base.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+class Config(Value):
+    """The settings. Sizes in bytes, times in seconds.
+
+    `pids_limit` 2048 stops a fork bomb long before the host's own limit and is what Podman's users know.
+    """
+
+    isolation: str = "container"
+    security: str = "atoll"
+    network: str = "none"
+    pids_limit: int = 2048
+    shm_size: int = 64 << 20
+    stop_timeout: int = 10
+    log_driver: str = "json-file"
+    log_max_size: int = 10 << 20
+    log_max_files: int = 3
+    cgroup_parent: str = "/atoll"
+    insecure_registries: tuple[str, ...] = ()
+    detach_keys: str = "ctrl-p,ctrl-q"
+    source: tuple[str, ...] = ()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value or "\n" in value:
+        raise ValueError("a text")
+    return value
+
+
+def _choice(*choices: str) -> Any:
+    def read(value: Any) -> str:
+        if value not in choices:
+            raise ValueError("one of " + ", ".join(choices))
+        return str(value)
+
+    return read
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not -1 <= value < 1 << 31:
+        raise ValueError("a whole number")
+    return value
+
+
+def _positive(value: Any) -> int:
+    if _count(value) < 1:
+        raise ValueError("a number of 1 or more")
+    return int(value)
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    try:
+        return units.parse_size(_text(value))
+    except errors.InvalidArgument:
+        raise ValueError("a size such as 64m") from None
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError("a list of texts")
+    return tuple(_text(one) for one in value)
+
+
+def _cgroup(value: Any) -> str:
+    path = _text(value)
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise ValueError("an absolute cgroup path")
+    return "/" + path.strip("/")
+
+
+# table -> key -> (field, reader); the empty table is the top of the file.
+KEYS: dict[str, dict[str, tuple[str, Any]]] = {
+    "": {"isolation": ("isolation", _text)},
+    "defaults": {
+        "security": ("security", _choice("atoll", "docker")),
+        "network": ("network", _choice("none", "host")),
+        "pids_limit": ("pids_limit", _count),
+        "shm_size": ("shm_size", _size),
+        "stop_timeout": ("stop_timeout", _count),
+        "detach_keys": ("detach_keys", _text),
+    },
+    "log": {
+        "driver": ("log_driver", _choice("json-file", "none")),
+        "max_size": ("log_max_size", _size),
+        "max_files": ("log_max_files", _positive),
+    },
+    "cgroup": {"parent": ("cgroup_parent", _cgroup)},
+    "registries": {"insecure": ("insecure_registries", _texts)},
+}
+
+
+def files(environ: Mapping[str, str], uid: int) -> tuple[str, ...]:
+    """The files that are read if they are there, the later ones over the earlier."""
+    named = environ.get("ATOLL_CONFIG")
+    if named:
+        return (named,)
+    if uid == 0:
+        return ("/etc/atoll/atoll.toml",)
+    home = environ.get("XDG_CONFIG_HOME") or environ.get("HOME", "") + "/.config"
+    return ("/etc/atoll/atoll.toml", home + "/atoll/atoll.toml")
+
+
+def load(environ: Mapping[str, str], uid: int) -> Config:
+    """Read the settings. A file named by `ATOLL_CONFIG` must be there. Raises InvalidArgument and NotFound."""
+    config = Config()
+    for path in files(environ, uid):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if environ.get("ATOLL_CONFIG"):
+                raise errors.NotFound(f"the settings file {path} does not exist", hint="see ATOLL_CONFIG") from None
+            continue
+        except OSError as error:
+            raise errors.from_os_error(error, "read the settings") from error
+        with open(fd, "rb") as file:
+            content = file.read()
+        config = parse(content, path, config)
+    return config
+
+
+def parse(content: bytes, path: str, base: Config) -> Config:
+    """One file's settings over `base`. Raises InvalidArgument naming the file and the key."""
+    import tomllib  # only who has a settings file pays for it
+
+    try:
+        document = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise errors.InvalidArgument(f"{path}: {error}") from None
+    changes: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, dict):
+            known = KEYS.get(key)
+            if known is None or not key:
+                raise _unknown(path, key, [k for k in KEYS if k] + list(KEYS[""]))
+            for inner, inner_value in value.items():
+                _read(path, key, inner, inner_value, changes)
+        else:
+            _read(path, "", key, value, changes)
+    return base.replace(**changes, source=(*base.source, path))
+
+
+def _read(path: str, table: str, key: str, value: Any, changes: dict[str, Any]) -> None:
+    entry = KEYS[table].get(key)
+    shown = f"{table}.{key}" if table else key
+    if entry is None:
+        everything = [f"{t}.{k}" if t else k for t, keys in KEYS.items() for k in keys]
+        raise _unknown(path, shown, everything)
+    field, reader = entry
+    try:
+        changes[field] = reader(value)
+    except ValueError as error:
+        raise errors.InvalidArgument(f"{path}: {shown}: expected {error}, got {value!r}") from None
+
+
+def _unknown(path: str, key: str, known: list[str]) -> errors.InvalidArgument:
+    guess = suggest.nearest(key, known)
+    hint = f"did you mean '{guess}'?" if guess else "known are " + ", ".join(sorted(known))
+    return errors.InvalidArgument(f"{path}: unknown setting '{key}'", hint=hint)
