@@ -114,7 +114,6 @@ class ContainerDriver(Driver):
             terminal=plan.terminal,
             stdin=plan.stdin,
             detached=plan.detached,
-            cache=plan.cache,
             caller=client.caller({}),
         )
         return self._take_channel().exec(request)

@@ -6,9 +6,9 @@ Holds: `Driver`, `Attachment` and the values that cross. Does not hold: an imple
     └─ Container its root is data (layers, writable layer, mounts), never a path mounted  start, status, wait, delete
        └─ Process the container's first one, or an exec session: streams and signals      exec, attach, signal
 
-`run` is a sandbox of one container, so a `ContainerPlan` carries all three; a pod will be a plan of several. Attach is
-legal from creation on, wait at any time. What a level cannot do it refuses by name (Unsupported), never does less.
-Everything is found by two directories: `run` (goes with the boot) and `bundle` (durable); a driver remembers nothing.
+`run` is a sandbox of one container, so a `ContainerPlan` carries all three; a pod will be a plan of several. Attach
+is legal from creation on, wait at any time. What a level cannot do it refuses by name (Unsupported), never does less.
+Everything is found by two directories, `run` (goes with the boot) and `bundle` (durable); a driver remembers nothing.
 """
 
 from __future__ import annotations
@@ -74,7 +74,6 @@ class ExecPlan(Value):
     terminal: bool = False
     stdin: bool = False
     detached: bool = False
-    cache: str | None = None
 
 
 class Status(Value):

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from atoll.monitor.peer import Peer
     from atoll.monitor.relay import Log
-    from atoll.monitor.stdio import Stdio
-    from atoll.runtime.create import Created
 
 QUIET = 0.1
 DRAIN_SECONDS = 2.0
@@ -69,23 +67,23 @@ class Company:
 
     # -- the process and its streams
 
-    def attend(self, created: Created, stdio: Stdio | None) -> None:
-        """Take over a process that the runtime made: its descriptors and streams are this object's from here."""
-        self.pid, self.pidfd = created.pid, created.pidfd
-        if created.console is not None:
-            self._console = created.console
-            os.set_blocking(created.console, False)
-            self.relay.add_output(STDOUT, os.dup(created.console))
-            self.relay.set_input(os.dup(created.console), terminal=True)
-        elif stdio is not None:
-            stdio.close_inside()
-            for stream, fd in zip((STDOUT, STDERR), stdio.outputs, strict=False):
-                self.relay.add_output(stream, fd)
-            if stdio.stdin >= 0:
-                self.relay.set_input(stdio.stdin)
-        self._sync = created.sync
-        self.loop.watch(created.sync, POLLIN, lambda _: self._heard())
-        self.reap()  # it may have ended before its end was watched for
+    def attend(self, pid: int, fds: dict[str, int]) -> None:
+        """Take over a process that the creator made, by its descriptors' names (`creator.Handover`): they are this
+        object's from here. It becomes our child when the creator ends, with its exit status whenever it ended."""
+        self.pid, self.pidfd = pid, fds["pidfd"]
+        if "console" in fds:
+            self._console = fds["console"]
+            os.set_blocking(self._console, False)
+            self.relay.add_output(STDOUT, os.dup(self._console))
+            self.relay.set_input(os.dup(self._console), terminal=True)
+        for name, stream in (("stdout", STDOUT), ("stderr", STDERR)):
+            if name in fds:
+                self.relay.add_output(stream, fds[name])
+        if "stdin" in fds:
+            self.relay.set_input(fds["stdin"])
+        self._sync = fds["sync"]
+        self.loop.watch(self._sync, POLLIN, lambda _: self._heard())
+        self.reap()
 
     def _heard(self) -> None:
         """The init's word: end of file once the program runs, otherwise its error."""

@@ -1,14 +1,13 @@
-"""A container's monitor: `atoll:[monitor] 3f2a…`, from its creation to its clean-up.
+"""A container's monitor: `atoll:[monitor] 3f2a…`, from the hand-over by its creator to its clean-up.
 
 Holds: the life of one container (`keep`), attaching to it, its exit record, the clean-up command. Does not hold:
-what to do about an exit (that command does: restart, remove), streams (`relay.py`), creation (`runtime/create.py`).
+what to do about an exit (that command does: restart, remove), streams (`relay.py`), creation (`creator.py`).
 Start reading at `keep`.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import time
 
 from atoll.base import errors
@@ -20,11 +19,9 @@ from atoll.monitor.logs import LogWriter
 from atoll.monitor.loop import POLLIN
 from atoll.monitor.peer import Peer
 from atoll.monitor.protocol import ATTACH_SOCKET, VERSION, Malformed, check_version
-from atoll.monitor.requests import Caller, Create, LogPlan
+from atoll.monitor.requests import LogPlan
 from atoll.monitor.sockets import accept, check_peer, listen
-from atoll.monitor.stdio import open_stdio
 from atoll.runtime import cgroups, state
-from atoll.runtime import create as runtime_create
 from atoll.runtime import delete as runtime_delete
 from atoll.runtime import start as runtime_start
 
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from atoll.runtime.create import Created
+    from atoll.monitor.creator import Handover
 
 PEERS_MAX = 64
 """Most commands attached to one container."""
@@ -65,9 +62,9 @@ class Log:
 class Monitor(Company):
     """The container's side of `Company`: start, attach, promises, the record of it all."""
 
-    def __init__(self, request: Create, log: Log | None) -> None:
-        super().__init__(log)
-        self.request = request
+    def __init__(self, made: Handover) -> None:
+        super().__init__()
+        self.made = made
         self.cleaned = False
         self.record: record.Monitor | None = None
         self._creator: Peer | None = None
@@ -76,16 +73,16 @@ class Monitor(Company):
 
     # -- the commands
 
-    def welcome(self, peer: Peer, *, promise: bool) -> None:
+    def welcome(self, peer: Peer) -> None:
         """Serve the command that asked for the container: it is attached from the beginning."""
         self._creator = peer
         peer.known = peer.output = True
-        peer.input, peer.promise = self.request.stdin or self.request.terminal, promise
+        peer.input, peer.promise = self.made.stdin or self.made.terminal, self.made.promise
         self.relay.add_peer(peer)
 
     def open_door(self) -> None:
         """Listen on `<run>/attach.sock`. Raises OSError."""
-        self._listener = listen(f"{self.request.run}/{ATTACH_SOCKET}", 16)
+        self._listener = listen(f"{self.made.run}/{ATTACH_SOCKET}", 16)
         self._listener.setblocking(False)
         self.loop.watch(self._listener.fileno(), POLLIN, lambda _: self._admit())
 
@@ -134,21 +131,21 @@ class Monitor(Company):
         if message.get("do") != "attach":
             raise Malformed("the first request is not attach")
         peer.known, peer.output = True, message.get("output") is True
-        peer.input = message.get("stdin") is True and (self.request.stdin or self.request.terminal)
-        self.relay.tell(peer, {"is": "attached", "id": self.request.id, "pid": self.pid, "started": self.started})
+        peer.input = message.get("stdin") is True and (self.made.stdin or self.made.terminal)
+        self.relay.tell(peer, {"is": "attached", "id": self.made.id, "pid": self.pid, "started": self.started})
 
     def _start(self, peer: Peer) -> None:
         try:
-            runtime_start.start(self.request.run)
+            runtime_start.start(self.made.run)
             self._starting = True
         except errors.AtollError as error:
             self.relay.tell(peer, {"is": "error", "error": error.to_json()})
 
     def on_gone(self, peer: Peer) -> None:
         """A command left: its input ends with it (Docker's StdinOnce), and so does a container nobody started."""
-        if peer.input and not self.request.stdin_stays:
+        if peer.input and not self.made.stdin_stays:
             self.relay.close_input()
-        alone = peer is self._creator and not self.request.keep_unstarted
+        alone = peer is self._creator and not self.made.keep_unstarted
         if alone and self.pid and self.status is None and not self.program_runs():
             self.failure = errors.Cancelled("its command left before the container was started")
             self.signal(process.SIGKILL)
@@ -157,7 +154,7 @@ class Monitor(Company):
 
     def program_runs(self) -> bool:
         """Started, by whomever: start removes the fifo."""
-        return self.started or self._starting or not os.path.exists(f"{self.request.run}/{state.FIFO}")
+        return self.started or self._starting or not os.path.exists(f"{self.made.run}/{state.FIFO}")
 
     def on_started(self) -> None:
         """Record the moment and tell everybody."""
@@ -168,6 +165,20 @@ class Monitor(Company):
         """Tell everybody why; the init ends with 125, 126 or 127."""
         self.relay.tell_all({"is": "error", "error": failure.to_json()})
 
+    def open_log(self) -> Log | None:
+        """Where output goes besides the commands. Raises OSError."""
+        log = Log(self.made.log) if self.made.log.driver != "none" else None
+        self.relay.log = log
+        return log
+
+    def fail(self, error: Exception) -> None:
+        """A container that cannot be kept company is ended, and everybody told why."""
+        if isinstance(error, OSError):
+            error = errors.from_os_error(error, f"keep container {self.made.id[:12]}")
+        self.failure = error if isinstance(error, errors.AtollError) else errors.Internal(str(error))
+        self.on_failed(self.failure)
+        self.signal(process.SIGKILL)
+
     def write_record(self, started: str | None) -> None:
         """Write `<run>/monitor.json`; a full run root costs the start's time, not the container."""
         me = os.getpid()
@@ -175,14 +186,14 @@ class Monitor(Company):
             pid=me,
             start_time=process.start_time(me),
             boot_id=state.boot_id(),
-            bundle=self.request.bundle,
+            bundle=self.made.bundle,
             version=VERSION,
             started=started,
-            on_exit=self.request.on_exit,
-            env=self.request.caller.env,
+            on_exit=self.made.on_exit,
+            env=self.made.env,
         )
         try:
-            record.write_monitor(self.request.run, self.record)
+            record.write_monitor(self.made.run, self.record)
         except OSError:
             if started is None:
                 raise
@@ -195,106 +206,57 @@ class Monitor(Company):
         while not self.cleaned and any(peer.promise for peer in self.relay.peers):
             self.relay.turn(None)
         if not self.cleaned:
-            run_on_exit(self.request.on_exit, self.request.caller.env)
+            run_on_exit(self.made.on_exit, self.made.env)
         self.flush()
 
 
-def keep(request: Create, peer: Peer, *, promise: bool, report: Callable[[int, str, int | None], None]) -> None:
-    """The whole life of a container. `report(pid, run, console)` gives the spawner what it holds spare.
+def keep(made: Handover, fds: dict[str, int], peer: Peer, *, report: Callable[[int, str, int | None], None]) -> None:
+    """The whole life of a container from the creator's hand-over on. `report(pid, run, console)` gives the spawner
+    what it holds spare.
 
     The order is the design; the numbers of `protocol.py` stand in brackets. Never raises for what a container, a
     command or a disk may do.
     """
     # 1. Named before anything can take long, for whoever looks at `ps`.
-    set_title(f"atoll:[monitor] {request.id[:12]}")
-    log: Log | None = None
-    try:
-        # 2. An earlier run's end must not be taken for this one's.
-        record.forget_exit(request.bundle)
-        log = Log(request.log) if request.log.driver != "none" else None
-        monitor = Monitor(request, log)
-        # 3. The init inherits limits at its clone, so the caller's come first (6).
-        created = _create(request, monitor)  # (7)
-    except (errors.AtollError, OSError) as error:
-        _give_up(request, peer, promise, error)
+    set_title(f"atoll:[monitor] {made.id[:12]}")
+    log, monitor = None, Monitor(made)
+    monitor.welcome(peer)
+    if made.pid is None:
+        # The runtime has undone its part: tell the command, and clean up if it does not.
+        monitor.on_failed(made.failure())
+        monitor.part()
         return
-    monitor.welcome(peer, promise=promise)
+    # 2. From here on its end is ours to take in, whatever else fails.
+    monitor.attend(made.pid, fds)
     try:
-        # 4. Record before anyone is told (8): a command that dies now leaves something to be found.
+        # 3. Record before anyone is told (8): a command that dies now leaves something to be found.
+        log = monitor.open_log()
         monitor.write_record(None)
         monitor.open_door()
-        report(created.pid, request.run, created.console)
+        report(made.pid, made.run, fds.get("console"))
     except (errors.AtollError, OSError) as error:
-        monitor.failure = _as_error(error, request.id)
-        monitor.on_failed(monitor.failure)
-        monitor.signal(process.SIGKILL)
+        monitor.fail(error)
     else:
-        monitor.relay.tell(peer, {"is": "created", "pid": created.pid})  # (9)
-    # 5. Start, streams, signals, other commands: all of it is events (10 to 15).
+        monitor.relay.tell(peer, {"is": "created", "pid": made.pid})  # (9)
+    # 4. Start, streams, signals, other commands: all of it is events (10 to 15).
     monitor.until_ended()
-    # 6. The log first, then the record: who sees the exit finds the whole log.
+    # 5. The log first, then the record: who sees the exit finds the whole log.
     if log is not None:
         log.close()
     ended = _ended(monitor, log)
-    recorded = _record_exit(request, ended)
-    # 7. Cgroup and run directory go before anyone is told (16), so that nothing of it is left when the command
+    recorded = _record_exit(made, ended)
+    # 6. Cgroup and run directory go before anyone is told (16), so that nothing of it is left when the command
     #    returns. Where the bundle's disk is full the run directory stays: it holds the record.
     monitor.close_door()
     if recorded:
-        _delete(request.run)
-    # 8. The last word (17), then the clean-up (18, 19).
+        _delete(made.run)
+    # 7. The last word (17), then the clean-up (18, 19).
     monitor.relay.tell_all({"is": "exit", "exit": ended.code, **ended.to_json()})
     monitor.part()
 
 
-def _create(request: Create, monitor: Monitor) -> Created:
-    """The runtime's create with the streams and limits of the request, the result in the monitor's hands."""
-    stdio = None if request.terminal else open_stdio(stdin=request.stdin, run=request.run)
-    own = take_rlimits(request.caller)
-    try:
-        created = runtime_create.create(
-            container_id=request.id,
-            spec=request.spec,
-            root=request.root,
-            bundle=request.bundle,
-            run=request.run,
-            stdio=None if stdio is None else stdio.inside,
-            terminal=request.terminal,
-            cache=request.cache,
-            helpers=request.helpers,
-        )
-    except BaseException:
-        if stdio is not None:
-            stdio.close()
-        raise
-    finally:
-        for number, limits in own:
-            _set_rlimit(number, limits)
-    monitor.attend(created, stdio)
-    return created
-
-
-def take_rlimits(caller: Caller) -> list[tuple[int, tuple[int, int]]]:
-    """Take over the caller's limits where they differ; returns what they were. What the kernel refuses (raising a
-    hard limit without CAP_SYS_RESOURCE) stays as it is."""
-    own: list[tuple[int, tuple[int, int]]] = []
-    for number, limits in enumerate(caller.rlimits):
-        present = resource.getrlimit(number)
-        if present != limits and _set_rlimit(number, limits):
-            own.append((number, present))
-    return own
-
-
-def _set_rlimit(number: int, limits: tuple[int, int]) -> bool:
-    try:
-        resource.setrlimit(number, limits)
-    except (ValueError, OSError):
-        return False
-    return True
-
-
 def _ended(monitor: Monitor, log: Log | None) -> record.Exit:
-    oom = out_of_memory(monitor.request.run)
+    oom = out_of_memory(monitor.made.run)
     error = None if monitor.failure is None else str(monitor.failure)
     started = None if monitor.record is None else monitor.record.started
     ended = record.of_status(monitor.status or 0, started=started, oom=oom, error=error)
@@ -312,12 +274,12 @@ def out_of_memory(run: str) -> bool:
         return False
 
 
-def _record_exit(request: Create, ended: record.Exit) -> bool:
+def _record_exit(made: Handover, ended: record.Exit) -> bool:
     """Record the end in the bundle, or else (its disk is full) in the run directory; whether the first went well."""
-    for place in (request.bundle, request.run):
+    for place in (made.bundle, made.run):
         try:
             record.write_exit(place, ended)
-            return place is request.bundle
+            return place is made.bundle
         except OSError:
             continue
     return False
@@ -340,20 +302,6 @@ def run_on_exit(argv: tuple[str, ...], env: tuple[str, ...]) -> None:
         os.posix_spawn(argv[0], argv, dict(e.split("=", 1) for e in env if "=" in e), setsigdef=defaults, setsid=True)
     except OSError:
         pass
-
-
-def _give_up(request: Create, peer: Peer, promise: bool, error: Exception) -> None:
-    """Creation failed, and the runtime has undone its part: tell the command, and clean up if it does not."""
-    monitor = Monitor(request, None)
-    monitor.welcome(peer, promise=promise)
-    monitor.on_failed(_as_error(error, request.id))
-    monitor.part()
-
-
-def _as_error(error: Exception, container: str) -> errors.AtollError:
-    if isinstance(error, OSError):
-        return errors.from_os_error(error, f"create container {container[:12]}")
-    return error if isinstance(error, errors.AtollError) else errors.Internal(repr(error))
 
 
 def mourn(run: str, status: int | None) -> None:

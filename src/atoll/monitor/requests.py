@@ -116,7 +116,6 @@ class Exec(Value):
     terminal: bool = False
     stdin: bool = False
     detached: bool = False
-    cache: str | None = None
     caller: Caller = Caller()
     WIRE = {
         "id": text,
@@ -125,7 +124,6 @@ class Exec(Value):
         "terminal": flag,
         "stdin": flag,
         "detached": flag,
-        "cache": text,
         "caller": record(Caller),
     }
 

@@ -1,90 +1,46 @@
-"""What a fork of the spawner does with the connection it was made for: reads one request and lives for it.
+"""What a fork of the spawner does with the connection it was made for: one request, one life.
 
-Holds: `serve`. Does not hold: the lives themselves (`monitor.py`, `session.py`).
+Holds: `serve`. Does not hold: reading and doing the request (`creator.py`), the lives (`monitor.py`, `session.py`).
 """
 
 from __future__ import annotations
 
-from atoll.base import errors
+import os
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socketpair
+
 from atoll.linux.title import set_title
-from atoll.monitor import monitor, session
+from atoll.monitor import creator, monitor, session
 from atoll.monitor.company import settle
+from atoll.monitor.creator import CREATE
 from atoll.monitor.peer import Peer
-from atoll.monitor.protocol import (
-    CONTROL,
-    CONTROL_MAX,
-    DATA_MAX,
-    REQUEST_MAX,
-    VERSION,
-    FrameReader,
-    Malformed,
-    check_version,
-    control,
-    parse_control,
-)
-from atoll.monitor.requests import Create, Exec
+from atoll.monitor.spawning import in_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
-    from typing import Any
 
 
 def serve(connection: socket, report: Callable[[int, str, int | None], None]) -> None:
-    """Read the first request and do it (steps 4 to 19 of `protocol.py`). Returns when all of it has ended; a peer
-    that leaves or talks nonsense ends it at once.
+    """Do the one request of a connection (steps 4 to 19 of `protocol.py`). Returns when all of it has ended; a
+    command that leaves before its request, or talks nonsense, ends it at once.
 
     `report(pid, run, console)` tells the spawner of a container.
     """
     settle()
     set_title("atoll:[monitor]")
-    reader = FrameReader(REQUEST_MAX)
-    try:
-        message = _first(connection, reader)
-        if message is None:
-            return
-        check_version(message)
-        do, promise = message.get("do"), message.get("promise") is True
-        if do == "create":
-            creation = Create.from_json(message.get("request"))
-        elif do == "exec":
-            entry = Exec.from_json(message.get("request"))
-        elif do == "ping":
-            connection.sendall(control({"is": "pong", "v": VERSION}))
-            return
-        else:
-            return
-    except errors.AtollError as error:
-        _refuse(connection, error)
+    ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    if os.fork() == 0:
+        ours.close()
+        in_fork(lambda: creator.run(connection, theirs))
+    theirs.close()  # the end of the creator must be the end of the pair
+    made = creator.receive(ours)
+    ours.close()
+    if made is None:
         return
-    except (Malformed, OSError):
-        return
-    del message  # a request may be large, and a monitor lives long
-    reader.limit = CONTROL_MAX
-    peer = Peer(connection, reader)
-    if do == "create":
-        monitor.keep(creation, peer, promise=promise, report=report)
+    handover, fds = made
+    peer = Peer(connection)
+    if handover.what == CREATE:
+        monitor.keep(handover, fds, peer, report=report)
     else:
-        session.keep(entry, peer, rlimits=monitor.take_rlimits)
-
-
-def _first(connection: socket, reader: FrameReader) -> dict[str, Any] | None:
-    """The first message, however long the command takes to send it; None if it leaves before. It is alone: a
-    command waits for its answer."""
-    while True:
-        data = connection.recv(DATA_MAX)
-        if not data:
-            return None
-        frames = reader.feed(data)
-        if frames:
-            if len(frames) > 1 or frames[0][0] != CONTROL or reader.partial:
-                raise Malformed("more than a request")
-            return parse_control(frames[0][1])
-
-
-def _refuse(connection: socket, error: errors.AtollError) -> None:
-    try:
-        connection.sendall(control({"is": "error", "error": error.to_json()}))
-    except OSError:
-        pass
+        session.keep(handover, fds, peer)

@@ -1,6 +1,6 @@
 """An exec session: `atoll:[exec] id`, one further process of a running container.
 
-Holds: the life of one session (`keep`), its record. Does not hold: entering the container (`runtime/exec.py`),
+Holds: the life of one session (`keep`), its record. Does not hold: entering the container (`creator.py`),
 streams (`relay.py`). Nobody attaches to a session later, so it has no door of its own.
 """
 
@@ -13,23 +13,20 @@ from atoll.linux import process
 from atoll.linux.title import set_title
 from atoll.monitor import record
 from atoll.monitor.company import Company
-from atoll.monitor.stdio import open_stdio
-from atoll.runtime import exec as runtime_exec
 from atoll.runtime import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from atoll.monitor.creator import Handover
     from atoll.monitor.peer import Peer
-    from atoll.monitor.requests import Exec
-    from atoll.runtime.create import Created
 
 
 class Session(Company):
     """The session's side of `Company`."""
 
-    def __init__(self, request: Exec) -> None:
+    def __init__(self, request: Handover) -> None:
         super().__init__()
         self.request = request
         me = os.getpid()
@@ -72,47 +69,26 @@ class Session(Company):
             pass
 
 
-def keep(request: Exec, peer: Peer, *, rlimits: Any) -> None:
-    """The whole life of a session; the numbers of `protocol.py` stand in brackets. `rlimits(caller)` takes over
-    the caller's limits. Never raises for what a process or a command may do."""
-    set_title(f"atoll:[exec] {request.id[:12]}")
-    session = Session(request)
+def keep(made: Handover, fds: dict[str, int], peer: Peer) -> None:
+    """The whole life of a session; the numbers of `protocol.py` stand in brackets. Never raises for what a process
+    or a command may do."""
+    set_title(f"atoll:[exec] {made.id[:12]}")
+    session = Session(made)
     session.welcome(peer)
-    try:
-        session.write()
-        rlimits(request.caller)
-        _enter(request, session)
-    except (errors.AtollError, OSError) as error:
-        failure = errors.from_os_error(error, "exec") if isinstance(error, OSError) else error
-        session.failure = failure
+    if made.pid is None:
+        failure = made.failure()
         session.on_failed(failure)
         session.write(exit=_failed(failure).to_json())
         session.flush()
         return
+    session.attend(made.pid, fds)
+    session.write(pid=made.pid)
     session.until_ended()
     reason = None if session.failure is None else str(session.failure)
     ended = record.of_status(session.status or 0, started=session.record.started, error=reason)
     session.write(exit=ended.to_json())
     session.relay.tell_all({"is": "exit", "exit": ended.code, **ended.to_json()})  # (17)
     session.flush()
-
-
-def _enter(request: Exec, session: Session) -> None:
-    stdio = None
-    if not request.terminal:
-        stdio = open_stdio(stdin=request.stdin and not request.detached, run=None, discard=request.detached)
-    try:
-        created: Created = runtime_exec.exec_process(
-            run=request.run,
-            process_spec=request.process,
-            stdio=None if stdio is None else stdio.inside,
-            terminal=request.terminal,
-        )
-    except BaseException:
-        if stdio is not None:
-            stdio.close()
-        raise
-    session.attend(created, stdio)
 
 
 def _failed(failure: errors.AtollError) -> record.Exit:

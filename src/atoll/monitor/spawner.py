@@ -32,6 +32,7 @@ from atoll.monitor import service, sockets
 from atoll.monitor.loop import POLLIN, Loop, children, watch_children
 from atoll.monitor.monitor import mourn
 from atoll.monitor.protocol import control
+from atoll.monitor.spawning import in_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -234,20 +235,6 @@ def _report(report: socket, pid: int, run: str, console: int | None) -> None:
     except OSError:  # the spawner is gone: that costs the spare, not the container
         pass
     report.close()
-
-
-def in_fork(life: Callable[[], None]) -> None:
-    """Run a fork's life and end the process: 0, or 1 with the fault written to standard error (the faults file)."""
-    code = 1
-    try:
-        life()
-        code = 0
-    except BaseException as fault:  # noqa: BLE001 - one of the three edges: nothing may return into the spawner
-        import sys
-
-        sys.__excepthook__(type(fault), fault, fault.__traceback__)
-    finally:
-        os._exit(code)
 
 
 def refuse(connection: socket, error: errors.AtollError) -> None:
