@@ -19,6 +19,8 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 STAGES = ("unit", "gates", "integration")
 T = TypeVar("T")
+# Set before any other conftest is read, so that there is one seed and a child process has the same.
+os.environ.setdefault("ATOLL_TEST_SEED", str(random.SystemRandom().randrange(10**9)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,8 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    seed = os.environ.get("ATOLL_TEST_SEED")
-    config.stash[SEED] = int(seed) if seed else random.SystemRandom().randrange(10**9)
+    config.stash[SEED] = int(os.environ["ATOLL_TEST_SEED"])
     config.stash[ALLOWED] = allowed_skips(TESTS / "allowed-skips.txt")
     import hypothesis
     import hypothesis.core

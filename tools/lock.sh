@@ -14,3 +14,7 @@ lock() { # lock FILE ARGS
 }
 lock requirements.lock "$@"
 lock requirements-dev.lock "$@" --group dev
+# The build backend alone, at the versions of the line above, for install.sh.
+echo 'hatchling' | "$uv" pip compile -q --generate-hashes --universal --python-version 3.11 --no-header \
+    --no-emit-index-url --constraints requirements-dev.lock --no-annotate --output-file requirements-build.lock -
+sed -i "1i # Written by tools/lock.sh from pyproject.toml; do not edit." requirements-build.lock

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests"))
 
-from tests.kit import installed  # noqa: E402 - found only after the line above
+from kit import installed  # noqa: E402 - found only after the line above
 
 MAIN = "def main(argv):\n    return 0\n"
 CONSOLE_SCRIPT = """\

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from atoll.base import launch
-from tests.kit import installed
+from kit import installed
 
 pytestmark = pytest.mark.unit
 NO_PATH = {"PATH": "/nowhere"}
