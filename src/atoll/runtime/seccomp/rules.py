@@ -106,9 +106,10 @@ def _refuse_unusable(name: str, rule: SyscallRule, path: str) -> None:
 def _alternatives(rule: SyscallRule, path: str, wide: bool) -> list[tuple[Test, ...]]:
     """The sets of tests of which one must hold; one empty set where the rule has no arguments."""
     tests = [_test(arg, f"{path}.args[{index}]", wide) for index, arg in enumerate(rule.args)]
-    if len({test[0] for test in tests}) < len(tests):
-        return [(test,) for test in tests]
-    return [tuple(tests)]
+    repeated = len({test[0] for test in tests}) < len(tests)
+    alternatives = [(test,) for test in tests] if repeated else [tuple(tests)]
+    # A mask of no bits says nothing, and a rule of nothing else is one without arguments (so libseccomp).
+    return [tuple([test for test in tests if test[1:3] != ("MASKED_EQ", 0)]) for tests in alternatives]
 
 
 def _test(arg: SeccompArg, path: str, wide: bool) -> Test:

@@ -30,6 +30,11 @@ def holds(arg, actual: tuple[int, ...], wide: bool) -> bool:
     }[arg.op]
 
 
+def says_nothing(arg, wide: bool) -> bool:
+    """A comparison under a mask of no bits."""
+    return arg.op == "SCMP_CMP_MASKED_EQ" and not arg.value & (1 << 64 if wide else 1 << 32) - 1
+
+
 def alternatives(rule):
     """A rule that names an argument twice is several rules."""
     if len({arg.index for arg in rule.args}) < len(rule.args):
@@ -43,12 +48,14 @@ def possible(profile, table: str, nr: int, args: tuple[int, ...]) -> list[int]:
     named = TABLES[table]
     known = [named[name] for rule in profile.syscalls for name in rule.names if named.get(name, 1 << 20) < 0xF0000]
     unconditional, exact, other = [], [], []
+    wide = table in ("x86_64", "aarch64")
     for rule in profile.syscalls:
         value = action_value(rule.action, rule.errno_ret, "rule")
         if value == default or nr not in [named.get(name) for name in rule.names]:
             continue
         for tests in alternatives(rule):
-            if all(holds(arg, args, table in ("x86_64", "aarch64")) for arg in tests):
+            tests = [arg for arg in tests if not says_nothing(arg, wide)]
+            if all(holds(arg, args, wide) for arg in tests):
                 all_equal = all(arg.op == "SCMP_CMP_EQ" for arg in tests)
                 (unconditional if not tests else exact if all_equal else other).append(value)
     if unconditional:
