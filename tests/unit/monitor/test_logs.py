@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atoll.monitor import logs
+
+NOW = 1_700_000_000_123_456_789
+
+
+def entries(path):
+    with open(path, "rb") as file:
+        return [json.loads(line) for line in file]
+
+
+def test_a_line_is_an_entry_in_dockers_shape(tmp_path):
+    path = str(tmp_path / "log")
+    writer = logs.LogWriter(path, 0, 1)
+    writer.write(1, b"hello\nworld\n", NOW)
+    writer.write(2, b"bad \\n <&> \xff\n", NOW)
+    assert entries(path) == [
+        {"log": "hello\n", "stream": "stdout", "time": "2023-11-14T22:13:20.123456789Z"},
+        {"log": "world\n", "stream": "stdout", "time": "2023-11-14T22:13:20.123456789Z"},
+        {"log": "bad \\n <&> \ufffd\n", "stream": "stderr", "time": "2023-11-14T22:13:20.123456789Z"},
+    ]
+    assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+def test_a_line_without_end_is_held_back_and_comes_out_at_the_end(tmp_path):
+    path = str(tmp_path / "log")
+    writer = logs.LogWriter(path, 0, 1)
+    writer.write(1, b"half", NOW)
+    assert not os.path.exists(path)
+    writer.write(1, b" line\nrest", NOW)
+    assert [e["log"] for e in entries(path)] == ["half line\n"]
+    writer.close()
+    assert [e["log"] for e in entries(path)] == ["half line\n", "rest"]
+
+
+def test_long_lines_are_cut_at_16_kib_between_characters(tmp_path):
+    path = str(tmp_path / "log")
+    writer = logs.LogWriter(path, 0, 1)
+    text = "é" * 20_000 + "\n"
+    data = b"x" + text.encode()
+    for start in range(0, len(data), 65_536):
+        writer.write(1, data[start : start + 65_536], NOW)
+    found = [e["log"] for e in entries(path)]
+    assert "".join(found) == "x" + text
+    assert all(len(part.encode()) <= logs.PARTIAL for part in found)
+    assert len(found) == 3
+
+
+def test_the_held_back_part_is_bounded(tmp_path):
+    writer = logs.LogWriter(str(tmp_path / "log"), 0, 1)
+    for _ in range(100):
+        writer.write(1, b"y" * 10_000, NOW)
+        assert len(writer._held.get(1, b"")) < logs.PARTIAL
+
+
+def test_rotation_keeps_the_bounds_and_the_order(tmp_path):
+    path = str(tmp_path / "log")
+    writer = logs.LogWriter(path, 1000, 3)
+    for number in range(100):
+        writer.write(1, f"line {number}\n".encode(), NOW)
+    writer.close()
+    names = sorted(os.listdir(tmp_path))
+    assert names == ["log", "log.1", "log.2"]
+    assert all(os.path.getsize(tmp_path / name) <= 1000 for name in names)
+    read = [e.data for e in logs.read_log(path)]
+    assert read == [f"line {n}\n".encode() for n in range(100 - len(read), 100)]
+    assert len(read) > 25
+
+
+def test_one_block_larger_than_a_file_is_cut_between_entries(tmp_path):
+    path = str(tmp_path / "log")
+    writer = logs.LogWriter(path, 500, 1000)
+    writer.write(1, b"".join(b"%d\n" % n for n in range(200)), NOW)
+    assert [int(e.data) for e in logs.read_log(path)] == list(range(200))
+    assert os.path.getsize(path) <= 500
+
+
+def test_a_single_file_starts_over(tmp_path):
+    path = str(tmp_path / "log")
+    writer = logs.LogWriter(path, 300, 1)
+    for n in range(30):
+        writer.write(1, b"%d\n" % n, NOW)
+    assert os.listdir(tmp_path) == ["log"]
+    assert [int(e.data) for e in logs.read_log(path)][-1] == 29
+
+
+def test_a_full_disk_leaves_whole_entries(tmp_path, monkeypatch):
+    path = str(tmp_path / "log")
+    writer = logs.LogWriter(path, 0, 1)
+    writer.write(1, b"one\n", NOW)
+    real = os.write
+    state = {"calls": 0}
+
+    def write(fd, data):
+        state["calls"] += 1
+        if state["calls"] == 1:
+            return real(fd, data[:7])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match="No space"):
+        writer.write(1, b"two\n", NOW)
+    monkeypatch.setattr(os, "write", real)
+    writer.write(1, b"three\n", NOW)
+    assert [e["log"] for e in entries(path)] == ["one\n", "three\n"]
+
+
+def test_a_planted_link_is_not_followed(tmp_path):
+    (tmp_path / "target").write_text("mine")
+    os.symlink(tmp_path / "target", tmp_path / "log")
+    with pytest.raises(OSError, match="symbolic link"):
+        logs.LogWriter(str(tmp_path / "log"), 0, 1).write(1, b"x\n", NOW)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 50, 1000])
+def test_tail_counts_across_files(tmp_path, count):
+    path = str(tmp_path / "log")
+    writer = logs.LogWriter(path, 900, 20)
+    for n in range(60):
+        writer.write(1, b"%d\n" % n, NOW)
+    assert [int(e.data) for e in logs.read_log(path, tail=count)] == list(range(60))[max(0, 60 - count) :]
+
+
+def test_since_and_until(tmp_path):
+    path = str(tmp_path / "log")
+    writer = logs.LogWriter(path, 0, 1)
+    for n in range(10):
+        writer.write(1, b"%d\n" % n, NOW + n * 10**9)
+    found = logs.read_log(path, since=NOW + 3 * 10**9, until=NOW + 5 * 10**9)
+    assert [int(e.data) for e in found] == [3, 4, 5]
+
+
+def test_damaged_lines_are_passed_over(tmp_path):
+    path = tmp_path / "log"
+    path.write_bytes(b'{"log":"a\\n","stream":"stdout","time":"2023-01-01T00:00:00Z"}\ngarbage\n{"log":3}\n[]\n')
+    assert [e.data for e in logs.read_log(str(path))] == [b"a\n"]
+
+
+def test_no_log_is_an_empty_log(tmp_path):
+    assert list(logs.read_log(str(tmp_path / "none"))) == []
+    assert list(logs.read_log(str(tmp_path / "none"), follow=True, running=lambda: False)) == []
+
+
+def test_follow_goes_on_across_rotation_until_the_end(tmp_path):
+    path = str(tmp_path / "log")
+    writer = logs.LogWriter(path, 400, 4)
+    state = {"next": 0}
+
+    def running():
+        for _ in range(3):
+            if state["next"] < 60:
+                writer.write(1, b"%d\n" % state["next"], time.time_ns())
+                state["next"] += 1
+        return state["next"] < 60
+
+    assert [int(e.data) for e in logs.read_log(path, follow=True, running=running)] == list(range(60))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=200) | st.just(b"\n") | st.just("\U0010fffe\n".encode()), max_size=20))
+def test_what_was_written_is_what_is_read(tmp_path_factory, chunks):
+    path = str(tmp_path_factory.mktemp("log") / "log")
+    writer = logs.LogWriter(path, 0, 1)
+    for chunk in chunks:
+        writer.write(1, chunk, NOW)
+    writer.close()
+    got = b"".join(e.data for e in logs.read_log(path))
+    lines = b"".join(chunks).split(b"\n")
+    assert got == b"\n".join(line.decode("utf-8", "replace").encode() for line in lines)
