@@ -164,9 +164,11 @@ class Cgroup:
         self.enabled = tuple(sorted(have))
 
     def _limit_devices(self, resources: Resources) -> None:
+        # Changing them takes CAP_SYS_ADMIN even in a delegated subtree; an ordinary user's container cannot use more
+        # devices than its user may anyway.
+        if self.rootless:
+            return
         place = self._v1_directory("devices")
-        if self.rootless and place is None:
-            return  # an ordinary user's container cannot use more devices than its user may
         if place is not None:
             making.limit_devices_v1(place, devices.rules_for(resources.devices))
         elif self.unified is not None and not self.v1:

@@ -18,25 +18,29 @@ if TYPE_CHECKING:
     from atoll.runtime.cgroups.devices import Rule
 
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_ATTEMPTS = 10
 
 
 def make(place: str, mount: Mount, undo: Rollback, *, skip_refused: bool) -> bool:
     """Make a directory and the ancestors it lacks. False if refused and that is to be passed over."""
-    try:
+    for attempt in range(_ATTEMPTS):
         try:
+            if attempt:
+                _make_ancestors(place, mount, undo)
             os.mkdir(place, 0o755)
             undo.push(_unmake, place)
-        except FileNotFoundError:
-            _make_ancestors(place, mount, undo)
-            os.mkdir(place, 0o755)
-            undo.push(_unmake, place)
-    except FileExistsError:
-        _take_over(place)
-    except OSError as error:
-        if skip_refused and error.errno in (*REFUSED, errno.ENOENT):
-            return False
-        raise _explain_mkdir(error, place) from error
-    return True
+            return True
+        except FileExistsError:
+            _take_over(place)
+            return True
+        except OSError as error:
+            # An ancestor is not there yet, or was just undone by someone whose container failed.
+            if error.errno in (errno.ENOENT, errno.ENODEV) and attempt < _ATTEMPTS - 1:
+                continue
+            if skip_refused and error.errno in (*REFUSED, errno.ENOENT):
+                return False
+            raise _explain_mkdir(error, place) from error
+    return False
 
 
 def _make_ancestors(place: str, mount: Mount, undo: Rollback) -> None:
@@ -70,6 +74,11 @@ def _take_over(place: str) -> None:
             f"cgroup {place} exists and holds {len(alive)} processes, such as {alive[0]}",
             hint="choose another cgroupsPath, or remove the container it belongs to",
         )
+    for unified, file in ((True, "cgroup.events"), (False, "freezer.state")):
+        if os.path.exists(f"{place}/{file}") and tree.frozen(place, unified=unified):
+            raise errors.Conflict(
+                f"cgroup {place} exists and is frozen: nothing put there would run", hint="thaw or remove it"
+            )
 
 
 def fill_cpuset(place: str, top: str) -> None:

@@ -7,11 +7,11 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.runtime.cgroups import ebpf_machine as machine
 
 from atoll.base import errors
 from atoll.runtime.cgroups import devicebpf, devices
 from atoll.spec.runtime import DeviceRule
-from tests.unit.runtime.cgroups import ebpf_machine as machine
 
 numbers = st.sampled_from([None, 0, 1, 2])
 rules = st.lists(
