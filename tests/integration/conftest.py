@@ -8,15 +8,13 @@
     undelegated         an ordinary user whose cgroup is not delegated
     leak_check          autouse: the same processes, mounts, cgroups, namespaces, links before and after
 
-Long matrices are sampled with a seed that is printed ($ATOLL_TEST_SEED repeats it); $ATOLL_TEST_FULL=1 or `--full`
-runs them whole.
+The seed, `rng` and `--full` are those of tests/conftest.py.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import random
 import sys
 from collections.abc import Callable, Iterator
 
@@ -29,12 +27,7 @@ from kit.command import Atoll
 from kit.registry import Registry
 from kit.sandbox import Sandbox
 
-SEED = int(os.environ.get("ATOLL_TEST_SEED") or random.SystemRandom().randrange(1 << 32))
 _serial = itertools.count()
-
-
-def pytest_report_header() -> str:
-    return f"atoll: integration seed {SEED} (ATOLL_TEST_SEED={SEED} repeats it)"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,15 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def full(request: pytest.FixtureRequest) -> bool:
+def full(pytestconfig: pytest.Config) -> bool:
     """Whether the long matrices are to run whole."""
-    return os.environ.get("ATOLL_TEST_FULL") == "1" or bool(request.config.getoption("--full", False))
-
-
-@pytest.fixture
-def rng(request: pytest.FixtureRequest) -> random.Random:
-    """Random numbers that depend on the printed seed and the test's name only."""
-    return random.Random(f"{SEED}:{request.node.name}")
+    return bool(pytestconfig.getoption("--full"))
 
 
 @pytest.fixture(scope="package")
