@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import bpf_machine
 import model
 import pytest
@@ -161,3 +163,13 @@ def test_profiles_survive_json():
     profile = seccomp.default_profile({"CAP_SYS_ADMIN"}, arch="x86_64")
     again = parse(Seccomp, jsontext.loads(jsontext.dumps(dump(profile))), "linux.seccomp")
     assert again == profile
+
+
+def test_the_documentation_names_what_is_closed():
+    with open(os.path.join(os.path.dirname(__file__), "../../../../docs/seccomp.md"), encoding="utf-8") as file:
+        text = file.read()
+    missing = [name for _, group, _ in data.CLOSED for name in names(group) if f"`{name}`" not in text]
+    assert not missing
+    for _, family, _ in data.FAMILIES:
+        assert f"`{family}`" in text
+    assert all(f"`{name}`" in text for name in data.ATOLL_ONLY)
