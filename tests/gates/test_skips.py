@@ -33,7 +33,7 @@ def _outcome(directory: Path, *options: str) -> str:
 
 
 def test_a_skip_off_the_list_fails(tmp_path: Path) -> None:
-    assert _outcome(tmp_path, "--strict-skips") == "3 failed, 1 passed, 1 skipped"
+    assert _outcome(tmp_path, "--strict-skips") == "2 failed, 1 passed, 1 skipped, 1 error"
     assert _outcome(tmp_path) == "1 passed, 3 skipped, 1 xfailed"
 
 
