@@ -14,13 +14,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 
 from atoll.base import errors, files, jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from atoll.spec.runtime import Seccomp
 
 # Part of every key. Raise it whenever the compiler or the tables change what comes out (a test tells).
@@ -51,16 +50,17 @@ def read_or_compile(seccomp: Seccomp, cache_dir: str, arch: str | None = None) -
             os.close(directory)
 
 
-def _sha256() -> Callable[[bytes], bytes]:
-    """SHA-256 from the interpreter's own module: hashlib loads OpenSSL, 15 ms of every start."""
+def _sha256(data: bytes) -> bytes:
+    """SHA-256 by the interpreter's own module: hashlib loads OpenSSL, 15 ms of every start."""
     try:
-        from _sha2 import sha256  # type: ignore[import-not-found]  # Python 3.12
-    except ImportError:
-        try:
-            from _sha256 import sha256  # type: ignore[import-not-found]  # Python 3.11
-        except ImportError:
-            from hashlib import sha256
-    return lambda data: sha256(data).digest()
+        if sys.version_info >= (3, 12):
+            from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]
+        else:
+            from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:  # another interpreter
+        from hashlib import sha256
+    digest: bytes = sha256(data).digest()
+    return digest
 
 
 def _key(seccomp: Seccomp, machine: str) -> str:
@@ -69,7 +69,7 @@ def _key(seccomp: Seccomp, machine: str) -> str:
         for rule in seccomp.syscalls
     ]
     shape = [FORMAT, machine, seccomp.default_action, seccomp.default_errno_ret, seccomp.architectures, rules]
-    return _sha256()(jsontext.dumps(shape).encode()).hex()
+    return _sha256(jsontext.dumps(shape).encode()).hex()
 
 
 def _open_directory(path: str) -> int:
@@ -111,7 +111,7 @@ def _read(directory: int, name: str) -> bytes | None:
     program = content[start:]
     if content[: len(_MAGIC)] != _MAGIC or not program or len(program) % 8 or len(program) > _LARGEST:
         return None
-    return program if _sha256()(program) == content[len(_MAGIC) : start] else None
+    return program if _sha256(program) == content[len(_MAGIC) : start] else None
 
 
 def _write(directory: int, name: str, program: bytes) -> None:
@@ -122,7 +122,7 @@ def _write(directory: int, name: str, program: bytes) -> None:
         _forget_oldest(directory)
         fd = os.open(temporary, flags, 0o600, dir_fd=directory)
         try:
-            files.write_all(fd, _MAGIC + _sha256()(program) + program)
+            files.write_all(fd, _MAGIC + _sha256(program) + program)
             os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
         except OSError:
             os.unlink(temporary, dir_fd=directory)
