@@ -22,9 +22,10 @@ def nearest(word: str, known: list[str]) -> str | None:
     """The known word that `word` most likely stands for, or None if nothing is near."""
     if len(word) > 60:
         return None
+    longer = sorted((one for one in known if one.startswith(word)), key=len) if len(word.strip("-")) > 1 else []
+    if longer:
+        return longer[0]
     best = min(known, key=lambda one: (distance(word, one), one), default=None)
     if best is None:
         return None
-    if best.startswith(word) and len(word) > 2:
-        return best
     return best if distance(word, best) <= max(1, len(best) // 3) else None

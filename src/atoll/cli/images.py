@@ -1,0 +1,103 @@
+"""`atoll images`: the images, in Docker's columns."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from atoll.base import clock, ids, units
+from atoll.cli import display
+from atoll.cli.options import LIST, TEXT, Command, Flag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from atoll.cli.options import Given
+    from atoll.engine.requests import ImageView
+
+COMMAND = Command(
+    name="images",
+    usage="images [OPTIONS] [REPOSITORY[:TAG]]",
+    help="List images",
+    aliases=("image ls",),
+    flags=(
+        Flag(name="all", short="a", help="As in Docker; there are no hidden images here"),
+        Flag(name="digests", help="Show digests"),
+        Flag(name="filter", short="f", kind=LIST, help="Only those for which it holds: dangling=true, label=…"),
+        Flag(name="format", kind=TEXT, help="json, table, or a Go template"),
+        Flag(name="no-trunc", help="Do not cut anything"),
+        Flag(name="quiet", short="q", help="Only the IDs"),
+    ),
+    most=1,
+)
+_NONE = "<none>"
+
+
+def main(given: Given) -> int:
+    """Run the command."""
+    from atoll.cli.wiring import open_engine
+
+    views = open_engine().images()
+    if given.args:
+        views = [view for view in views if _named(view, given.args[0])]
+    views = [view for view in views if all(_holds(view, one) for one in given.texts("filter"))]
+    sys.stdout.write(_shown(views, given))
+    return 0
+
+
+def _named(view: ImageView, wanted: str) -> bool:
+    name = view.repository or _NONE
+    return wanted in (name, f"{name}:{view.tag}")
+
+
+def _holds(view: ImageView, condition: str) -> bool:
+    from atoll.base import errors
+
+    kind, _, value = condition.partition("=")
+    if kind == "dangling":
+        return (view.tag is None) == (value in ("true", "1"))
+    if kind == "label":
+        key, equals, wanted = value.partition("=")
+        return any(k == key and (not equals or v == wanted) for k, v in view.labels)
+    if kind == "reference":
+        import fnmatch
+
+        names = (view.repository or "", f"{view.repository}:{view.tag}")
+        return any(fnmatch.fnmatch(name, value) for name in names)
+    raise errors.InvalidArgument(f"invalid filter '{kind}'", hint="known are dangling, label, reference")
+
+
+def _shown(views: list[ImageView], given: Given) -> str:
+    whole, now = given.on("no-trunc"), time.time_ns()
+    if given.on("quiet"):
+        seen = dict.fromkeys(view.id if whole else ids.short_id(view.id) for view in views)
+        return "".join([one + "\n" for one in seen])
+    rows = [_fields(view, now, whole=whole) for view in views]
+    style = given.text("format")
+    if style is None or style == "table":
+        header = ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]
+        keys = ["Repository", "Tag", "ID", "CreatedSince", "Size"]
+        if given.on("digests"):
+            header.insert(2, "DIGEST")
+            keys.insert(2, "Digest")
+        return display.table(header, [[row[key] for key in keys] for row in rows])
+    from atoll.cli.listing import formatted
+
+    return formatted(style, rows)
+
+
+def _fields(view: ImageView, now: int, *, whole: bool) -> dict[str, Any]:
+    return {
+        "Repository": view.repository or _NONE,
+        "Tag": view.tag or _NONE,
+        "ID": view.id if whole else ids.short_id(view.id),
+        "Digest": view.digest or _NONE,
+        "CreatedSince": display.ago(view.created_at, now) or "N/A",
+        "CreatedAt": clock.local(clock.parse(view.created_at)) if view.created_at else "N/A",
+        "Size": units.show_size(view.size),
+        "Containers": str(view.containers),
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
+        "VirtualSize": units.show_size(view.size),
+    }

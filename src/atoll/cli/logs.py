@@ -1,0 +1,69 @@
+"""`atoll logs`: what a container has written, and goes on writing."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from atoll.base import errors, files
+from atoll.cli.options import TEXT, Command, Flag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.cli.options import Given
+
+COMMAND = Command(
+    name="logs",
+    usage="logs [OPTIONS] CONTAINER",
+    help="Show what a container has written",
+    flags=(
+        Flag(name="follow", short="f", help="Go on until the container ends"),
+        Flag(name="since", kind=TEXT, help="Only what is younger: 2026-01-02T13:23:37Z, or 42m"),
+        Flag(name="tail", short="n", kind=TEXT, help="Only so many lines from the end", what="number"),
+        Flag(name="timestamps", short="t", help="Show when each line was written"),
+        Flag(name="until", kind=TEXT, help="Only what is older"),
+    ),
+    least=1,
+    most=1,
+)
+
+
+def main(given: Given) -> int:
+    """Run the command."""
+    from atoll.base import clock
+    from atoll.cli.wiring import open_engine
+    from atoll.monitor.logs import read_log
+
+    now = time.time_ns()
+    since, until = given.text("since"), given.text("until")
+    tail = _tail(given.text("tail"))
+    path, running = open_engine().logs(given.args[0])
+    stamps = given.on("timestamps")
+    entries = read_log(
+        path,
+        follow=given.on("follow"),
+        running=running,
+        since=clock.since(since, now) if since else None,
+        until=clock.since(until, now) if until else None,
+        tail=tail,
+    )
+    try:
+        for entry in entries:
+            data = entry.data
+            if stamps:
+                data = clock.rfc3339_fixed(entry.time_ns).encode() + b" " + data
+            files.write_all(2 if entry.stream == "stderr" else 1, data)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    return 0
+
+
+def _tail(text: str | None) -> int | None:
+    if text is None or text == "all":
+        return None
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    raise errors.InvalidArgument(f"invalid value {text!r} for --tail", hint="a number of lines, or all")

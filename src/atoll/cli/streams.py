@@ -1,0 +1,213 @@
+"""Between the user's descriptors and a container's streams, until it ends or the user leaves.
+
+Holds: `attend`, the loop of `run` and `exec` in the foreground. Does not hold: raw mode (`terminal.py`), the wire
+(`isolation`).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from atoll.base import errors, files, jsontext
+from atoll.base.value import Value
+from atoll.linux import signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from atoll.cli.terminal import DetachKeys, RawTerminal
+    from atoll.isolation.protocol import Attachment
+
+_CHUNK = 65536
+_NOT_PASSED = frozenset(
+    (signals.SIGCHLD, signals.SIGPIPE, signals.SIGWINCH, signals.SIGKILL, signals.SIGSTOP, signals.SIGURG,
+     signals.SIGCONT, signals.SIGTSTP, signals.SIGTTIN, signals.SIGTTOU, 4, 8, 11, 7)
+)  # fmt: skip
+_INTERRUPTS = (signals.SIGINT, signals.SIGTERM)
+_PATIENCE = 3
+
+
+class Ending(Value):
+    """How it went: the exit code to pass on, the exit report (None if the user left), and who left."""
+
+    code: int
+    report: tuple[tuple[str, object], ...] | None = None
+    detached: bool = False
+    abandoned: bool = False
+
+
+class _Session:
+    def __init__(
+        self, attachment: Attachment, *, stdin: bool, keys: DetachKeys | None, raw: RawTerminal | None
+    ) -> None:
+        self.attachment = attachment
+        self.keys = keys
+        self.raw = raw
+        self.input_open = stdin
+        self.broken = False
+        self.interrupts = 0
+        self.wake, self._wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signals.set_wakeup_fd(self._wake_end)
+
+    def close(self) -> None:
+        signals.set_wakeup_fd(-1)
+        os.close(self.wake)
+        os.close(self._wake_end)
+
+
+def attend(
+    attachment: Attachment,
+    *,
+    stdin: bool,
+    keys: DetachKeys | None = None,
+    raw: RawTerminal | None = None,
+    pass_signals: bool = True,
+    start: bool = False,
+) -> Ending:
+    """Copy until the exit report. With `raw` (a terminal) the size follows; with `keys` the user can leave.
+
+    Signals go to the container's process; the third interrupt that it ignores abandons it. When nobody reads our
+    output any more the container is killed, as a pipeline's other commands are. With `start` the container is
+    started first, and an error of its start raised.
+    """
+    session = _Session(attachment, stdin=stdin, keys=keys, raw=raw)
+    try:
+        _install(pass_signals=pass_signals, window=raw is not None)
+        if start:
+            attachment.send_start()
+        return _loop(session)
+    finally:
+        session.close()
+
+
+def _install(*, pass_signals: bool, window: bool) -> None:
+    def noted(number: int, frame: object) -> None:
+        pass  # the wake-up descriptor carries the number; the loop acts on it
+
+    if pass_signals:
+        for number in range(1, 32):
+            if number not in _NOT_PASSED:
+                signals.handle(number, noted)
+    if window:
+        signals.handle(signals.SIGWINCH, noted)
+
+
+def _loop(session: _Session) -> Ending:
+    poller = select.poll()
+    poller.register(session.attachment.fileno(), select.POLLIN)
+    poller.register(session.wake, select.POLLIN)
+    watching = False
+    while True:
+        wanted = session.input_open and session.attachment.room > 0
+        if wanted != watching:
+            watching = _watch_input(poller, session, on=wanted)
+        for fd, _ in poller.poll():
+            if fd == session.wake:
+                ending = _signalled(session)
+            elif fd == 0:
+                ending = _typed(session)
+                watching = watching and session.input_open
+                if not session.input_open:
+                    _watch_input(poller, session, on=False)
+            else:
+                ending = _received(session)
+            if ending is not None:
+                return ending
+
+
+def _watch_input(poller: select.poll, session: _Session, *, on: bool) -> bool:
+    if on:
+        poller.register(0, select.POLLIN)
+    else:
+        try:
+            poller.unregister(0)
+        except KeyError:
+            pass
+    return on
+
+
+def _received(session: _Session) -> Ending | None:
+    for stream, data in session.attachment.receive():
+        if stream == 8:
+            ending = _told(jsontext.loads(data), session)
+            if ending is not None:
+                return ending
+        elif not session.broken:
+            _show(session, stream, data)
+    if session.attachment.ended:
+        return Ending(code=125, report=(("error", "the container's monitor ended without a word"),))
+    return None
+
+
+def _told(message: Any, session: _Session) -> Ending | None:
+    word = message.get("is")
+    if word == "error":
+        raise errors.from_json(message.get("error"))
+    if word == "exit":
+        return Ending(code=141 if session.broken else int(message["exit"]), report=tuple(message.items()))
+    return None
+
+
+def _show(session: _Session, stream: int, data: bytes) -> None:
+    try:
+        files.write_all(2 if stream in (2, 3) else 1, data)
+    except BrokenPipeError:
+        session.broken = True
+        try:
+            session.attachment.signal(signals.SIGKILL)
+        except errors.AtollError:
+            pass
+    except BlockingIOError:  # somebody made our output non-blocking: wait for it, as a program would
+        select.select([], [2 if stream in (2, 3) else 1], [])
+        _show(session, stream, data)
+
+
+def _typed(session: _Session) -> Ending | None:
+    try:
+        data = os.read(0, min(_CHUNK, session.attachment.room))
+    except BlockingIOError:
+        return None
+    except OSError:
+        data = b""
+    if session.keys is not None and data:
+        data, leave = session.keys.feed(data)
+        if leave:
+            if data:
+                session.attachment.send_stdin(data)
+            session.attachment.detach()
+            return Ending(code=0, detached=True)
+        if not data:
+            return None
+    if data:
+        session.attachment.send_stdin(data)
+    else:
+        session.input_open = False
+        session.attachment.close_stdin()
+    return None
+
+
+def _signalled(session: _Session) -> Ending | None:
+    for number in os.read(session.wake, 256):
+        if number == signals.SIGWINCH:
+            _resize(session)
+            continue
+        if number in _INTERRUPTS:
+            session.interrupts += 1
+            if session.interrupts >= _PATIENCE:
+                return Ending(code=128 + number, abandoned=True)
+        try:
+            session.attachment.signal(number)
+        except errors.AtollError:
+            pass  # it has just ended: the report is on its way
+    return None
+
+
+def _resize(session: _Session) -> None:
+    from atoll.cli import terminal
+
+    if session.raw is not None:
+        now = terminal.size(session.raw.fd)
+        if now is not None:
+            session.attachment.resize(*now)
