@@ -18,7 +18,8 @@ from atoll.linux import mount as m
 from atoll.linux.overlay import attach_overlay
 from atoll.linux.root import Root
 from atoll.runtime import mount_options
-from atoll.spec.rootfs import Bind, Directory, Mask, Overlay, Symlink, Tmpfs
+from atoll.runtime.pin import PINNED
+from atoll.spec.rootfs import IN_ROOT, Bind, Detach, Directory, Mask, Overlay, Symlink, Tmpfs, Whiteout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ def _first_step(step: RootStep, mountpoint: str) -> Root:
 def _next_step(root: Root, step: RootStep) -> Root:
     if isinstance(step, Overlay):
         with Root(root.make_directories(step.target)) as place:
-            attach_overlay(
-                step.lower, step.upper, step.work, place.fd, userxattr=step.userxattr, volatile=step.volatile
-            )
+            _overlay(root, step, place.fd)
     elif isinstance(step, Tmpfs):
         with Root(root.make_directories(step.target)) as place:
             _attach(
@@ -88,7 +87,33 @@ def _next_step(root: Root, step: RootStep) -> Root:
         with Root(root.make_directories(step.target)) as place:
             # An O_PATH descriptor takes no fchmod; its magic link does, and is our own.
             os.chmod(f"/proc/self/fd/{place.fd}", step.mode)
+    elif isinstance(step, Whiteout):
+        parent, _, name = step.target.rpartition("/")
+        with Root(root.make_directories(parent)) as place:
+            os.mknod(name, stat.S_IFCHR, 0, dir_fd=place.fd)
+    elif isinstance(step, Detach):
+        with Root(root.open_at(step.target, os.O_PATH | os.O_DIRECTORY)) as place:
+            m.umount2(f"/proc/self/fd/{place.fd}", m.MNT_DETACH)
     return root
+
+
+def _overlay(root: Root, step: Overlay, place: int) -> None:
+    """An overlay whose layers may lie in the new root itself, reached by descriptors like everything in it."""
+    held: list[int] = []
+
+    def found(path: str) -> str:
+        if not path.startswith(IN_ROOT):
+            return path
+        held.append(root.open_at(path.removeprefix(IN_ROOT), os.O_PATH | os.O_DIRECTORY))
+        return f"/proc/self/fd/{held[-1]}"
+
+    try:
+        lower = [found(path) for path in step.lower]
+        upper, work = (found(path) if path is not None else None for path in (step.upper, step.work))
+        attach_overlay(lower, upper, work, place, userxattr=step.userxattr, volatile=step.volatile)
+    finally:
+        for fd in held:
+            os.close(fd)
 
 
 def _tmpfs_options(step: Tmpfs) -> list[tuple[str, str | None]]:
@@ -115,6 +140,8 @@ def _bind(root: Root, step: Bind) -> None:
 
 
 def _clone(source: str, *, recursive: bool, dir_fd: int = m.AT_FDCWD) -> int:
+    if source.startswith(PINNED):
+        return os.dup(int(source.removeprefix(PINNED)))
     flags = m.OPEN_TREE_CLONE | (m.AT_RECURSIVE if recursive else 0)
     try:
         return m.open_tree(source, flags, dir_fd=dir_fd)

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+# A layer of an overlay may lie in the root that is being built: "root:/path", found by the root handle.
+IN_ROOT = "root:"
+
+
 class Overlay(Value):
-    """An overlay mount. `lower` is topmost first (as the kernel's option); without `upper` it is read-only."""
+    """An overlay mount. `lower` is topmost first (as the kernel's option); without `upper` it is read-only. Layers
+    are host paths, or `root:/path` for what earlier steps made; `root:<target>` is what the mount will cover."""
 
     lower: tuple[str, ...]
     upper: str | None = None
@@ -69,7 +74,19 @@ class Directory(Value):
     mode: int = 0o755
 
 
-RootStep = Overlay | Bind | Tmpfs | Symlink | Mask | Directory
+class Whiteout(Value):
+    """A whiteout in the upper directory of an overlay that a later step mounts: its name is absent in there."""
+
+    target: str
+
+
+class Detach(Value):
+    """Unmount what an earlier step mounted; overlays that use it keep it alive, out of everyone's reach."""
+
+    target: str
+
+
+RootStep = Overlay | Bind | Tmpfs | Symlink | Mask | Directory | Whiteout | Detach
 
 _STEPS: dict[str, type[Value]] = {
     "overlay": Overlay,
@@ -78,6 +95,8 @@ _STEPS: dict[str, type[Value]] = {
     "symlink": Symlink,
     "mask": Mask,
     "directory": Directory,
+    "whiteout": Whiteout,
+    "detach": Detach,
 }
 _NAMES = {cls: name for name, cls in _STEPS.items()}
 
