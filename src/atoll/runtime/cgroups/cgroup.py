@@ -90,6 +90,13 @@ class Cgroup:
             undo.release()
         return self
 
+    @classmethod
+    def planned(cls, path: str, hierarchy: Hierarchy) -> Cgroup:
+        """What `create` would make at most, nothing of it made: to be noted before. Raises InvalidArgument."""
+        path = clean(path)
+        v1_places, unified = directories(path, hierarchy)
+        return cls(path=path, v1=tuple([(mount.controllers, place) for mount, place in v1_places]), unified=unified)
+
     def update(self, resources: Resources, hierarchy: Hierarchy | None = None) -> None:
         """Change the limits that are given; others stay. Raises as `create`, FailedPrecondition for a memory limit
         below what is in use (v1 always, v2 with `checkBeforeUpdate`)."""

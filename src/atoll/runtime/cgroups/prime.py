@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import os
 
+
 def prime() -> bool:
-    """Take the lock once, waiting for it. False where this process may not, which costs nothing but the wait later."""
+    """Take the lock once, waiting for it. False where this process may not: the wait then comes later, as ever."""
     from atoll.runtime.cgroups import detect
     from atoll.runtime.cgroups.settings import write
 

@@ -199,8 +199,8 @@ def enable(top: str, directory: str, wanted: frozenset[str]) -> frozenset[str]:
     """Hand the wanted controllers down from `top` to `directory` (exclusive of its own children). Returns those that
     `directory` has in the end; what an ancestor does not offer, or refuses, is left out. Raises OSError.
 
-    A cgroup with processes cannot hand controllers of its own on ("no internal processes", cgroups(7)), except the
-    root of the whole tree: the kernel answers EBUSY.
+    A cgroup with processes cannot hand controllers on ("no internal processes", cgroups(7)), except the root of the
+    whole tree.
     """
     have = available(directory)
     if wanted <= have:
@@ -215,7 +215,7 @@ def enable(top: str, directory: str, wanted: frozenset[str]) -> frozenset[str]:
 
 def _hand_on(place: str, wanted: frozenset[str]) -> None:
     lacking = (wanted & available(place)) - frozenset(_words(f"{place}/cgroup.subtree_control"))
-    if not lacking:
+    if not lacking or _keeps_processes(place):
         return
     file = f"{place}/cgroup.subtree_control"
     try:
@@ -229,6 +229,13 @@ def _hand_on(place: str, wanted: frozenset[str]) -> None:
             write(file, f"+{name}")
         except OSError:
             continue
+
+
+def _keeps_processes(place: str) -> bool:
+    """Whether a cgroup other than the root of the tree (which lacks cgroup.type) holds processes. The kernel refuses
+    it most controllers, but would take the threaded ones (cpu, pids) and so make a threaded domain of it, below
+    which no whole process can be put (cgroups(7), "Thread mode")."""
+    return os.path.exists(f"{place}/cgroup.type") and bool(read(f"{place}/cgroup.procs"))
 
 
 def available(place: str) -> frozenset[str]:
