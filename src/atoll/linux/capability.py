@@ -38,11 +38,17 @@ class _Data(ctypes.Structure):
 
 
 def mask_of(names: Iterable[str]) -> int:
-    """The bit mask of capability names. Raises KeyError for an unknown one."""
+    """The bit mask of capability names; unknown ones are passed over."""
     mask = 0
     for name in names:
-        mask |= 1 << NUMBERS[name]
+        if name in NUMBERS:
+            mask |= 1 << NUMBERS[name]
     return mask
+
+
+def names_of(mask: int) -> list[str]:
+    """The names in a bit mask."""
+    return [name for number, name in enumerate(NAMES) if mask >> number & 1]
 
 
 def last_cap() -> int:

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     Range = tuple[int, int, int]
 
 
+def in_initial() -> bool:
+    """Whether this process is in a user namespace that maps every id to itself, as the initial one does."""
+    with open("/proc/self/uid_map", "rb") as file:
+        return file.read().split() == [b"0", b"0", b"4294967295"]
+
+
 def write_maps(
     pid: int,
     uid_map: Sequence[Range],

@@ -9,13 +9,16 @@ from __future__ import annotations
 import errno
 import os
 
-from atoll.base import errors, files
+from atoll.base import errors, files, jsontext
 from atoll.base.rollback import Rollback
 from atoll.base.value import Value
 from atoll.linux import process
-from atoll.linux.userns import write_maps
-from atoll.runtime import cgroups, init, seccomp, state, sync
-from atoll.runtime.plan import CgroupMount, InitPlan, Join
+from atoll.linux.userns import in_initial, write_maps
+from atoll.runtime import init, joining, seccomp, state, sync
+from atoll.runtime.cgroups.cgroup import Cgroup
+from atoll.runtime.cgroups.detect import detect
+from atoll.runtime.cgroups.paths import default_path
+from atoll.runtime.plan import CgroupMount, InitPlan
 from atoll.runtime.validate import validate
 from atoll.spec.rootfs import Bind, RootPlan
 from atoll.spec.runtime import Resources
@@ -23,34 +26,27 @@ from atoll.spec.runtime import Resources
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Callable
+    from typing import Any
 
-    from atoll.runtime.cgroups import Cgroup, Hierarchy
+    from atoll.runtime.cgroups.detect import Hierarchy
+    from atoll.runtime.plan import Join
     from atoll.spec.runtime import Linux, Spec
-
-_NAMESPACES = {
-    "mount": process.CLONE_NEWNS,
-    "pid": process.CLONE_NEWPID,
-    "network": process.CLONE_NEWNET,
-    "ipc": process.CLONE_NEWIPC,
-    "uts": process.CLONE_NEWUTS,
-    "user": process.CLONE_NEWUSER,
-    "cgroup": process.CLONE_NEWCGROUP,
-    "time": process.CLONE_NEWTIME,
-}
-_SECCOMP_CACHE = "seccomp"
 
 
 class Created(Value):
     """A container that was created. All descriptors belong to the caller.
 
     `sync` becomes readable after the start: end of file says that the program was executed, otherwise there is one
-    JSON error and the init exits with 125, 126 or 127. `console` is the terminal's master, if one was asked for.
+    JSON error and the init exits with 125, 126 or 127. `console` is the terminal's master, if one was asked for;
+    `warnings` say what the container got less of than was asked for, where the spec wants no error of it.
     """
 
     pid: int
     pidfd: int
     sync: int
     console: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def create(
@@ -65,31 +61,49 @@ def create(
     cache: str | None = None,
     helpers: tuple[str, str] | None = None,
     start: bool = False,
+    preserve_fds: int = 0,
+    keyring: bool = True,
+    pivot: bool = True,
+    rootless: bool | None = None,
+    systemd: bool = False,
 ) -> Created:
     """Create a container in the run directory `run` (made by the caller, mode 0700, empty).
 
     `root` is how to mount the root (None: bind `root.path` of the spec, relative to `bundle`). `cache` is where
     compiled filters are kept, `helpers` the programs newuidmap and newgidmap. With `start` the program is executed
-    at once instead of waiting for `start.start`. Raises AtollError; then the cgroup, the process and the files in
-    `run` are gone.
+    at once instead of waiting for `start.start`. The program gets `preserve_fds` descriptors from 3 on, a session
+    keyring of its own with `keyring`, its root by pivot_root(2), or without `pivot` by moving the mount.
+    `rootless`: do without cgroups that may not be made; None to find out. Raises AtollError; then the cgroup, the
+    process and the files in `run` are gone.
     """
     validate(spec, has_root=root is not None)
     linux, proc = spec.linux, spec.process
     assert linux is not None
     assert proc is not None
     terminal = terminal or proc.terminal
+    if rootless is None:
+        rootless = os.geteuid() != 0 or not in_initial()
+    if systemd:
+        raise errors.Unsupported("--systemd-cgroup: there is no systemd driver yet", hint="use cgroupfs paths")
     with Rollback() as undo:
         # What can be known before the clone is found out before it.
-        flags, joins = _namespaces(linux, undo)
-        user_namespace = bool(flags & process.CLONE_NEWUSER)
+        flags, joins = joining.open_namespaces(linux.namespaces, undo)
+        own_user_namespace = bool(flags & process.CLONE_NEWUSER)
+        user_namespace = own_user_namespace or any(join.flag == process.CLONE_NEWUSER for join in joins)
         program = seccomp.cached(linux.seccomp, cache) if linux.seccomp and cache else None
         if linux.seccomp and program is None:
             program = seccomp.compile(linux.seccomp)
+        if spec.hooks is not None:
+            from atoll.runtime import hooks  # noqa: F401 - the init must find it loaded
         fifo = -1 if start else _make_fifo(run, undo)
-        hierarchy = cgroups.detect()
-        cgroup = _create_cgroup(container_id, linux, hierarchy, rootless=os.geteuid() != 0)
-        if cgroup is not None:
-            undo.push(cgroup.delete)
+        hierarchy = detect()
+        path = linux.cgroups_path or default_path(container_id, rootless=rootless)
+
+        # P0. What is made below is noted first: a creator that is killed leaves a container that `delete` can undo.
+        undo.push(files.unlink_if_present, f"{run}/{state.CREATING}")
+        state.note_creating(run, Cgroup.planned(path, hierarchy))
+        cgroup = Cgroup.create(path, linux.resources or Resources(), hierarchy, rootless=rootless)
+        undo.push(cgroup.delete)
         ours, theirs = sync.pair()
         undo.push(ours.close)
         plan = InitPlan(
@@ -100,34 +114,31 @@ def create(
             run=run,
             new_namespaces=flags,
             user_namespace=user_namespace,
-            joins=joins,
-            cgroup_mounts=_cgroup_mounts(spec, hierarchy, cgroup, flags),
+            id=container_id,
+            cgroup_mounts=_cgroup_mounts(spec, hierarchy, cgroup, flags, joins),
             seccomp=program,
             seccomp_flags=seccomp.install_flags(linux.seccomp) if linux.seccomp else 0,
             fifo=fifo,
             stdio=stdio,
-            keyring=f"_ses.{container_id[:32]}",
+            preserve_fds=preserve_fds,
+            keyring=f"_ses.{container_id[:32]}" if keyring else None,
+            pivot=pivot,
         )
 
-        # P1. The cgroup namespace is unshared later, when the process is in its cgroup (C2).
-        pid, pidfd = _clone(flags & ~process.CLONE_NEWCGROUP, cgroup)
-        if pid == 0:
-            ours.close()
-            init.run(plan, theirs)
+        # P1. The cgroup and time namespaces are unshared later (C2): the one when the process is in its cgroup, the
+        # other with its offsets.
+        later = process.CLONE_NEWCGROUP | process.CLONE_NEWTIME
+        pid, pidfd = _clone(flags & ~later, joins, cgroup, lambda: _become_init(ours, theirs, plan))
         theirs.close()
         undo.push(_end, pidfd, pid, cgroup)
 
         # P2
-        if cgroup is not None:
-            cgroup.add(pid)
-        if user_namespace:
+        cgroup.add(pid)
+        if own_user_namespace:
             _write_maps(pid, linux, helpers)
 
         # P3. If the init died already, its own error is in the socket and says more than EPIPE would.
         _go(ours, "mapped")
-
-        # P5
-        console = _await_ready(ours, undo)
         if program is not None:  # what exec gives its newcomers
             files.write_atomic(f"{run}/{state.FILTER}", program)
             undo.push(os.unlink, f"{run}/{state.FILTER}")
@@ -141,35 +152,27 @@ def create(
                 bundle=bundle,
                 created=state.now(),
                 oci_version=spec.oci_version,
-                cgroup=cgroup.to_json() if cgroup is not None else None,
-                rootless=os.geteuid() != 0,
+                cgroup=None if cgroup.empty else cgroup.to_json(),
+                rootless=rootless,
                 user_namespace=user_namespace,
                 annotations=spec.annotations,
                 seccomp_flags=plan.seccomp_flags if program is not None else None,
+                rootfs=os.path.join(bundle, spec.root.path) if root is None and spec.root is not None else None,
+                hooks=_later_hooks(spec),
             ),
         )
+        undo.push(os.unlink, f"{run}/{state.FILE}")
+
+        # P4, P5
+        console, warnings = _await_ready(ours, plan, pid, undo)
+        os.unlink(f"{run}/{state.CREATING}")
+        _go(ours, "recorded")
         if fifo >= 0:
             os.close(fifo)
         for join in joins:
             os.close(join.fd)
         undo.release()
-    return Created(pid=pid, pidfd=pidfd, sync=ours.detach(), console=console)
-
-
-def _namespaces(linux: Linux, undo: Rollback) -> tuple[int, tuple[Join, ...]]:
-    flags, joins = 0, []
-    for namespace in linux.namespaces:
-        flag = _NAMESPACES[namespace.type]
-        if namespace.path is None:
-            flags |= flag
-            continue
-        try:
-            fd = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise errors.from_os_error(error, f"open the {namespace.type} namespace") from error
-        undo.push(os.close, fd)
-        joins.append(Join(fd=fd, flag=flag, subject=namespace.path))
-    return flags, tuple(joins)
+    return Created(pid=pid, pidfd=pidfd, sync=ours.detach(), console=console, warnings=warnings)
 
 
 def _make_fifo(run: str, undo: Rollback) -> int:
@@ -188,11 +191,6 @@ def _make_fifo(run: str, undo: Rollback) -> int:
     return fd
 
 
-def _create_cgroup(container_id: str, linux: Linux, hierarchy: Hierarchy, *, rootless: bool) -> Cgroup | None:
-    path = linux.cgroups_path or f"/atoll/{container_id}"
-    return cgroups.Cgroup.create(path, linux.resources or Resources(), hierarchy, rootless=rootless)
-
-
 def _root_of(spec: Spec, bundle: str) -> RootPlan:
     assert spec.root is not None
     path = os.path.join(bundle, spec.root.path)
@@ -201,13 +199,21 @@ def _root_of(spec: Spec, bundle: str) -> RootPlan:
     return RootPlan(steps=(Bind(source=path, target="/"),))
 
 
-def _clone(flags: int, cgroup: Cgroup | None) -> tuple[int, int]:
-    directory = cgroup.open_dir() if cgroup is not None else None
+def _become_init(ours: socket, theirs: socket, plan: InitPlan) -> None:
+    ours.close()
+    init.run(plan, theirs)
+
+
+def _clone(flags: int, joins: tuple[Join, ...], cgroup: Cgroup, body: Callable[[], None]) -> tuple[int, int]:
+    directory = cgroup.open_dir()
     try:
-        return process.clone3(flags, cgroup_fd=-1 if directory is None else directory)
+        try:
+            return _clone_in(flags, joins, -1 if directory is None else directory, body)
+        except OSError as error:
+            if directory is None or error.errno not in (errno.ENOSYS, errno.E2BIG, errno.EINVAL):
+                raise
+            return _clone_in(flags, joins, -1, body)  # before Linux 5.7; `add` moves it then
     except OSError as error:
-        if directory is not None and error.errno in (errno.ENOSYS, errno.E2BIG, errno.EINVAL):
-            return process.clone3(flags)  # before Linux 5.7; `add` moves it then
         hint = None
         if error.errno in (errno.EPERM, errno.ENOSPC, errno.EUSERS) and flags & process.CLONE_NEWUSER:
             hint = "user namespaces may be limited here: see /proc/sys/user/max_user_namespaces and 'atoll info'"
@@ -215,6 +221,15 @@ def _clone(flags: int, cgroup: Cgroup | None) -> tuple[int, int]:
     finally:
         if directory is not None:
             os.close(directory)
+
+
+def _clone_in(flags: int, joins: tuple[Join, ...], cgroup_fd: int, body: Callable[[], None]) -> tuple[int, int]:
+    if joins:
+        return joining.clone_joined(joins, flags, cgroup_fd, body)
+    pid, pidfd = process.clone3(flags, cgroup_fd=cgroup_fd)
+    if pid == 0:
+        body()
+    return pid, pidfd
 
 
 def _write_maps(pid: int, linux: Linux, helpers: tuple[str, str] | None) -> None:
@@ -243,8 +258,16 @@ def _go(ours: socket, word: str) -> None:
         raise
 
 
-def _await_ready(ours: socket, undo: Rollback) -> int | None:
+def await_program(created: Created) -> None:
+    """Wait until the program of a created and started container was executed. Raises the init's error."""
+    data = os.read(created.sync, sync.LIMIT)
+    if data:
+        raise errors.from_json(jsontext.loads(data).get("error"))
+
+
+def _await_ready(ours: socket, plan: InitPlan, pid: int, undo: Rollback) -> tuple[int | None, tuple[str, ...]]:
     console: int | None = None
+    warnings: list[str] = []
     while True:
         message, fd = sync.receive(ours)
         if message is None:
@@ -255,20 +278,53 @@ def _await_ready(ours: socket, undo: Rollback) -> int | None:
         if message.get("at") == "console" and fd is not None:
             console = fd
             undo.push(os.close, fd)
+        elif message.get("at") == "hooks":
+            _run_hooks(plan, pid)
+            _go(ours, "hooked")
+        elif message.get("at") == "warning":
+            warnings.append(str(message.get("text")))
         elif message.get("at") == "ready":
-            return console
+            return console, tuple(warnings)
         else:
             raise errors.Internal(f"out of step: {message!r}")
 
 
-def _end(pidfd: int, pid: int, cgroup: Cgroup | None) -> None:
+def _run_hooks(plan: InitPlan, pid: int) -> None:
+    """P4: what the caller wants done while the namespaces stand and the root is not yet the container's."""
+    from atoll.runtime import hooks
+
+    assert plan.spec.hooks is not None
+    document = hooks.document(
+        version=plan.spec.oci_version,
+        container_id=plan.id,
+        status=state.CREATING,
+        pid=pid,
+        bundle=plan.bundle,
+        annotations=plan.spec.annotations,
+    )
+    hooks.run("prestart", plan.spec.hooks.prestart, document)
+    hooks.run("createRuntime", plan.spec.hooks.create_runtime, document)
+
+
+def _later_hooks(spec: Spec) -> Any:
+    """Those that `start` and `delete` run, for the record."""
+    if spec.hooks is None or not (spec.hooks.poststart or spec.hooks.poststop):
+        return None
+    from atoll.spec.codec import dump
+
+    return {
+        "poststart": [dump(hook) for hook in spec.hooks.poststart],
+        "poststop": [dump(hook) for hook in spec.hooks.poststop],
+    }
+
+
+def _end(pidfd: int, pid: int, cgroup: Cgroup) -> None:
     """Undo of the clone: kill, reap, close."""
     try:
         process.pidfd_send_signal(pidfd, process.SIGKILL)
     except ProcessLookupError:
         pass
-    if cgroup is not None:
-        cgroup.kill()
+    cgroup.kill()
     try:
         os.waitpid(pid, 0)
     except ChildProcessError:
@@ -276,7 +332,12 @@ def _end(pidfd: int, pid: int, cgroup: Cgroup | None) -> None:
     os.close(pidfd)
 
 
-def _cgroup_mounts(spec: Spec, hierarchy: Hierarchy, cgroup: Cgroup | None, flags: int) -> tuple[CgroupMount, ...]:
+def _cgroup_mounts(
+    spec: Spec, hierarchy: Hierarchy, cgroup: Cgroup, flags: int, joins: tuple[Join, ...]
+) -> tuple[CgroupMount, ...]:
     if not any(entry.type == "cgroup" for entry in spec.mounts):
         return ()
-    return cgroups.mounts(hierarchy, cgroup, namespace=bool(flags & process.CLONE_NEWCGROUP))
+    from atoll.runtime import cgroup_mounts
+
+    own = bool(flags & process.CLONE_NEWCGROUP) or any(join.flag == process.CLONE_NEWCGROUP for join in joins)
+    return cgroup_mounts.plan(hierarchy, cgroup, namespace=own)

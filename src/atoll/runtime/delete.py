@@ -6,7 +6,8 @@ import os
 
 from atoll.base import errors, files
 from atoll.linux import process
-from atoll.runtime import cgroups, state
+from atoll.runtime import state
+from atoll.runtime.cgroups.cgroup import Cgroup
 
 _WAIT_S = 10.0
 
@@ -22,7 +23,7 @@ def delete(run: str, *, force: bool = False) -> None:
     except (errors.NotFound, errors.Corrupt):
         if not force:
             raise
-        files.remove_tree(run)
+        _remove_half_made(run)
         return
     pidfd = state.open_init(record)
     try:
@@ -38,10 +39,47 @@ def delete(run: str, *, force: bool = False) -> None:
         if pidfd is not None:
             os.close(pidfd)
     if record.cgroup is not None:
-        cgroup = cgroups.Cgroup.from_json(record.cgroup)
+        cgroup = Cgroup.from_json(record.cgroup)
         cgroup.kill()  # without a pid namespace of its own, others may have outlived the init
         cgroup.delete()
     files.remove_tree(run)
+    if record.hooks is not None and record.hooks.get("poststop"):
+        _run_poststop(record)
+
+
+def _remove_half_made(run: str) -> None:
+    """What a creator left that was killed before it wrote the record: its init ends by itself when it notices, and
+    nothing else can be in the cgroup, which is removed without killing anybody."""
+    try:
+        cgroup = state.noted_cgroup(run)
+    except errors.Corrupt:
+        cgroup = None
+    if cgroup is not None:
+        cgroup.delete()
+    files.remove_tree(run)
+
+
+def _run_poststop(record: state.State) -> None:
+    """A failure ends nothing (runtime.md, step 13): each is a warning, written where a person may see it."""
+    import sys
+
+    from atoll.runtime import hooks
+    from atoll.spec.codec import list_of
+    from atoll.spec.codec import record as record_of
+    from atoll.spec.runtime import Hook
+
+    found = list_of(record_of(Hook))(record.hooks["poststop"], "hooks.poststop")
+    document = hooks.document(
+        version=record.oci_version,
+        container_id=record.id,
+        status=state.STOPPED,
+        pid=0,
+        bundle=record.bundle,
+        annotations=record.annotations,
+    )
+    for error in hooks.run_all("poststop", found, document):
+        if sys.stderr is not None:
+            sys.stderr.write(f"warning: {error}\n")
 
 
 def _wait(pidfd: int) -> None:

@@ -20,7 +20,8 @@ import os
 from atoll.base import errors, files
 from atoll.base.rollback import Rollback
 from atoll.linux import process
-from atoll.runtime import cgroups, init, state, sync
+from atoll.runtime import init, state, sync
+from atoll.runtime.cgroups.cgroup import Cgroup
 from atoll.runtime.create import Created
 from atoll.runtime.plan import InitPlan
 from atoll.runtime.validate import validate_process
@@ -51,10 +52,13 @@ def exec_process(
     stdio: tuple[int, int, int] | None = None,
     terminal: bool = False,
     ignore_paused: bool = False,
+    preserve_fds: int = 0,
+    below: str = "",
 ) -> Created:
     """Run `process_spec` in the container of `run`. It executes at once: `sync` of the result is read as for create.
 
-    The filter is the container's own. Raises NotFound, FailedPrecondition (not running, or paused), or the error of
+    The filter is the container's own; the program gets `preserve_fds` descriptors from 3 on; `below` names a cgroup
+    inside the container's. Raises NotFound, FailedPrecondition (not running, or paused), or the error of
     the newcomer's set-up.
     """
     validate_process(process_spec)
@@ -80,9 +84,10 @@ def exec_process(
             seccomp=program,
             seccomp_flags=record.seccomp_flags or 0,
             stdio=stdio,
+            preserve_fds=preserve_fds,
             keyring=f"_ses.{record.id[:32]}",
         )
-        cgroup = cgroups.Cgroup.from_json(record.cgroup) if record.cgroup is not None else None
+        cgroup = Cgroup.from_json(record.cgroup) if record.cgroup is not None else None
         helper, helper_fd = _enter_cgroup(cgroup)  # X1
         if helper == 0:
             ours.close()
@@ -91,15 +96,15 @@ def exec_process(
         undo.push(_reap, helper)
         os.close(helper_fd)
         if cgroup is not None:
-            cgroup.add(helper)
+            cgroup.add(helper, below=below, beside=record.pid)
         sync.send(ours, {"go": "mapped"})
         pidfd, pid = _newcomer(ours)  # X4
         undo.push(_end, pidfd)
-        console = _await_ready(ours, undo)
+        console, warnings = _await_ready(ours, undo)
         _reap(helper)
         os.close(target)
         undo.release()
-    return Created(pid=pid, pidfd=pidfd, sync=ours.detach(), console=console)
+    return Created(pid=pid, pidfd=pidfd, sync=ours.detach(), console=console, warnings=warnings)
 
 
 def _check_state(run: str, record: state.State, *, ignore_paused: bool) -> None:
@@ -110,7 +115,7 @@ def _check_state(run: str, record: state.State, *, ignore_paused: bool) -> None:
         raise errors.FailedPrecondition(f"container {record.id} is not running: it is {status}")
 
 
-def _enter_cgroup(cgroup: cgroups.Cgroup | None) -> tuple[int, int]:
+def _enter_cgroup(cgroup: Cgroup | None) -> tuple[int, int]:
     directory = cgroup.open_dir() if cgroup is not None else None
     try:
         if directory is not None:
@@ -161,8 +166,9 @@ def _newcomer(ours: socket) -> tuple[int, int]:
     raise errors.Internal("the new process's pid cannot be read")
 
 
-def _await_ready(ours: socket, undo: Rollback) -> int | None:
+def _await_ready(ours: socket, undo: Rollback) -> tuple[int | None, tuple[str, ...]]:
     console: int | None = None
+    warnings: list[str] = []
     while True:
         message, fd = sync.receive(ours)
         if message is None:
@@ -170,8 +176,10 @@ def _await_ready(ours: socket, undo: Rollback) -> int | None:
         if message.get("at") == "console" and fd is not None:
             console = fd
             undo.push(os.close, fd)
+        elif message.get("at") == "warning":
+            warnings.append(str(message.get("text")))
         elif message.get("at") == "ready":
-            return console
+            return console, tuple(warnings)
 
 
 def _reap(pid: int) -> None:

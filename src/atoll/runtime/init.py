@@ -11,24 +11,26 @@ import errno
 import os
 import resource
 
-from atoll.base import errors
-from atoll.linux import capability, netdevice, process, seccomp, signals, tty
+from atoll.base import errors, files, jsontext
+from atoll.linux import capability, netdevice, process, seccomp, signals, timens, tty
 from atoll.linux import mount as m
 from atoll.linux.root import Root
 from atoll.runtime import devices, rootfs, sync, sysctl
 from atoll.runtime.identity import exec_error, find_program, resolve_user
+from atoll.runtime.pin import PINNED
+from atoll.spec.rootfs import Bind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from atoll.runtime.identity import Identity
     from atoll.runtime.plan import InitPlan
-    from atoll.spec.runtime import Mount, Process
+    from atoll.spec.runtime import Capabilities, Mount, Process
 
 _EXIT = {"command-not-found": 127, "command-not-executable": 126}
-_CONSOLE_FAILS = (errno.EPERM, errno.EACCES)
+_FIFO_MOST = 4096  # a write of PIPE_BUF is whole
 
 
 def run(plan: InitPlan, end: socket) -> NoReturn:
@@ -69,16 +71,19 @@ def _become_container(plan: InitPlan, end: socket) -> None:
     linux = spec.linux
     assert linux is not None
 
+    # Until start, this process lives with copies of all that its creator has open: it keeps what it needs.
+    _close_foreign(plan, end)
+
     # C1: the cgroup is joined and the ids are mapped; before that, nothing here has any right.
     sync.expect(end, "go", "mapped")
 
     # C2. Root of the new user namespace first: every step below needs its capabilities.
     if plan.user_namespace:
         _become_root()
-    for join in plan.joins:
-        process.setns(join.fd, join.flag, join.subject)
     # procfs files of this process belong to the host's root once it is not dumpable: write them before.
     _set_oom_score(proc)
+    if plan.new_namespaces & process.CLONE_NEWTIME:
+        timens.enter_new([(clock, offset.secs, offset.nanosecs) for clock, offset in linux.time_offsets])
     # From here no process of a joined namespace may trace us or look into our memory (CVE-2016-9962).
     process.prctl(process.PR_SET_DUMPABLE, 0)
     os.setsid()
@@ -91,13 +96,14 @@ def _become_container(plan: InitPlan, end: socket) -> None:
         netdevice.set_up("lo")
 
     console = -1
-    if plan.new_namespaces & process.CLONE_NEWNS:
-        # Nothing mounted from here on may show on the host; the host's later unmounts still reach us (slave).
-        m.set_propagation("/", m.MS_REC | _PROPAGATION.get(linux.rootfs_propagation or "", m.MS_SLAVE))
+    if plan.mount_namespace:
+        if plan.new_namespaces & process.CLONE_NEWNS:
+            # Nothing mounted from here on may show on the host; its later unmounts still reach us (slave).
+            m.set_propagation("/", m.MS_REC | _PROPAGATION.get(linux.rootfs_propagation or "", m.MS_SLAVE))
         root = _open_root(plan)
         # A procfs of this pid namespace that only we hold: nothing inside can redirect what is written through
         # it (CVE-2019-19921, CVE-2025-52881).
-        proc_fd = m.new_filesystem("proc", (), m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NODEV | m.MOUNT_ATTR_NOEXEC)
+        proc_fd = _private_proc()
         rootfs.mount_all(root, spec.mounts, plan.bundle, plan.cgroup_mounts)
         own_dev = any(entry.destination.rstrip("/") == "/dev" for entry in spec.mounts if entry.type != "bind")
         if own_dev:
@@ -105,7 +111,9 @@ def _become_container(plan: InitPlan, end: socket) -> None:
             devices.make_links(root, own_devpts=any(e.type == "devpts" for e in spec.mounts))
         if proc.terminal:
             console = _open_console(root, spec.mounts, proc, end)
-        # C3, C4: hooks run here once they are supported; `create.py` refuses a spec that has some.
+        # C3, C4: the namespaces stand, the root is mounted and still seen from outside.
+        if spec.hooks is not None:
+            _run_hooks(plan, end)
         sysctl.apply(proc_fd, linux.sysctl)
         rootfs.make_read_only(root, linux.readonly_paths)
         rootfs.hide(root, linux.masked_paths)
@@ -113,7 +121,10 @@ def _become_container(plan: InitPlan, end: socket) -> None:
             m.mount_setattr(root.fd, set=m.MOUNT_ATTR_RDONLY)
         # Resolved now, by the files of the root, while the handle is at hand; used after the pivot.
         identity = resolve_user(root, proc.user)
-        _pivot(root, linux.rootfs_propagation)
+        if plan.pivot:
+            _pivot(root, linux.rootfs_propagation)
+        else:
+            _move(root, plan.run)
         root.close()
     else:
         proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -125,19 +136,28 @@ def _become_container(plan: InitPlan, end: socket) -> None:
     if spec.domainname is not None:
         process.setdomainname(spec.domainname)
 
-    program, arguments, environment = _become_user(plan, identity, console)
+    program, arguments, environment = _become_user(plan, identity, console, end)
 
     # C5: everything that can fail has been done, but for the filter and execve itself.
     sync.send(end, {"at": "ready"})
 
-    # C6: `start` opens the other end of the fifo. Through our own procfs: the path is outside the root by now.
+    # C6: the creator has written its record; then `start` opens the other end of the fifo. Through our own procfs:
+    # the path is outside the root by now. It stays open: execve closes it, which tells `start` that the program runs.
+    sync.expect(end, "go", "recorded")
+    fifo = -1
     if plan.fifo >= 0:
         fifo = os.open(f"self/fd/{plan.fifo}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc_fd)
         os.write(fifo, b"0")
-        os.close(fifo)
     os.close(proc_fd)
 
-    _exec(plan, program, arguments, environment)
+    try:
+        if spec.hooks is not None:
+            hooks_module().run("startContainer", spec.hooks.start_container, _state_for_hooks(plan, "created"))
+        _exec(plan, program, arguments, environment)
+    except BaseException as error:
+        if fifo >= 0:
+            files.write_all(fifo, jsontext.dumps({"error": as_atoll_error(error).to_json()}).encode()[:_FIFO_MOST])
+        raise
 
 
 def _become_newcomer(plan: InitPlan, end: socket) -> None:
@@ -152,9 +172,59 @@ def _become_newcomer(plan: InitPlan, end: socket) -> None:
         if proc.terminal:
             console = _console_of_running(proc, end)
         identity = resolve_user(root, proc.user)
-    program, arguments, environment = _become_user(plan, identity, console)
+    program, arguments, environment = _become_user(plan, identity, console, end)
     sync.send(end, {"at": "ready"})
     _exec(plan, program, arguments, environment)
+
+
+def _close_foreign(plan: InitPlan, end: socket) -> None:
+    steps = plan.root.steps if plan.root is not None else ()
+    pinned = [
+        int(s.source.removeprefix(PINNED)) for s in steps if isinstance(s, Bind) and s.source.startswith(PINNED)
+    ]
+    given = range(3, 3 + plan.preserve_fds)
+    kept = sorted({0, 1, 2, end.fileno(), plan.fifo, *(plan.stdio or ()), *plan.held, *pinned, *given})
+    first = 0
+    for fd in kept:
+        if fd > first:
+            process.close_range(first, fd - 1)
+        first = max(first, fd + 1)
+    process.close_range(first)
+
+
+def _private_proc() -> int:
+    attributes = m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NODEV | m.MOUNT_ATTR_NOEXEC
+    try:
+        return m.new_filesystem("proc", (), attributes)
+    except PermissionError:
+        # A user namespace that does not own its pid namespace: the host's, which nothing inside has touched yet.
+        return m.open_tree("/proc", m.OPEN_TREE_CLONE | m.AT_RECURSIVE)
+
+
+def hooks_module() -> Any:
+    """`hooks.py`, which `create.py` has imported before the clone where the spec has hooks."""
+    from atoll.runtime import hooks
+
+    return hooks
+
+
+def _run_hooks(plan: InitPlan, end: socket) -> None:
+    assert plan.spec.hooks is not None
+    sync.send(end, {"at": "hooks"})
+    sync.expect(end, "go", "hooked")
+    hooks_module().run("createContainer", plan.spec.hooks.create_container, _state_for_hooks(plan, "creating"))
+
+
+def _state_for_hooks(plan: InitPlan, status: str) -> bytes:
+    document: bytes = hooks_module().document(
+        version=plan.spec.oci_version,
+        container_id=plan.id,
+        status=status,
+        pid=os.getpid(),
+        bundle=plan.bundle,
+        annotations=plan.spec.annotations,
+    )
+    return document
 
 
 _PROPAGATION = {
@@ -246,7 +316,23 @@ def _pivot(root: Root, propagation: str | None) -> None:
         m.set_propagation("/", m.MS_UNBINDABLE)
 
 
-def _become_user(plan: InitPlan, identity: Identity, console: int) -> tuple[str, list[str], dict[str, str]]:
+def _move(root: Root, run: str) -> None:
+    """Without pivot_root(2) (a root on the initial ramdisk): the new root is moved over the old one, whose other
+    mounts of proc and sysfs go first, because the container's own are to be the only way to them."""
+    with open("/proc/self/mountinfo") as file:
+        places = [(fields[4], fields[fields.index("-") + 1]) for line in file if (fields := line.split())]
+    for place, fstype in places:
+        if fstype in ("proc", "sysfs") and not f"{place}/".startswith(f"{run}/"):
+            m.umount2(place.encode().decode("unicode_escape"), m.MNT_DETACH)
+    os.fchdir(root.fd)
+    m.mount(".", "/", None, m.MS_MOVE)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def _become_user(
+    plan: InitPlan, identity: Identity, console: int, end: socket
+) -> tuple[str, list[str], dict[str, str]]:
     """Standard descriptors, limits, groups, user, capabilities, directory: the last of the rights go here.
 
     Returns the program's path, its arguments and its environment.
@@ -275,7 +361,7 @@ def _become_user(plan: InitPlan, identity: Identity, console: int) -> tuple[str,
     os.umask(0o022 if proc.user.umask is None else proc.user.umask)
     _enter_directory(proc.cwd)
     if caps is not None:
-        _set_capabilities(caps)
+        _set_capabilities(caps, end)
     else:
         capability.capset(0, 0, 0)
         capability.set_ambient(0)
@@ -285,13 +371,27 @@ def _become_user(plan: InitPlan, identity: Identity, console: int) -> tuple[str,
     return program, list(proc.args), environment
 
 
-def _set_capabilities(caps: object) -> None:
+def _set_capabilities(caps: Capabilities, end: socket) -> None:
+    """What can be granted is; the rest is a warning (config.md, "Runtimes SHOULD NOT fail")."""
     mask = capability.mask_of
-    permitted = mask(caps.permitted)  # type: ignore[attr-defined]
-    inheritable = mask(caps.inheritable)  # type: ignore[attr-defined]
-    # Ambient needs permitted and inheritable at once; the kernel refuses the rest by itself.
-    capability.capset(mask(caps.effective), permitted, inheritable)  # type: ignore[attr-defined]
-    capability.set_ambient(mask(caps.ambient))  # type: ignore[attr-defined]
+    _, ours, _ = capability.capget()
+    bounding = mask(caps.bounding)
+    wanted = [mask(names) for names in (caps.permitted, caps.effective, caps.inheritable, caps.ambient)]
+    permitted = wanted[0] & ours
+    effective = wanted[1] & permitted
+    inheritable = wanted[2] & ours & bounding
+    ambient = wanted[3] & permitted & inheritable  # it needs both, capabilities(7)
+    capability.capset(effective, permitted, inheritable)
+    capability.set_ambient(ambient)
+    for kind, asked, got in zip(
+        ("permitted", "effective", "inheritable", "ambient"),
+        wanted,
+        (permitted, effective, inheritable, ambient),
+        strict=True,
+    ):
+        if asked & ~got:
+            names = ", ".join(capability.names_of(asked & ~got))
+            sync.send(end, {"at": "warning", "text": f"process.capabilities.{kind}: {names} cannot be granted"})
 
 
 def _set_groups(plan: InitPlan, identity: Identity) -> None:

@@ -6,7 +6,8 @@ import os
 
 from atoll.base import errors
 from atoll.linux import process
-from atoll.runtime import cgroups, state
+from atoll.runtime import state
+from atoll.runtime.cgroups.cgroup import Cgroup
 
 
 def kill(run: str, signum: int, *, all: bool = False) -> None:
@@ -16,7 +17,7 @@ def kill(run: str, signum: int, *, all: bool = False) -> None:
     """
     record = state.read(run)
     if all and record.cgroup is not None:
-        _kill_all(cgroups.Cgroup.from_json(record.cgroup), signum)
+        _kill_all(Cgroup.from_json(record.cgroup), signum)
         return
     pidfd = state.open_init(record)
     if pidfd is None:
@@ -33,7 +34,7 @@ def kill(run: str, signum: int, *, all: bool = False) -> None:
         os.close(pidfd)
 
 
-def _kill_all(cgroup: cgroups.Cgroup, signum: int) -> None:
+def _kill_all(cgroup: Cgroup, signum: int) -> None:
     if signum == process.SIGKILL:
         cgroup.kill()
         return

@@ -36,7 +36,8 @@ class Join(Value):
 
 class InitPlan(Value):
     """All that the init needs. `fifo` is an O_PATH descriptor of the start fifo, or -1 to run at once; `stdio` the
-    three descriptors that become 0, 1 and 2 (None with a terminal, or to inherit)."""
+    three descriptors that become 0, 1 and 2 (None with a terminal, or to inherit); `held` are further ones that
+    the init needs."""
 
     spec: Spec
     process: Process
@@ -45,7 +46,8 @@ class InitPlan(Value):
     run: str
     new_namespaces: int
     user_namespace: bool
-    joins: tuple[Join, ...] = ()
+    mount_namespace: bool = True
+    held: tuple[int, ...] = ()
     cgroup_mounts: tuple[CgroupMount, ...] = ()
     seccomp: bytes | None = None
     seccomp_flags: int = 0
@@ -53,3 +55,5 @@ class InitPlan(Value):
     stdio: tuple[int, int, int] | None = None
     preserve_fds: int = 0
     keyring: str | None = None
+    pivot: bool = True
+    id: str = ""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import errno
 import os
 
-from atoll.base import errors
+from atoll.base import errors, jsontext
 from atoll.runtime import state
 
+_WAIT_MS = 10_000
 
-def start(run: str) -> None:
-    """Open the start fifo that the init waits on. Returns when the init has been released.
 
-    Raises NotFound, or FailedPrecondition for a container that is not in the state "created".
+def start(run: str, *, wait: bool = False) -> None:
+    """Open the start fifo that the init waits on. Returns when the init has been released; with `wait` when its
+    program was executed and the poststart hooks have run.
+
+    Raises the error of a program that could not be executed (with `wait`), NotFound, or FailedPrecondition for a
+    container that is not in the state "created".
     """
     record = state.read(run)
     path = f"{run}/{state.FIFO}"
@@ -25,13 +29,17 @@ def start(run: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             _await_byte(fd, pidfd, record.id)
+            os.unlink(path)
+            if wait:
+                _await_program(fd)
         finally:
             os.close(fd)
     except FileNotFoundError:
         raise errors.FailedPrecondition(f"cannot start container {record.id}: it was started already") from None
     finally:
         os.close(pidfd)
-    os.unlink(path)
+    if wait and record.hooks is not None and record.hooks.get("poststart"):
+        _run_poststart(run, record)
 
 
 def _await_byte(fd: int, pidfd: int, name: str) -> None:
@@ -41,7 +49,9 @@ def _await_byte(fd: int, pidfd: int, name: str) -> None:
     poller.register(fd, select.POLLIN)
     poller.register(pidfd, select.POLLIN)
     while True:
-        ready = dict(poller.poll())
+        ready = dict(poller.poll(_WAIT_MS))
+        if not ready:  # no writer: a `start` that was killed half-way had released the init
+            raise errors.FailedPrecondition(f"cannot start container {name}: it does not wait to be started")
         if fd in ready:
             try:
                 if os.read(fd, 1):
@@ -51,3 +61,40 @@ def _await_byte(fd: int, pidfd: int, name: str) -> None:
                     raise
         if pidfd in ready:
             raise errors.FailedPrecondition(f"cannot start container {name}: its init has ended")
+
+
+def _await_program(fd: int) -> None:
+    """Read on: end of file when execve has closed the init's end, or an error first. Raises that error."""
+    os.set_blocking(fd, True)
+    data = b""
+    while chunk := os.read(fd, 4096):
+        data += chunk
+    if data:
+        raise errors.from_json(jsontext.loads(data).get("error"))
+
+
+def _run_poststart(run: str, record: state.State) -> None:
+    """If one fails the container is stopped, and its words are the error (runtime.md, step 10)."""
+    from atoll.linux import process
+    from atoll.runtime import hooks, kill
+    from atoll.spec.codec import list_of
+    from atoll.spec.codec import record as record_of
+    from atoll.spec.runtime import Hook
+
+    found = list_of(record_of(Hook))(record.hooks["poststart"], "hooks.poststart")
+    document = hooks.document(
+        version=record.oci_version,
+        container_id=record.id,
+        status=state.RUNNING,
+        pid=record.pid,
+        bundle=record.bundle,
+        annotations=record.annotations,
+    )
+    try:
+        hooks.run("poststart", found, document)
+    except errors.AtollError:
+        try:
+            kill.kill(run, process.SIGKILL)
+        except errors.FailedPrecondition:
+            pass
+        raise

@@ -16,16 +16,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from atoll.runtime.cgroups.cgroup import Cgroup
+
 FILE = "state.json"
 FIFO = "exec.fifo"
 FILTER = "seccomp.bpf"
+CREATING = "creating"
+"""A link whose text is the cgroup that is being made: there from the first step of create to the last."""
 
-CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
+CREATED, RUNNING, PAUSED, STOPPED = "created", "running", "paused", "stopped"
 
 
 class State(Value):
     """What is written down at creation. `created` is RFC 3339 UTC; `cgroup` is the cgroup room's own record;
-    `seccomp_flags` is None without a filter, else the filter itself lies beside, in `seccomp.bpf`."""
+    `seccomp_flags` is None without a filter, else the filter itself lies beside, in `seccomp.bpf`; `hooks` are those
+    that run after the creation, as in config.json."""
 
     id: str
     pid: int
@@ -39,6 +44,8 @@ class State(Value):
     user_namespace: bool = False
     annotations: tuple[tuple[str, str], ...] = ()
     seccomp_flags: int | None = None
+    rootfs: str | None = None
+    hooks: Any = None
 
 
 def boot_id() -> str:
@@ -97,16 +104,59 @@ def _is_zombie(pid: int) -> bool:
 
 
 def status_of(run: str, state: State) -> str:
-    """created, running, paused or stopped, from the kernel rather than from memory."""
+    """creating, created, running, paused or stopped, from the kernel rather than from memory."""
     pidfd = open_init(state)
     if pidfd is None:
         return STOPPED
     os.close(pidfd)
-    if os.path.exists(f"{run}/{FIFO}"):
-        return CREATED
     if state.cgroup is not None:
-        from atoll.runtime.cgroups import Cgroup
+        from atoll.runtime.cgroups.cgroup import Cgroup
 
         if Cgroup.from_json(state.cgroup).frozen():
             return PAUSED
-    return RUNNING
+    if os.path.lexists(f"{run}/{CREATING}"):
+        return CREATING
+    return CREATED if os.path.exists(f"{run}/{FIFO}") else RUNNING
+
+
+def note_creating(run: str, planned: Cgroup) -> None:
+    """Note what is about to be made, in one system call. Raises OSError."""
+    text = jsontext.dumps(planned.to_json())
+    if len(text) < 4000:  # what a link holds, symlink(7)
+        os.symlink(text, f"{run}/{CREATING}")
+    else:
+        files.write_atomic(f"{run}/{CREATING}", text)
+
+
+def noted_cgroup(run: str) -> Cgroup | None:
+    """The cgroup that a creation was about to make, None if none is under way. Raises Corrupt."""
+    from atoll.runtime.cgroups.cgroup import Cgroup
+
+    path = f"{run}/{CREATING}"
+    try:
+        text = os.readlink(path)
+    except FileNotFoundError:
+        return None
+    except OSError:  # a file
+        text = files.read_text(path)
+    try:
+        return Cgroup.from_json(jsontext.loads(text))
+    except ValueError as error:
+        raise errors.Corrupt(f"damaged note {path}: {error}") from None
+
+
+def document(run: str, state: State) -> dict[str, Any]:
+    """The state as runtime.md has it, with runc's additions."""
+    status = status_of(run, state)
+    wire: dict[str, Any] = {
+        "ociVersion": state.oci_version,
+        "id": state.id,
+        "pid": 0 if status == STOPPED else state.pid,
+        "status": status,
+        "bundle": state.bundle,
+        "rootfs": state.rootfs or "",
+        "created": state.created,
+    }
+    if state.annotations:
+        wire["annotations"] = dict(state.annotations)
+    return wire

@@ -5,6 +5,7 @@ One SOCK_SEQPACKET pair, closed by execve, one JSON message a packet. The number
 
     P creator (monitor or atoll-runtime)              C init
     ---------------------------------------------     ---------------------------------------------------
+    P0 notes the cgroup that it makes
     P1 clone3 into the namespaces
     P2 joins the cgroup, writes the id maps
     P3 {"go": "mapped"}                          ──►  C1 waits for P3
@@ -12,7 +13,7 @@ One SOCK_SEQPACKET pair, closed by execve, one JSON message a packet. The number
     P4 runs prestart and createRuntime hooks     ◄──  C3 {"at": "hooks"}          (only if there are such hooks)
        {"go": "hooked"}                          ──►  C4 createContainer hooks, pivot_root, identity, rights
     P5 takes the terminal, records "created"     ◄──  C5 {"at": "ready"} (+ the terminal's master)
-                                                      C6 opens <run>/exec.fifo for writing: waits for start
+       {"go": "recorded"}                        ──►  C6 opens <run>/exec.fifo for writing: waits for start
     P6 end of file: the program runs             ◄──  C7 execve closes the socket
        or an error, and the child's exit status  ◄──     {"error": {...}}
 
@@ -26,6 +27,7 @@ import struct
 from _socket import (
     AF_UNIX,
     MSG_CMSG_CLOEXEC,
+    MSG_NOSIGNAL,
     SCM_RIGHTS,
     SOCK_CLOEXEC,
     SOCK_SEQPACKET,
@@ -51,7 +53,8 @@ def pair() -> tuple[socket, socket]:
 def send(end: socket, message: dict[str, Any], fd: int | None = None) -> None:
     """One message, with a descriptor if given. Raises OSError (EPIPE: the other side is gone)."""
     ancillary = [] if fd is None else [(SOL_SOCKET, SCM_RIGHTS, struct.pack("i", fd))]
-    end.sendmsg([jsontext.dumps(message).encode()], ancillary)
+    # MSG_NOSIGNAL: an init that its creator has left would die by SIGPIPE instead of with its exit code.
+    end.sendmsg([jsontext.dumps(message).encode()], ancillary, MSG_NOSIGNAL)
 
 
 def receive(end: socket) -> tuple[dict[str, Any] | None, int | None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from atoll.base import errors
-from atoll.linux import capability
 from atoll.runtime import sysctl
 
 TYPE_CHECKING = False
@@ -38,12 +37,6 @@ def validate_process(process: Process) -> None:
         raise errors.InvalidArgument("process.args: at least one entry is needed")
     if not process.cwd.startswith("/"):
         raise errors.InvalidArgument(f"process.cwd: {process.cwd!r} is not an absolute path")
-    caps = process.capabilities
-    if caps is not None:
-        for group in ("bounding", "effective", "inheritable", "permitted", "ambient"):
-            for name in getattr(caps, group):
-                if name not in capability.NUMBERS:
-                    raise errors.InvalidArgument(f"process.capabilities.{group}: no capability named {name}")
     seen: set[str] = set()
     for limit in process.rlimits:
         if limit.type in seen:

@@ -1,0 +1,90 @@
+"""The help texts of `atoll-runtime`. Holds `text`; imported for `--help` alone."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+
+_VERBS = {
+    "create": ("CONTAINER-ID", "make a container that waits for start"),
+    "start": ("CONTAINER-ID", "run the program of a created container"),
+    "run": ("CONTAINER-ID", "create and start a container; without --detach wait for its end and remove it"),
+    "state": ("CONTAINER-ID", "print the state of a container as JSON"),
+    "kill": ("CONTAINER-ID [SIGNAL]", "send a signal (default: TERM) to a container"),
+    "delete": ("CONTAINER-ID", "remove a stopped container"),
+    "exec": ("CONTAINER-ID COMMAND [ARGUMENT...]", "run a further program in a running container"),
+    "ps": ("CONTAINER-ID [PS-OPTION...]", "show the processes of a container"),
+    "list": ("", "show the containers below the root"),
+    "pause": ("CONTAINER-ID", "freeze all processes of a container"),
+    "resume": ("CONTAINER-ID", "let a paused container go on"),
+    "update": ("CONTAINER-ID", "change the limits of a container"),
+    "events": ("CONTAINER-ID", "print statistics and out-of-memory events of a container"),
+    "spec": ("", "write a config.json to start from"),
+    "features": ("", "print what this runtime supports as JSON"),
+    "checkpoint": ("CONTAINER-ID", "save a running container by CRIU"),
+    "restore": ("CONTAINER-ID", "bring a saved container back"),
+}
+_OPTIONS = {
+    "root": "DIR: where containers are recorded (default: /run/atoll-runtime)",
+    "log": "FILE: where messages go (default: standard error)",
+    "log-format": "text or json",
+    "rootless": "true, false or auto: do without cgroups that may not be made",
+    "systemd-cgroup": "cgroup paths are of the form slice:prefix:name, made by systemd",
+    "debug": "say more in the log",
+    "criu": "FILE: which criu to run",
+    "help": "show this",
+    "version": "print the version",
+    "bundle": "DIR: the bundle (default: the current directory)",
+    "console-socket": "SOCKET: gets the terminal's master",
+    "pidfd-socket": "SOCKET: gets a pidfd of the process",
+    "pid-file": "FILE: gets the pid",
+    "no-pivot": "move the root's mount instead of pivot_root(2)",
+    "no-new-keyring": "stay in the caller's session keyring",
+    "preserve-fds": "N: the program gets N descriptors from 3 on",
+    "detach": "do not wait for the end",
+    "keep": "do not remove the container at its end",
+    "no-subreaper": "do not adopt orphans of the container",
+    "all": "to every process of the container",
+    "force": "kill it first if it runs; one that is not there is fine",
+    "format": "table or json",
+    "quiet": "ids only",
+    "cwd": "DIR: the working directory",
+    "env": "NAME=VALUE: one more variable",
+    "tty": "with a terminal",
+    "user": "UID[:GID]: run as",
+    "additional-gids": "GID: one more group",
+    "process": "FILE: the process as in config.json",
+    "process-label": "LABEL: SELinux label",
+    "apparmor": "PROFILE: AppArmor profile",
+    "no-new-privs": "set no_new_privs",
+    "cap": "CAP_NAME: one more capability",
+    "cgroup": "[CONTROLLER:]PATH: a cgroup inside the container's",
+    "ignore-paused": "also in a paused container",
+}
+
+
+def text(verb: str) -> str:
+    """The help of a verb, or of the command as a whole."""
+    from atoll.runtime.main import GLOBAL, VERBS
+
+    if verb not in VERBS:
+        lines = ["usage: atoll-runtime [OPTION...] VERB [OPTION...] CONTAINER-ID", "", "verbs:"]
+        lines += [f"  {name:12} {_VERBS[name][1]}" for name in VERBS]
+        return "\n".join([*lines, "", "options:", *_listed(dict(GLOBAL))]) + "\n"
+    words, about = _VERBS[verb]
+    kinds = _kinds(verb)
+    lines = [f"usage: atoll-runtime {verb} [OPTION...] {words}".rstrip(), "", about]
+    return "\n".join(lines + (["", "options:", *_listed(kinds)] if kinds else [])) + "\n"
+
+
+def _listed(kinds: dict[str, str]) -> list[str]:
+    return [f"  --{name:18} {_OPTIONS.get(name, '')}".rstrip() for name in kinds]
+
+
+def _kinds(verb: str) -> dict[str, str]:
+    import importlib
+
+    from atoll.runtime.main import VERBS
+
+    module = importlib.import_module(f"atoll.runtime.command.{VERBS[verb][0]}")
+    found: dict[str, str] = getattr(module, verb.upper(), {})
+    return found

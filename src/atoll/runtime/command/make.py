@@ -1,0 +1,160 @@
+"""`create` and `run`: a bundle becomes a container.
+
+Holds: the two verbs. Does not hold: the creation itself (`../create.py`), reading options.
+"""
+
+from __future__ import annotations
+
+import os
+
+from atoll.base import errors, files
+from atoll.base.rollback import Rollback
+from atoll.linux import process
+from atoll.runtime import create as creation
+from atoll.runtime import delete as removal
+from atoll.runtime.command.context import load_spec
+from atoll.runtime.command.options import FLAG, NUMBER, TEXT, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.runtime.command.console import Console
+    from atoll.runtime.command.context import Context
+    from atoll.runtime.command.options import Given
+    from atoll.runtime.create import Created
+    from atoll.spec.runtime import Spec
+
+CREATE = {
+    "bundle": TEXT,
+    "console-socket": TEXT,
+    "pidfd-socket": TEXT,
+    "pid-file": TEXT,
+    "no-pivot": FLAG,
+    "no-new-keyring": FLAG,
+    "preserve-fds": NUMBER,
+}
+RUN = {**CREATE, "detach": FLAG, "keep": FLAG, "no-subreaper": FLAG}
+SHORT = {"b": "bundle", "d": "detach"}
+
+
+def create(context: Context, argv: list[str]) -> int:
+    """Make a container that waits for `start`."""
+    given = parse("create", argv, CREATE, SHORT)
+    _make(context, given, detach=True, start=False)
+    return 0
+
+
+def run(context: Context, argv: list[str]) -> int:
+    """Make a container and start it; without `--detach` wait for its end, remove it, return its exit code."""
+    given = parse("run", argv, RUN, SHORT)
+    detach = given.flag("detach")
+    if not detach:
+        from atoll.runtime.command.console import attend, hold_signals
+
+        hold_signals()
+        if not given.flag("no-subreaper"):
+            process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
+    made, name = _make(context, given, detach=detach, start=True)
+    if detach:
+        return 0
+    code = attend(made)
+    if not given.flag("keep"):
+        removal.delete(context.run_of(name), force=True)
+    return code
+
+
+def _make(context: Context, given: Given, *, detach: bool, start: bool) -> tuple[Created, str]:
+    name = given.one_word()
+    bundle = os.path.abspath(given.text("bundle") or ".")
+    context.run_of(name)
+    spec = load_spec(bundle)
+    terminal = spec.process is not None and spec.process.terminal
+    console = console_of(given, terminal=terminal, detach=detach)
+    with Rollback() as undo:
+        run_dir = context.make_run(name)
+        undo.push(files.remove_tree, run_dir)
+        made = _create(context, given, name, spec, bundle, run_dir, start=start)
+        undo.push(_discard, run_dir)
+        made = hand_out(made, given, console)
+        undo.release()
+    return made, name
+
+
+def _discard(run_dir: str) -> None:
+    removal.delete(run_dir, force=True)
+
+
+def _create(
+    context: Context, given: Given, name: str, spec: Spec, bundle: str, run_dir: str, *, start: bool
+) -> Created:
+    made = creation.create(
+        container_id=name,
+        spec=spec,
+        root=None,
+        bundle=bundle,
+        run=run_dir,
+        start=start,
+        preserve_fds=kept_descriptors(given),
+        keyring=not given.flag("no-new-keyring"),
+        pivot=not given.flag("no-pivot"),
+        rootless=context.rootless,
+        systemd=context.systemd_cgroup,
+    )
+    for warning in made.warnings:
+        context.log.warning(warning)
+    if start:
+        try:
+            creation.await_program(made)
+        except BaseException:
+            _discard(run_dir)
+            raise
+    return made
+
+
+def console_of(given: Given, *, terminal: bool, detach: bool) -> Console | None:
+    """The socket that takes the terminal, if one is to be handed over. Raises InvalidArgument as runc does."""
+    path = given.text("console-socket")
+    if path and not (terminal and detach):
+        raise errors.InvalidArgument("cannot use console socket if runc will not detach or allocate tty")
+    if not path:
+        if terminal and detach:
+            raise errors.InvalidArgument("cannot allocate tty if runc will detach without setting console socket")
+        return None
+    from atoll.runtime.command.console import Console
+
+    return Console(path)
+
+
+def kept_descriptors(given: Given) -> int:
+    """How many descriptors from 3 on go to the program: `--preserve-fds` and those of socket activation.
+
+    Raises InvalidArgument if one of them is not open: another file would take its place.
+    """
+    count = given.number("preserve-fds") or 0
+    listening = os.environ.get("LISTEN_FDS", "")
+    if listening.isdecimal():
+        count += int(listening)
+    for fd in range(3, 3 + count):
+        try:
+            os.fstat(fd)
+        except OSError:
+            raise errors.InvalidArgument(
+                f"please check that preserved-fd {fd - 3} (of {count}) is present: file descriptor {fd} is not open"
+            ) from None
+    return count
+
+
+def hand_out(made: Created, given: Given, console: Console | None) -> Created:
+    """Give the caller what it asked for: the terminal, the pidfd, the pid file. Raises AtollError."""
+    if console is not None and made.console is not None:
+        console.send(made.console)
+        made = made.replace(console=None)
+    if socket := given.text("pidfd-socket"):
+        from atoll.runtime.command.console import send_pidfd
+
+        send_pidfd(socket, made.pidfd)
+    if pid_file := given.text("pid-file"):
+        try:
+            files.write_atomic(pid_file, str(made.pid), mode=0o644)
+        except OSError as error:
+            raise errors.from_os_error(error, f"write the pid file {pid_file}") from error
+    return made
