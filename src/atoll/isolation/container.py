@@ -144,7 +144,7 @@ class ContainerDriver(Driver):
         if ended is not None:
             return ended
         monitor = record.read_monitor(run)
-        started = None if monitor is None else monitor.started
+        started = record.read_started(run)
         try:
             known = state.read(run)
         except errors.NotFound:

@@ -48,6 +48,7 @@ class Company:
         self.failure: errors.AtollError | None = None
         self._console = -1
         self._sync = -1
+        self._own_child = True
         watch_children(self.loop, self.reap)
 
     # -- what subclasses say
@@ -67,10 +68,10 @@ class Company:
 
     # -- the process and its streams
 
-    def attend(self, pid: int, fds: dict[str, int]) -> None:
-        """Take over a process that the creator made, by its descriptors' names (`creator.Handover`): they are this
-        object's from here. It becomes our child when the creator ends, with its exit status whenever it ended."""
-        self.pid, self.pidfd = pid, fds["pidfd"]
+    def attend(self, pid: int, fds: dict[str, int], *, own_child: bool = True) -> None:
+        """Take over a process and its descriptors by their names (`creator.Made`). Unless it is our `own_child`,
+        somebody else takes in its end and tells."""
+        self.pid, self.pidfd, self._own_child = pid, fds["pidfd"], own_child
         if "console" in fds:
             self._console = fds["console"]
             os.set_blocking(self._console, False)
@@ -81,8 +82,9 @@ class Company:
                 self.relay.add_output(stream, fds[name])
         if "stdin" in fds:
             self.relay.set_input(fds["stdin"])
-        self._sync = fds["sync"]
-        self.loop.watch(self._sync, POLLIN, lambda _: self._heard())
+        self._sync = fds.get("sync", -1)
+        if self._sync >= 0:
+            self.loop.watch(self._sync, POLLIN, lambda _: self._heard())
         self.reap()
 
     def _heard(self) -> None:

@@ -1,48 +1,32 @@
-"""The creator: a short-lived child of a monitor that reads the request and has the runtime make the process.
+"""Reads a command's request and has the runtime make the process.
 
-Holds: `run` (the creator's whole life), `Handover` (what the monitor gets from it). Does not hold: what the monitor
-does with it (`monitor.py`, `session.py`).
-
-Why a process of its own: parsing a spec and creating a container writes to some 700 pages that the spawner's forks
-share. In the monitor they would be its own for as long as the container lives (2.7 MiB instead of 0.4); here they go
-with the creator. Its child, the container's init, then comes to the monitor, the nearest subreaper (prctl(2)).
-It also takes the caller's rlimits in the monitor's stead.
-
-    monitor                                   creator
-    1 socket pair, fork ────────────────────▶ 2 warm up while the command prepares its request
-    4 waits                                   3 read the request; rlimits; streams; runtime.create or exec_process
-    6 the init is its child ◀──────────────── 5 Handover with the descriptors; end
+Holds: `first_request`, `make`, `warm_up`. Does not
+hold: what becomes of it (`monitor.py`, `session.py`). Runs in a clerk (`service.py` says what that is).
 """
 
 from __future__ import annotations
 
 import resource
-import select
 
 from atoll.base import errors, jsontext
 from atoll.base.value import Value
-from atoll.linux.title import set_title
-from atoll.monitor import record, sockets
+from atoll.monitor import record
 from atoll.monitor.protocol import (
     CONTROL,
     DATA_MAX,
-    FDS_MAX,
     REQUEST_MAX,
-    VERSION,
     FrameReader,
     Malformed,
     check_version,
-    control,
     parse_control,
 )
-from atoll.monitor.requests import Caller, Create, Exec, LogPlan
+from atoll.monitor.record import CREATE, EXEC, Charge
+from atoll.monitor.requests import Caller, Create, Exec
 from atoll.monitor.stdio import Stdio, open_stdio
-from atoll.runtime import cgroups
 from atoll.runtime import create as runtime_create
 from atoll.runtime import exec as runtime_exec
+from atoll.runtime.cgroups.detect import detect
 from atoll.runtime.validate import validate
-from atoll.spec.codec import dump, flag, int64, list_of, one_of, parse, text
-from atoll.spec.codec import record as record_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,96 +35,21 @@ if TYPE_CHECKING:
 
     from atoll.runtime.create import Created
 
-CREATE, EXEC = "create", "exec"
 
+class Made(Value):
+    """The outcome of a request: the process and its descriptors by name (`pidfd`, `sync`, and `console`, or `stdin`,
+    `stdout`, `stderr` as far as there are any), or the error. With `promise` the command will clean up."""
 
-class Handover(Value):
-    """What a monitor needs to know of the request, and the process that was made: `pid`, or `error` if none was.
-
-    Its descriptors come in the order of `names`: `pidfd`, `sync`, and `console`, or `stdin`, `stdout`, `stderr` as
-    far as there are any.
-    """
-
-    what: str
-    id: str
-    run: str
-    bundle: str = ""
-    terminal: bool = False
-    stdin: bool = False
-    stdin_stays: bool = False
-    keep_unstarted: bool = False
-    detached: bool = False
+    charge: Charge
+    fds: Any = None
+    error: errors.AtollError | None = None
     promise: bool = False
-    log: LogPlan = LogPlan(driver="none")
-    on_exit: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
-    pid: int | None = None
-    names: tuple[str, ...] = ()
-    error: Any = None
-    WIRE = {
-        "what": one_of(CREATE, EXEC),
-        "id": text,
-        "run": text,
-        "bundle": text,
-        "terminal": flag,
-        "stdin": flag,
-        "stdin_stays": flag,
-        "keep_unstarted": flag,
-        "detached": flag,
-        "promise": flag,
-        "log": record_of(LogPlan),
-        "on_exit": list_of(text),
-        "env": list_of(text),
-        "pid": int64,
-        "names": list_of(text),
-        "error": lambda wire, path: wire,
-    }
-
-    def failure(self) -> errors.AtollError:
-        """Why there is no process."""
-        return errors.from_json(self.error)
 
 
-def run(connection: socket, monitor: socket) -> None:
-    """The creator's life: one request, one hand-over to `monitor`. A command that leaves or talks nonsense is
-    answered with nothing, and the monitor then ends as well."""
-    set_title("atoll:[creator]")
-    reader = FrameReader(REQUEST_MAX)
-    try:
-        if not select.select([connection.fileno()], [], [], 0)[0]:
-            _warm_up()
-        message = _first(connection, reader)
-        if message is None:
-            return
-        if message.get("do") == "ping":
-            connection.sendall(control({"is": "pong", "v": VERSION}))
-            return
-        handover, fds = _made(message)
-    except errors.AtollError as error:
-        connection.sendall(control({"is": "error", "error": error.to_json()}))
-        return
-    except (Malformed, OSError):
-        return
-    sockets.send_with_fds(monitor, control(dump(handover)), fds)
-
-
-def receive(creator: socket) -> tuple[Handover, dict[str, int]] | None:
-    """The monitor's end: what was made, and its descriptors by name; None if the creator ended without it."""
-    reader = FrameReader(REQUEST_MAX)
-    held: list[int] = []
-    while True:
-        data, fds = sockets.receive_with_fds(creator, DATA_MAX, FDS_MAX)
-        held += fds
-        if not data:
-            return None
-        for _, payload in reader.feed(data):
-            handover = parse(Handover, parse_control(payload), "hand-over")
-            return handover, dict(zip(handover.names, held, strict=True))
-
-
-def _first(connection: socket, reader: FrameReader) -> dict[str, Any] | None:
+def first_request(connection: socket) -> dict[str, Any] | None:
     """The first message, however long the command takes to send it; None if it leaves before. It comes alone: a
-    command waits for its answer."""
+    command waits for its answer. Raises Malformed, OSError."""
+    reader = FrameReader(REQUEST_MAX)
     while True:
         data = connection.recv(DATA_MAX)
         if not data:
@@ -152,21 +61,20 @@ def _first(connection: socket, reader: FrameReader) -> dict[str, Any] | None:
             return parse_control(frames[0][1])
 
 
-def _made(message: dict[str, Any]) -> tuple[Handover, tuple[int, ...]]:
+def make(message: dict[str, Any]) -> Made:
     """Do what the request asks for. Raises Malformed, or the error of a request that cannot be understood; what
-    fails later is part of the hand-over, whose monitor may have to clean up."""
+    fails later is in the result, and the container's clean-up may be called for."""
     check_version(message)
     do = message.get("do")
     if do == CREATE:
-        creation = Create.from_json(message.get("request"))
-        return _create(creation, promise=message.get("promise") is True)
+        return _create(Create.from_json(message.get("request")), promise=message.get("promise") is True)
     if do == EXEC:
         return _exec(Exec.from_json(message.get("request")))
     raise Malformed(f"unknown request {do!r}")
 
 
-def _create(request: Create, *, promise: bool) -> tuple[Handover, tuple[int, ...]]:
-    handover = Handover(
+def _create(request: Create, *, promise: bool) -> Made:
+    charge = Charge(
         what=CREATE,
         id=request.id,
         run=request.run,
@@ -175,11 +83,11 @@ def _create(request: Create, *, promise: bool) -> tuple[Handover, tuple[int, ...
         stdin=request.stdin,
         stdin_stays=request.stdin_stays,
         keep_unstarted=request.keep_unstarted,
-        promise=promise,
         log=request.log,
         on_exit=request.on_exit,
         env=request.caller.env,
     )
+    stdio = None
     try:
         # An earlier run's end must not be taken for this one's.
         record.forget_exit(request.bundle)
@@ -197,12 +105,12 @@ def _create(request: Create, *, promise: bool) -> tuple[Handover, tuple[int, ...
             helpers=request.helpers,
         )
     except (errors.AtollError, OSError) as error:
-        return handover.replace(error=_wire(error, f"create container {request.id[:12]}")), ()
-    return _with_process(handover, created, stdio)
+        return _failed(charge, stdio, error, f"create container {request.id[:12]}", promise)
+    return _made(charge, created, stdio, promise)
 
 
-def _exec(request: Exec) -> tuple[Handover, tuple[int, ...]]:
-    handover = Handover(
+def _exec(request: Exec) -> Made:
+    charge = Charge(
         what=EXEC,
         id=request.id,
         run=request.run,
@@ -210,9 +118,9 @@ def _exec(request: Exec) -> tuple[Handover, tuple[int, ...]]:
         stdin=request.stdin,
         detached=request.detached,
     )
+    stdio = None
     try:
         take_rlimits(request.caller)
-        stdio = None
         if not request.terminal:
             stdio = open_stdio(stdin=request.stdin and not request.detached, run=None, discard=request.detached)
         created = runtime_exec.exec_process(
@@ -222,27 +130,29 @@ def _exec(request: Exec) -> tuple[Handover, tuple[int, ...]]:
             terminal=request.terminal,
         )
     except (errors.AtollError, OSError) as error:
-        return handover.replace(error=_wire(error, "execute a process in the container")), ()
-    return _with_process(handover, created, stdio)
+        return _failed(charge, stdio, error, "execute a process in the container", promise=False)
+    return _made(charge, created, stdio, promise=False)
 
 
-def _with_process(handover: Handover, created: Created, stdio: Stdio | None) -> tuple[Handover, tuple[int, ...]]:
-    """The hand-over of a process that was made. The streams' inner ends stay here and go with this process."""
-    named = {"pidfd": created.pidfd, "sync": created.sync}
+def _made(charge: Charge, created: Created, stdio: Stdio | None, promise: bool) -> Made:
+    fds = {"pidfd": created.pidfd, "sync": created.sync}
     if created.console is not None:
-        named["console"] = created.console
-    elif stdio is not None:
+        fds["console"] = created.console
+    if stdio is not None:
+        stdio.close_inside()
         if stdio.stdin >= 0:
-            named["stdin"] = stdio.stdin
-        named.update(zip(("stdout", "stderr"), stdio.outputs, strict=False))
-    return handover.replace(pid=created.pid, names=tuple(named)), tuple(named.values())
+            fds["stdin"] = stdio.stdin
+        fds.update(zip(("stdout", "stderr"), stdio.outputs, strict=False))
+    return Made(charge=charge.replace(pid=created.pid), fds=fds, promise=promise)
 
 
-def _wire(error: Exception, what: str) -> dict[str, str | None]:
+def _failed(charge: Charge, stdio: Stdio | None, error: Exception, what: str, promise: bool) -> Made:
+    if stdio is not None:
+        stdio.close()
     if isinstance(error, OSError):
         error = errors.from_os_error(error, what)
     assert isinstance(error, errors.AtollError)
-    return error.to_json()
+    return Made(charge=charge, error=error, promise=promise)
 
 
 def take_rlimits(caller: Caller) -> None:
@@ -261,13 +171,17 @@ _SAMPLE = """{"id":"0","bundle":"/","run":"/","on_exit":["/"],"log":{"driver":"n
 "process":{"cwd":"/","args":["/"],"env":["A=B"],"user":{"uid":0,"gid":0},"noNewPrivileges":true,"capabilities":
 {"bounding":["CAP_CHOWN"]},"rlimits":[{"type":"RLIMIT_NOFILE","soft":1,"hard":1}]},"root":{"path":"/"},"hostname":"a",
 "mounts":[{"destination":"/proc","type":"proc","source":"proc","options":["nosuid"]}],"linux":{"namespaces":
-[{"type":"pid"},{"type":"mount"}],"maskedPaths":["/"],"resources":{"pids":{"limit":1},"memory":{"limit":1}}}}}"""
+[{"type":"pid"},{"type":"mount"},{"type":"uts"}],"maskedPaths":["/"],"resources":{"pids":{"limit":1},"memory":{"limit":1}}}}}"""
 
 
-def _warm_up() -> None:
+def warm_up() -> None:
     """Do once, to no effect, what the request will ask for: a forked page is copied at its first write (several
-    microseconds each on a virtual machine), and the command is still busy."""
-    creation = Create.from_json(jsontext.loads(_SAMPLE))
-    validate(creation.spec, has_root=True)
-    cgroups.detect()
-    open_stdio(stdin=True, run=None).close()
+    microseconds each on a virtual machine), and the command is still busy. What fails here will fail again, and be
+    told, with the request."""
+    try:
+        creation = Create.from_json(jsontext.loads(_SAMPLE))
+        validate(creation.spec, has_root=True)
+        detect()
+        open_stdio(stdin=True, run=None).close()
+    except (errors.AtollError, OSError):
+        pass

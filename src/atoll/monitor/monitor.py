@@ -1,7 +1,8 @@
-"""A container's monitor: `atoll:[monitor] 3f2a…`, from the hand-over by its creator to its clean-up.
+"""What a clerk does for a container: serve its commands, record its end, have it cleaned up.
 
-Holds: the life of one container (`keep`), attaching to it, its exit record, the clean-up command. Does not hold:
-what to do about an exit (that command does: restart, remove), streams (`relay.py`), creation (`creator.py`).
+Holds: `keep` (from the request on), `resume` (a later clerk), `conclude` (the end, met by the monitor itself). Does
+not hold: the patient process that forks clerks (`service.py`), what to do about an exit (the clean-up command does:
+restart, remove), streams (`relay.py`), creation (`creator.py`).
 Start reading at `keep`.
 """
 
@@ -9,21 +10,25 @@ from __future__ import annotations
 
 import os
 import time
+from _struct import unpack
 
-from atoll.base import errors
+from atoll.base import errors, jsontext
 from atoll.linux import process
 from atoll.linux.title import set_title
 from atoll.monitor import record
 from atoll.monitor.company import Company
+from atoll.monitor.creator import Made
 from atoll.monitor.logs import LogWriter
 from atoll.monitor.loop import POLLIN
 from atoll.monitor.peer import Peer
-from atoll.monitor.protocol import ATTACH_SOCKET, VERSION, Malformed, check_version
+from atoll.monitor.protocol import ATTACH_SOCKET, STDERR, STDOUT, VERSION, Malformed, check_version
+from atoll.monitor.record import Charge
 from atoll.monitor.requests import LogPlan
-from atoll.monitor.sockets import accept, check_peer, listen
-from atoll.runtime import cgroups, state
+from atoll.monitor.sockets import accept, check_peer, listen, send_with_fds
 from atoll.runtime import delete as runtime_delete
 from atoll.runtime import start as runtime_start
+from atoll.runtime import state
+from atoll.runtime.cgroups.cgroup import Cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,10 +36,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from atoll.monitor.creator import Handover
-
 PEERS_MAX = 64
 """Most commands attached to one container."""
+FINISHED, RESTS = 0, 3
+"""Exit statuses of a clerk: all is done; or nobody is attached, and the monitor goes on alone."""
+STREAMS = (("console", STDOUT), ("stdout", STDOUT), ("stderr", STDERR))
+MOURN_SECONDS = 1.0
 
 
 class Log:
@@ -42,60 +49,80 @@ class Log:
 
     def __init__(self, plan: LogPlan) -> None:
         self.dropped = 0
-        self._writer = LogWriter(plan.path, plan.max_size, plan.max_files)
+        self._writer = LogWriter(plan.path, plan.max_size, plan.max_files) if plan.driver != "none" else None
 
     def __call__(self, stream: int, data: bytes) -> None:
         """Write output with the present time."""
         try:
-            self._writer.write(stream, data, time.time_ns())
+            if self._writer is not None:
+                self._writer.write(stream, data, time.time_ns())
         except OSError:  # a full disk, most likely; space may come back
             self.dropped += len(data)
 
     def close(self) -> None:
         """Write out what is held back."""
         try:
-            self._writer.close()
+            if self._writer is not None:
+                self._writer.close()
         except OSError:
             self.dropped += 1
+
+
+def log_of(run: str) -> Log:
+    """The log of the container of `run`; one that cannot be opened drops everything."""
+    known = record.read_monitor(run)
+    try:
+        return Log(LogPlan(driver="none") if known is None else known.charge.log)
+    except OSError:
+        return Log(LogPlan(driver="none"))
 
 
 class Monitor(Company):
     """The container's side of `Company`: start, attach, promises, the record of it all."""
 
-    def __init__(self, made: Handover) -> None:
+    def __init__(self, charge: Charge, line: socket | None = None) -> None:
         super().__init__()
-        self.made = made
+        self.charge = charge
         self.cleaned = False
-        self.record: record.Monitor | None = None
+        self.log: Log | None = None
+        self.bereft = False  # the monitor was killed
+        self._line = line
         self._creator: Peer | None = None
         self._starting = False
-        self._listener: socket | None = None
+        self._listener = -1
+        if line is not None:
+            self.loop.watch(line.fileno(), POLLIN, lambda _: self._word())
 
     # -- the commands
 
-    def welcome(self, peer: Peer) -> None:
+    def welcome(self, peer: Peer, *, promise: bool) -> None:
         """Serve the command that asked for the container: it is attached from the beginning."""
         self._creator = peer
         peer.known = peer.output = True
-        peer.input, peer.promise = self.made.stdin or self.made.terminal, self.made.promise
+        peer.input, peer.promise = self.charge.stdin or self.charge.terminal, promise
         self.relay.add_peer(peer)
 
-    def open_door(self) -> None:
-        """Listen on `<run>/attach.sock`. Raises OSError."""
-        self._listener = listen(f"{self.made.run}/{ATTACH_SOCKET}", 16)
-        self._listener.setblocking(False)
-        self.loop.watch(self._listener.fileno(), POLLIN, lambda _: self._admit())
+    def open_door(self) -> int:
+        """Listen on `<run>/attach.sock`; returns the descriptor. Raises OSError."""
+        self.use_door(listen(f"{self.charge.run}/{ATTACH_SOCKET}", 16).detach())
+        return self._listener
+
+    def use_door(self, listener: int) -> None:
+        """Listen on a socket that is bound already."""
+        os.set_blocking(listener, False)
+        self._listener = listener
+        self.loop.watch(listener, POLLIN, lambda _: self._admit())
 
     def close_door(self) -> None:
         """Let nobody in any more."""
-        if self._listener is not None:
-            self.loop.forget(self._listener.fileno())
-            self._listener.close()
-            self._listener = None
+        if self._listener >= 0:
+            self.loop.forget(self._listener)
+            os.close(self._listener)
+            self._listener = -1
 
     def _admit(self) -> None:
         try:
-            connection = accept(self._listener)  # type: ignore[arg-type]
+            connection = accept(self._listener)
         except OSError:  # it left again, or descriptors are short: the next one may fare better
             return
         try:
@@ -131,21 +158,21 @@ class Monitor(Company):
         if message.get("do") != "attach":
             raise Malformed("the first request is not attach")
         peer.known, peer.output = True, message.get("output") is True
-        peer.input = message.get("stdin") is True and (self.made.stdin or self.made.terminal)
-        self.relay.tell(peer, {"is": "attached", "id": self.made.id, "pid": self.pid, "started": self.started})
+        peer.input = message.get("stdin") is True and (self.charge.stdin or self.charge.terminal)
+        self.relay.tell(peer, {"is": "attached", "id": self.charge.id, "pid": self.pid, "started": self.started})
 
     def _start(self, peer: Peer) -> None:
         try:
-            runtime_start.start(self.made.run)
+            runtime_start.start(self.charge.run)
             self._starting = True
         except errors.AtollError as error:
             self.relay.tell(peer, {"is": "error", "error": error.to_json()})
 
     def on_gone(self, peer: Peer) -> None:
         """A command left: its input ends with it (Docker's StdinOnce), and so does a container nobody started."""
-        if peer.input and not self.made.stdin_stays:
+        if peer.input and not self.charge.stdin_stays:
             self.relay.close_input()
-        alone = peer is self._creator and not self.made.keep_unstarted
+        alone = peer is self._creator and not self.charge.keep_unstarted
         if alone and self.pid and self.status is None and not self.program_runs():
             self.failure = errors.Cancelled("its command left before the container was started")
             self.signal(process.SIGKILL)
@@ -154,49 +181,74 @@ class Monitor(Company):
 
     def program_runs(self) -> bool:
         """Started, by whomever: start removes the fifo."""
-        return self.started or self._starting or not os.path.exists(f"{self.made.run}/{state.FIFO}")
+        return self.started or self._starting or not os.path.exists(f"{self.charge.run}/{state.FIFO}")
 
     def on_started(self) -> None:
         """Record the moment and tell everybody."""
-        self.write_record(state.now())
+        record.write_started(self.charge.run)
         self.relay.tell_all({"is": "started", "pid": self.pid})
 
     def on_failed(self, failure: errors.AtollError) -> None:
         """Tell everybody why; the init ends with 125, 126 or 127."""
         self.relay.tell_all({"is": "error", "error": failure.to_json()})
 
-    def open_log(self) -> Log | None:
+    def open_log(self) -> None:
         """Where output goes besides the commands. Raises OSError."""
-        log = Log(self.made.log) if self.made.log.driver != "none" else None
-        self.relay.log = log
-        return log
+        self.log = self.relay.log = Log(self.charge.log)
 
     def fail(self, error: Exception) -> None:
         """A container that cannot be kept company is ended, and everybody told why."""
         if isinstance(error, OSError):
-            error = errors.from_os_error(error, f"keep container {self.made.id[:12]}")
+            error = errors.from_os_error(error, f"keep container {self.charge.id[:12]}")
         self.failure = error if isinstance(error, errors.AtollError) else errors.Internal(str(error))
         self.on_failed(self.failure)
         self.signal(process.SIGKILL)
 
-    def write_record(self, started: str | None) -> None:
-        """Write `<run>/monitor.json`; a full run root costs the start's time, not the container."""
-        me = os.getpid()
-        self.record = record.Monitor(
-            pid=me,
-            start_time=process.start_time(me),
-            boot_id=state.boot_id(),
-            bundle=self.made.bundle,
-            version=VERSION,
-            started=started,
-            on_exit=self.made.on_exit,
-            env=self.made.env,
-        )
+    # -- the monitor, whose clerk this is
+
+    def _word(self) -> None:
+        """The monitor says how the init ended, or is gone."""
+        assert self._line is not None
         try:
-            record.write_monitor(self.made.run, self.record)
+            word = self._line.recv(16)
         except OSError:
-            if started is None:
-                raise
+            word = b""
+        if len(word) == 4:
+            self.status = unpack("i", word)[0]
+            return
+        self.loop.forget(self._line.fileno())
+        self.bereft = True
+        if not self._own_child and self.pidfd >= 0:
+            # The init is the spawner's child now, which records its end; we only notice it.
+            self.loop.watch(self.pidfd, POLLIN, lambda _: self._mourned())
+
+    def _mourned(self) -> None:
+        self.loop.forget(self.pidfd)
+        self.status = LOST_STATUS
+
+    def serve(self) -> int:
+        """Serve until the end of the container, or until nobody is attached."""
+        while self.status is None:
+            if self._may_rest():
+                return self._rest()
+            self.relay.turn(None)
+        self.until_ended()
+        return finish(self)
+
+    def _may_rest(self) -> bool:
+        heard = self._sync < 0 or (self.charge.keep_unstarted and not self._starting)
+        return heard and not self.relay.peers and not self.relay.pending_input and not self.bereft
+
+    def _rest(self) -> int:
+        assert self._line is not None
+        stdin = self.relay.release_input() if self.charge.stdin and not self.charge.terminal else -1
+        if self.log is not None:
+            self.log.close()
+        try:
+            send_with_fds(self._line, b"s" if self._sync < 0 else b"-", () if stdin < 0 else (stdin,))
+        except OSError:  # killed just now: then the spawner, or nobody, goes on
+            pass
+        return RESTS
 
     # -- the end
 
@@ -206,61 +258,135 @@ class Monitor(Company):
         while not self.cleaned and any(peer.promise for peer in self.relay.peers):
             self.relay.turn(None)
         if not self.cleaned:
-            run_on_exit(self.made.on_exit, self.made.env)
+            run_on_exit(self.charge.on_exit, self.charge.env)
         self.flush()
 
 
-def keep(made: Handover, fds: dict[str, int], peer: Peer, *, report: Callable[[int, str, int | None], None]) -> None:
-    """The whole life of a container from the creator's hand-over on. `report(pid, run, console)` gives the spawner
-    what it holds spare.
+LOST_STATUS = -1
 
-    The order is the design; the numbers of `protocol.py` stand in brackets. Never raises for what a container, a
-    command or a disk may do.
+
+def settle_clerk() -> None:
+    """A clerk is the reaper of what it makes, until it ends. Raises OSError."""
+    process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
+
+
+def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int | None], None]) -> int:
+    """The life of a container from its creation on, with the command that asked for it; returns FINISHED or RESTS.
+
+    `line` leads to the monitor, `report(init, run, console)` to the spawner. The order is the design; the numbers of
+    `protocol.py` stand in brackets. Never raises for what a container, a command or a disk may do.
     """
-    # 1. Named before anything can take long, for whoever looks at `ps`.
-    set_title(f"atoll:[monitor] {made.id[:12]}")
-    log, monitor = None, Monitor(made)
-    monitor.welcome(peer)
-    if made.pid is None:
+    charge, fds = made.charge, made.fds
+    monitor = Monitor(charge, line)
+    monitor.welcome(peer, promise=made.promise)
+    if made.error is not None:
         # The runtime has undone its part: tell the command, and clean up if it does not.
-        monitor.on_failed(made.failure())
+        monitor.on_failed(made.error)
         monitor.part()
-        return
-    # 2. From here on its end is ours to take in, whatever else fails.
-    monitor.attend(made.pid, fds)
+        return FINISHED
+    # 1. From here on its end is ours to take in, whatever else fails.
+    monitor.attend(charge.pid, fds)
     try:
-        # 3. Record before anyone is told (8): a command that dies now leaves something to be found.
-        log = monitor.open_log()
-        monitor.write_record(None)
-        monitor.open_door()
-        report(made.pid, made.run, fds.get("console"))
+        # 2. Record before anyone is told (8): a command that dies now leaves something to be found.
+        record.write_monitor(charge, pid=os.getppid(), version=VERSION)
+        door = monitor.open_door()
+        monitor.open_log()
+        # 3. The monitor next: it has spares of all before the first byte of output, should this process be killed.
+        _tell_monitor(line, charge, {**{k: v for k, v in fds.items() if k != "stdin"}, "door": door})
+        report(charge.pid, charge.run, fds.get("console"))
     except (errors.AtollError, OSError) as error:
         monitor.fail(error)
     else:
-        monitor.relay.tell(peer, {"is": "created", "pid": made.pid})  # (9)
+        monitor.relay.tell(peer, {"is": "created", "pid": charge.pid})  # (9)
+    set_title(f"atoll:[clerk] {charge.id[:12]}")
     # 4. Start, streams, signals, other commands: all of it is events (10 to 15).
-    monitor.until_ended()
-    # 5. The log first, then the record: who sees the exit finds the whole log.
+    return monitor.serve()
+
+
+def _tell_monitor(line: socket, charge: Charge, fds: dict[str, int]) -> None:
+    word = jsontext.dumps([charge.id, charge.run, charge.pid, list(fds)]).encode()
+    try:
+        send_with_fds(line, word, tuple(fds.values()))
+    except (BrokenPipeError, ConnectionResetError):  # killed already; this process goes on in its place
+        pass
+
+
+def resume(run: str, fds: dict[str, int], line: socket | None, status: int | None = None) -> Monitor | None:
+    """A container taken over from its monitor, with the monitor's spare descriptors; None if its record is gone."""
+    known = record.read_monitor(run)
+    if known is None:
+        return None
+    monitor = Monitor(known.charge, line)
+    monitor.attend(known.charge.pid, fds, own_child=line is None)
+    monitor.started = "sync" not in fds
+    monitor.status = status
+    if "door" in fds:
+        monitor.use_door(fds["door"])
+    try:
+        monitor.open_log()
+    except OSError:  # the container goes on without
+        pass
+    return monitor
+
+
+def serve_later(run: str, fds: dict[str, int], line: socket) -> int:
+    """The life of a later clerk: somebody knocks, or the init has been heard."""
+    monitor = resume(run, fds, line)
+    if monitor is None:
+        return RESTS
+    set_title(f"atoll:[clerk] {monitor.charge.id[:12]}")
+    # The one that knocked is let in before the question whether there is anyone.
+    monitor.relay.turn(0)
+    return monitor.serve()
+
+
+def conclude(run: str, fds: dict[str, int], status: int) -> None:
+    """The end of a container that nobody was attached to, met by the monitor itself."""
+    monitor = resume(run, fds, None, status)
+    if monitor is not None:
+        monitor.until_ended()
+        finish(monitor)
+
+
+def finish(monitor: Monitor) -> int:
+    """What follows the end of a process and of its output. Returns FINISHED."""
+    charge, log = monitor.charge, monitor.log
+    # 1. The log first, then the record: who sees the exit finds the whole log.
     if log is not None:
         log.close()
     ended = _ended(monitor, log)
-    recorded = _record_exit(made, ended)
-    # 6. Cgroup and run directory go before anyone is told (16), so that nothing of it is left when the command
+    recorded = _record_exit(charge, ended)
+    # 2. Cgroup and run directory go before anyone is told (16), so that nothing of it is left when the command
     #    returns. Where the bundle's disk is full the run directory stays: it holds the record.
     monitor.close_door()
     if recorded:
-        _delete(made.run)
-    # 7. The last word (17), then the clean-up (18, 19).
+        _delete(charge.run)
+    # 3. The last word (17), then the clean-up (18, 19).
     monitor.relay.tell_all({"is": "exit", "exit": ended.code, **ended.to_json()})
     monitor.part()
+    return FINISHED
 
 
 def _ended(monitor: Monitor, log: Log | None) -> record.Exit:
-    oom = out_of_memory(monitor.made.run)
+    charge = monitor.charge
+    started = record.read_started(charge.run)
+    if monitor.status == LOST_STATUS:
+        return _mourned(charge, started)
+    oom = out_of_memory(charge.run)
     error = None if monitor.failure is None else str(monitor.failure)
-    started = None if monitor.record is None else monitor.record.started
     ended = record.of_status(monitor.status or 0, started=started, oom=oom, error=error)
     return ended.replace(log_dropped=log.dropped) if log is not None and log.dropped else ended
+
+
+def _mourned(charge: Charge, started: str | None) -> record.Exit:
+    """The end of a container whose monitor was killed: the spawner had its exit status, and has written it down."""
+    deadline = time.monotonic() + MOURN_SECONDS
+    while time.monotonic() < deadline:
+        found = record.read_exit(charge.bundle)
+        if found is not None:
+            return found
+        time.sleep(0.01)
+    return record.lost("its monitor was killed, and the exit code with it", started=started)
 
 
 def out_of_memory(run: str) -> bool:
@@ -269,17 +395,17 @@ def out_of_memory(run: str) -> bool:
         cgroup = state.read(run).cgroup
         if cgroup is None:
             return False
-        return cgroups.Cgroup.from_json(cgroup).oom_kills() > 0
+        return Cgroup.from_json(cgroup).oom_kills() > 0
     except (OSError, errors.AtollError):
         return False
 
 
-def _record_exit(made: Handover, ended: record.Exit) -> bool:
+def _record_exit(charge: Charge, ended: record.Exit) -> bool:
     """Record the end in the bundle, or else (its disk is full) in the run directory; whether the first went well."""
-    for place in (made.bundle, made.run):
+    for place in (charge.bundle, charge.run):
         try:
             record.write_exit(place, ended)
-            return place is made.bundle
+            return place is charge.bundle
         except OSError:
             continue
     return False
@@ -306,19 +432,17 @@ def run_on_exit(argv: tuple[str, ...], env: tuple[str, ...]) -> None:
 
 def mourn(run: str, status: int | None) -> None:
     """Do what is left when a container ends whose monitor was killed: the spawner, to which its init came as an
-    orphan, has the exit status (None: the monitor had taken it, and was killed before it wrote it down). Output
-    that nobody read is lost."""
+    orphan, has the exit status (None: it did not come; the monitor had taken its status and was killed before it
+    wrote it down, or a clerk still has it). Output that nobody read is lost."""
     was = record.read_monitor(run)
-    if was is None or record.read_exit(was.bundle) is not None:
+    if was is None or record.read_exit(was.charge.bundle) is not None:
         return
-    oom = out_of_memory(run)
+    charge, started = was.charge, record.read_started(run)
     if status is None:
-        ended = record.lost("its monitor was killed before it recorded the exit code", started=was.started)
+        ended = _mourned(charge, started)
     else:
-        ended = record.of_status(status, started=was.started, oom=oom, error="its monitor was killed")
-    try:
-        record.write_exit(was.bundle, ended)
-    except OSError:
-        return
-    _delete(run)
-    run_on_exit(tuple(was.on_exit), tuple(was.env))
+        oom = out_of_memory(run)
+        ended = record.of_status(status, started=started, oom=oom, error="its monitor was killed")
+    if _record_exit(charge, ended):
+        _delete(run)
+    run_on_exit(charge.on_exit, charge.env)

@@ -12,7 +12,9 @@ import os
 from atoll.base import errors, files, jsontext
 from atoll.base.value import Value, fields
 from atoll.linux import process
+from atoll.monitor.requests import LogPlan
 from atoll.runtime import state
+from atoll.spec.codec import dump, flag, int64, list_of, one_of, parse, record, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +22,46 @@ if TYPE_CHECKING:
 
 EXIT_FILE = "exit.json"
 MONITOR_FILE = "monitor.json"
+STARTED_FILE = "started"
 
 OUT_OF_MEMORY = "out of memory"
 LOST_CODE = 255
+
+
+CREATE, EXEC = "create", "exec"
+
+
+class Charge(Value):
+    """A container or exec session in a monitor's charge; written down, all that another needs to replace it."""
+
+    what: str
+    id: str
+    run: str
+    bundle: str = ""
+    pid: int = 0
+    terminal: bool = False
+    stdin: bool = False
+    stdin_stays: bool = False
+    keep_unstarted: bool = False
+    detached: bool = False
+    log: LogPlan = LogPlan(driver="none")
+    on_exit: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    WIRE = {
+        "what": one_of(CREATE, EXEC),
+        "id": text,
+        "run": text,
+        "bundle": text,
+        "pid": int64,
+        "terminal": flag,
+        "stdin": flag,
+        "stdin_stays": flag,
+        "keep_unstarted": flag,
+        "detached": flag,
+        "log": record(LogPlan),
+        "on_exit": list_of(text),
+        "env": list_of(text),
+    }
 
 
 class Record(Value):
@@ -58,18 +97,14 @@ class Exit(Record):
     log_dropped: int = 0
 
 
-class Monitor(Record):
-    """Who keeps a container company, in its run directory: what another needs to replace it. `started` is when the
-    program was exec'd; `on_exit` and `env` are the clean-up command."""
+class Monitor(Value):
+    """Who keeps a container company, and what: all that another needs to replace it."""
 
     pid: int
     start_time: int
     boot_id: str
-    bundle: str
     version: int
-    started: str | None = None
-    on_exit: Any = ()
-    env: Any = ()
+    charge: Charge
 
     def alive(self) -> bool:
         """Whether that very process still runs."""
@@ -121,12 +156,43 @@ def forget_exit(bundle: str) -> None:
 
 def read_monitor(run: str) -> Monitor | None:
     """The monitor's record; None if there is none. Raises Corrupt."""
-    return Monitor.read(f"{run}/{MONITOR_FILE}")
+    path = f"{run}/{MONITOR_FILE}"
+    try:
+        found = jsontext.loads(files.read_bytes(path))
+        charge = parse(Charge, found.pop("charge"), "charge")
+        return Monitor(charge=charge, **{name: found[name] for name in fields(Monitor) if name != "charge"})
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError, errors.InvalidArgument) as error:
+        raise errors.Corrupt(f"damaged record {path}: {error}") from None
 
 
-def write_monitor(run: str, monitor: Monitor) -> None:
-    """Record a monitor of `run`. Raises OSError."""
-    files.write_atomic(f"{run}/{MONITOR_FILE}", jsontext.dumps(monitor.to_json()))
+def write_monitor(charge: Charge, *, pid: int, version: int) -> None:
+    """Record the process `pid` as the monitor of a container. Raises OSError."""
+    found = {
+        "pid": pid,
+        "start_time": process.start_time(pid),
+        "boot_id": state.boot_id(),
+        "version": version,
+        "charge": dump(charge),
+    }
+    files.write_atomic(f"{charge.run}/{MONITOR_FILE}", jsontext.dumps(found))
+
+
+def write_started(run: str) -> None:
+    """Record this moment as that in which the program was executed; a full run root costs the moment, no more."""
+    try:
+        files.write_atomic(f"{run}/{STARTED_FILE}", state.now())
+    except OSError:
+        pass
+
+
+def read_started(run: str) -> str | None:
+    """When the program was executed; None if it was not, or the container has gone."""
+    try:
+        return files.read_text(f"{run}/{STARTED_FILE}") or None
+    except OSError:
+        return None
 
 
 def session_path(run: str, session_id: str) -> str:

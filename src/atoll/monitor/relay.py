@@ -124,6 +124,18 @@ class Relay:
             self._pending.append((None, None))
             self._write()
 
+    @property
+    def pending_input(self) -> bool:
+        """Whether input waits to be written."""
+        return bool(self._pending)
+
+    def release_input(self) -> int:
+        """Give the input's descriptor back, -1 if it was closed. Nothing may be pending."""
+        fd, self._input = self._input, -1
+        if fd >= 0:
+            self.loop.forget(fd)
+        return fd
+
     def drop_input(self) -> None:
         """End the input now; what waits is lost and its senders get their window back."""
         if self._input >= 0:

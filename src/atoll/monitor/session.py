@@ -19,26 +19,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from atoll.monitor.creator import Handover
+    from atoll.monitor.creator import Made
     from atoll.monitor.peer import Peer
+    from atoll.monitor.record import Charge
 
 
 class Session(Company):
     """The session's side of `Company`."""
 
-    def __init__(self, request: Handover) -> None:
+    def __init__(self, charge: Charge) -> None:
         super().__init__()
-        self.request = request
+        self.charge = charge
         me = os.getpid()
         self.record = record.Session(
-            id=request.id, monitor=me, monitor_start_time=process.start_time(me), boot_id=state.boot_id()
+            id=charge.id, monitor=me, monitor_start_time=process.start_time(me), boot_id=state.boot_id()
         )
 
     def welcome(self, peer: Peer) -> None:
         """Serve the command that asked for the session."""
         peer.known = True
-        peer.output = not self.request.detached
-        peer.input = (self.request.stdin or self.request.terminal) and not self.request.detached
+        peer.output = not self.charge.detached
+        peer.input = (self.charge.stdin or self.charge.terminal) and not self.charge.detached
         self.relay.add_peer(peer)
 
     def on_gone(self, peer: Peer) -> None:
@@ -64,31 +65,32 @@ class Session(Company):
         """Change the record; what a full run root does not take is lost with it."""
         self.record = self.record.replace(**changes)
         try:
-            record.write_session(self.request.run, self.record)
+            record.write_session(self.charge.run, self.record)
         except OSError:
             pass
 
 
-def keep(made: Handover, fds: dict[str, int], peer: Peer) -> None:
-    """The whole life of a session; the numbers of `protocol.py` stand in brackets. Never raises for what a process
-    or a command may do."""
-    set_title(f"atoll:[exec] {made.id[:12]}")
-    session = Session(made)
+def keep(made: Made, peer: Peer) -> int:
+    """The whole life of a session; the numbers of `protocol.py` stand in brackets. Returns its clerk's exit status.
+    Never raises for what a process or a command may do."""
+    charge = made.charge
+    set_title(f"atoll:[exec] {charge.id[:12]}")
+    session = Session(charge)
     session.welcome(peer)
-    if made.pid is None:
-        failure = made.failure()
-        session.on_failed(failure)
-        session.write(exit=_failed(failure).to_json())
+    if made.error is not None:
+        session.on_failed(made.error)
+        session.write(exit=_failed(made.error).to_json())
         session.flush()
-        return
-    session.attend(made.pid, fds)
-    session.write(pid=made.pid)
+        return 0
+    session.attend(charge.pid, made.fds)
+    session.write(pid=charge.pid)
     session.until_ended()
     reason = None if session.failure is None else str(session.failure)
     ended = record.of_status(session.status or 0, started=session.record.started, error=reason)
     session.write(exit=ended.to_json())
     session.relay.tell_all({"is": "exit", "exit": ended.code, **ended.to_json()})  # (17)
     session.flush()
+    return 0
 
 
 def _failed(failure: errors.AtollError) -> record.Exit:

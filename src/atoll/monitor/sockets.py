@@ -89,9 +89,14 @@ def connect(path: str, timeout: float | None = 5.0) -> socket:
     return peer
 
 
-def accept(server: socket) -> socket:
-    """The next connection, close-on-exec. Raises OSError; check_peer is the caller's next step."""
-    fd, _ = server._accept()  # type: ignore[attr-defined]
+def accept(listener: int) -> socket:
+    """The next connection at a listening descriptor, close-on-exec. Raises OSError; check_peer is the caller's next
+    step."""
+    server = socket(AF_UNIX, SOCK_STREAM, 0, listener)
+    try:
+        fd, _ = server._accept()  # type: ignore[attr-defined]
+    finally:
+        server.detach()
     return socket(AF_UNIX, SOCK_STREAM, 0, fd)
 
 

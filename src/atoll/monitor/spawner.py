@@ -93,7 +93,7 @@ class Spawner:
     def admit(self) -> bool:
         """Take one connection and fork for it; whether there was one."""
         try:
-            connection = sockets.accept(self.listener)  # type: ignore[arg-type]
+            connection = sockets.accept(self.listener.fileno())  # type: ignore[union-attr]
         except (BlockingIOError, InterruptedError, ConnectionError):
             return False
         except OSError:  # out of descriptors or memory: wait for some to be given back, do not spin

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-def in_fork(life: Callable[[], object]) -> NoReturn:
-    """Run a fork's life and end the process: 0, or 1 with the fault written to standard error (the faults file)."""
+def in_fork(life: Callable[[], int | None]) -> NoReturn:
+    """Run a fork's life and end the process with the status it returns (0 for None), or 1 with the fault written to
+    standard error (the faults file)."""
     code = 1
     try:
-        life()
-        code = 0
+        code = life() or 0
     except BaseException as fault:  # noqa: BLE001 - one of the three edges: nothing may return into the parent's code
         sys.__excepthook__(type(fault), fault, fault.__traceback__)
     finally:
