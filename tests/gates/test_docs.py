@@ -52,7 +52,9 @@ def test_files_that_are_named_exist(document: Path) -> None:
     missing = []
     for name in sorted(named):
         first = name.removeprefix("./").split("/")[0]
-        if re.search(r"\*|[A-Z]{4}\.", name) and not name.endswith(".md") or not ("/" in name or name.endswith((".md", ".py", ".sh", ".lock"))):
+        if (re.search(r"\*|[A-Z]{4}\.", name) and not name.endswith(".md")) or not (
+            "/" in name or name.endswith((".md", ".py", ".sh", ".lock"))
+        ):
             continue
         if first in tops | rooms or name.endswith((".md", ".py", ".sh")):
             places = (ROOT / name, SOURCE / name, document.parent / name)
