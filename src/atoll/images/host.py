@@ -88,6 +88,11 @@ HIDDEN_HERE = (
     ".vault-token",
 )
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# How deep directories take new entries; elsewhere one level below an overlay's top.
+_DEEPER = {"/usr": (("local", 4),), "/var": (("lib", 1), ("cache", 1))}
+_SKELETON = 200
+# What packages fill: nobody keeps files of his own deep in there, and looking takes a tenth of a second.
+_SYSTEM = ("/usr", "/boot", "/lib", "/lib64", "/bin", "/sbin")
 _MAX_APART = 600  # entries of one directory that is taken apart
 
 
@@ -167,6 +172,7 @@ class _Builder:
     def __init__(self, view: HostView, maps: RootlessMap, hidden: Sequence[str]) -> None:
         self.view = view
         self.maps = maps
+        self.places = {"/root", "/home", *host_view.homes()}  # hidden, but a current directory below them is shown
         self.hidden = {os.path.normpath(path) for path in hidden if path not in ("", "/")}
         self.mounts = view.mounts()
         self.notes: list[str] = []
@@ -174,6 +180,7 @@ class _Builder:
         self._scratch: list[RootStep] = []
         self._mounts: list[RootStep] = []
         self._overlays: dict[str, int] = {}
+        self._white: dict[str, None] = {}
 
     def steps(self, scratch_size: int | None) -> tuple[RootStep, ...]:
         """The whole plan: root, scratch, uppers with their whiteouts, mounts from the top down, scratch detached."""
@@ -181,6 +188,7 @@ class _Builder:
             Tmpfs(target="/", mode=0o755, size=16 << 20),
             Tmpfs(target=SCRATCH, mode=0o700, size=scratch_size),
             *self._scratch,
+            *self._whiteouts(),
             *self._bases,
             *self._mounts,
             Detach(target=SCRATCH),
@@ -204,11 +212,14 @@ class _Builder:
         """Show the current directory at its own path; returns the container's working directory."""
         if cwd == "/" or any(cwd == home for home in host_view.homes()):
             return "/"
-        if any(_below(cwd, path) or cwd == path for path in self.hidden - _PLACES):
+        if any(_below(cwd, path) or cwd == path for path in self.hidden - self.places):
             self.notes.append(f"the current directory {cwd} is on the hide list and not shown")
             return "/"
         if any(_below(cwd, path) or cwd == path for path in OF_RUNTIME):
-            return cwd if cwd in OF_RUNTIME else "/"
+            self.notes.append(
+                f"the current directory {cwd} lies in what a container has of its own, and is not shown"
+            )
+            return "/"
         info = self.view.lstat(cwd)
         if info is None or not stat.S_ISDIR(info.st_mode) or info.st_mode & 0o005 != 0o005:
             self.notes.append(
@@ -216,20 +227,37 @@ class _Builder:
                 " (open it with 'chmod o+rx', or give it with -v)"
             )
             return "/"
+        self._open_way(cwd)
         index = len(self._overlays)
         self._overlays[cwd] = index
         self._upper(index, info.st_mode)
+        self._skeleton(cwd, index, "", 4)
         # The directory may be out of the mapped root's reach, below a closed home: it is bound first (the runtime
         # opens bind sources as the caller), and what the bind shows is the lower layer.
         self._mounts.append(Bind(source=cwd, target=cwd, read_only=True, recursive=False))
         self._mounts.append(self._overlay(cwd, index, (IN_ROOT + cwd,)))
         for name in HIDDEN_HERE:
             self._white_out_one(cwd, index, name)
-        for path in sorted(self.hidden - _PLACES):
+        for path in sorted(self.hidden - self.places):
             if _below(path, cwd):
                 self._white_out_one(cwd, index, path[len(cwd) + 1 :])
         self._search(cwd, index, depth=6)
         return cwd
+
+    def _open_way(self, cwd: str) -> None:
+        """A closed directory above the current one gives way to an empty one of the container's own: nothing in it
+        was readable anyway, and the way through it is what the caller asked for."""
+        covering = [target for target in self._overlays if _below(cwd, target)]
+        if not covering:
+            return
+        target = max(covering, key=len)
+        parts = cwd[len(target) + 1 :].split("/")
+        for count in range(1, len(parts)):
+            name = "/".join(parts[:count])
+            info = self.view.lstat(f"{target}/{name}")
+            if info is not None and not info.st_mode & 0o001:
+                self._white_out_one(target, self._overlays[target], name)
+                return
 
     # --- what there is ------------------------------------------------------------------------------------------
 
@@ -261,8 +289,10 @@ class _Builder:
             index = len(self._overlays)
             self._overlays[path] = index
             self._upper(index, info.st_mode)
+            for folder, depth in (("", 1), *_DEEPER.get(path, ())):
+                self._skeleton(path, index, folder, depth)
             self._mounts.append(self._overlay(path, index, (path,)))
-            self._search(path, index, depth=3)
+            self._search(path, index, depth=1 if path in _SYSTEM else 3)
 
     def _take_apart(self, path: str) -> None:
         """A directory with mounts below: its entries one by one."""
@@ -282,6 +312,26 @@ class _Builder:
         place = f"{SCRATCH}/{index}"
         self._scratch.append(Directory(target=f"{place}/upper", mode=stat.S_IMODE(mode) & 0o777 | 0o700))
         self._scratch.append(Directory(target=f"{place}/work", mode=0o700))
+
+    def _skeleton(self, path: str, index: int, start: str, depth: int) -> None:
+        """Directories that the upper has too, with the permissions of those below it: being the container's own,
+        they take new entries, which in one of an unmapped owner the kernel refuses. Only what is open to others:
+        the owner of a closed one must stay a stranger. With a single-id map all uppers are the caller's, and so are
+        the directories that matter to him."""
+        left = _SKELETON
+        pending = [(start, depth)]
+        while pending and not self.maps.single:
+            folder, levels = pending.pop(0)
+            for name, mode in self.view.directories(f"{path}/{folder}" if folder else path):
+                inner = f"{folder}/{name}" if folder else name
+                left -= 1
+                if left < 0:
+                    return
+                if mode & 0o005 == 0o005 and f"{path}/{inner}" not in self.hidden:
+                    place = f"{SCRATCH}/{index}/upper/{inner}"
+                    self._scratch.append(Directory(target=place, mode=mode & 0o777 | 0o700))
+                    if levels > 1 and not name.startswith("."):
+                        pending.append((inner, levels - 1))
 
     def _overlay(self, target: str, index: int, lower: tuple[str, ...]) -> Overlay:
         place = f"{IN_ROOT}{SCRATCH}/{index}"
@@ -304,7 +354,16 @@ class _Builder:
 
     def _white_out_one(self, target: str, index: int, name: str) -> None:
         if self.view.lstat(f"{target}/{name}") is not None and not self._through_link(target, name):
-            self._scratch.append(Whiteout(target=f"{SCRATCH}/{index}/upper/{name}"))
+            self._white[f"{SCRATCH}/{index}/upper/{name}"] = None
+
+    def _whiteouts(self) -> list[Whiteout]:
+        """One whiteout for each hidden place, none below another."""
+        found: list[Whiteout] = []
+        for path in self._white:
+            parts = path.split("/")
+            if not any("/".join(parts[:count]) in self._white for count in range(5, len(parts))):
+                found.append(Whiteout(target=path))
+        return found
 
     def _through_link(self, target: str, name: str) -> bool:
         """A whiteout below a link would hide the link's place, not what it leads to."""
@@ -321,19 +380,11 @@ class _Builder:
             return
         owner = self.maps.uid_map[0].outside
         found, complete = self.view.private(target, owner, depth)
-        whited = {step.target for step in self._scratch if isinstance(step, Whiteout)}
         for name in found:
-            step = Whiteout(target=f"{SCRATCH}/{index}/upper/{name}")
-            if step.target not in whited and not any(_below(step.target, above) for above in whited):
-                self._scratch.append(step)
-                whited.add(step.target)
+            self._white[f"{SCRATCH}/{index}/upper/{name}"] = None
         if not complete:
             self.notes.append(f"{target} is too large to be searched whole for files of yours that are private")
 
 
 def _below(path: str, ancestor: str) -> bool:
     return path.startswith(ancestor.rstrip("/") + "/")
-
-
-# Hidden as a whole, yet a current directory below them is shown.
-_PLACES = {"/root", "/home"}

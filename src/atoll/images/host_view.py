@@ -82,6 +82,17 @@ class HostView:
         info = self.lstat(path)
         return info is not None and stat.S_ISDIR(info.st_mode)
 
+    def directories(self, path: str) -> list[tuple[str, int]]:
+        """The directories in a directory with their modes, links not counted."""
+        found = []
+        for entry in _entries(path):
+            if entry.is_dir(follow_symlinks=False):
+                try:
+                    found.append((entry.name, entry.stat(follow_symlinks=False).st_mode))
+                except OSError:
+                    continue
+        return sorted(found)
+
     def private(self, path: str, owner: int, depth: int) -> tuple[list[str], bool]:
         """Names relative to `path` of what `owner` (or one of our groups) may read and others may not, down to
         `depth` levels; and whether the budget sufficed."""
