@@ -25,6 +25,7 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
+_LINKS = 16
 _TRIES = 128  # EAGAIN: a rename or mount elsewhere raced with the look-up (openat2(2), "EAGAIN")
 
 
@@ -125,19 +126,26 @@ class Root:
             os.close(current)
 
     def make_file(self, path: str, mode: int = 0o644) -> int:
-        """An O_PATH descriptor of a file, made empty with its parents where missing, as a target for a bind mount."""
-        try:
-            return self.open_at(path)
-        except FileNotFoundError:
-            pass
-        parent, _, name = path.rstrip("/").rpartition("/")
-        parent_fd = self.make_directories(parent or "/")
-        try:
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        """An O_PATH descriptor of a file, made empty with its parents where missing, as a target for a bind mount.
+
+        A dangling link is followed inside the root and its target made (an image's `/etc/resolv.conf` often points
+        into a `/run` that is still empty).
+        """
+        for _ in range(_LINKS):
             try:
-                os.close(os.open(name, flags, mode, dir_fd=parent_fd))
-            except FileExistsError:
+                return self.open_at(path)
+            except FileNotFoundError:
                 pass
-            return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
-        finally:
-            os.close(parent_fd)
+            parent, _, name = path.rstrip("/").rpartition("/")
+            parent_fd = self.make_directories(parent or "/")
+            try:
+                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                try:
+                    os.close(os.open(name, flags, mode, dir_fd=parent_fd))
+                    return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+                except FileExistsError:
+                    link = os.readlink(name, dir_fd=parent_fd)
+            finally:
+                os.close(parent_fd)
+            path = link if link.startswith("/") else f"{parent}/{link}"
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)

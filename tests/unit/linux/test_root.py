@@ -94,3 +94,16 @@ def test_descriptors_are_close_on_exec_and_all_closed(root):
 def test_paths_with_nul_are_refused(root):
     with pytest.raises(ValueError):
         root.open_at("/etc\0/passwd")
+
+
+def test_make_file_through_a_dangling_link_stays_inside(root, tmp_path):
+    (root.path / "etc" / "resolv.conf").symlink_to("/run/systemd/stub.conf")
+    (root.path / "etc" / "out").symlink_to("../../../../made")
+    (root.path / "etc" / "loop").symlink_to("loop")
+    os.close(root.make_file("/etc/resolv.conf"))
+    assert (root.path / "run/systemd/stub.conf").is_file()
+    os.close(root.make_file("/etc/out"))
+    assert (root.path / "made").is_file()
+    with pytest.raises(OSError):
+        root.make_file("/etc/loop")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["root", "secret"]
