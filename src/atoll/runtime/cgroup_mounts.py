@@ -50,7 +50,7 @@ def _unified(name: str, hierarchy: Hierarchy, cgroup: Cgroup | None, *, namespac
 
 
 def _own(top: str, own: str | None) -> str:
-    return f"{top}{own or ''}"
+    return f"{top}/{own}" if own else top
 
 
 def _option(controller: str) -> tuple[str, str | None]:

@@ -30,9 +30,9 @@ def weight_from_shares(shares: int) -> int:
     """cpu.weight (1..10000, default 100) for v1's cpu.shares (2..262144, default 1024).
 
     The parabola in log space through minimum, default and maximum of both scales:
-    log10(weight) = (l*l + 125*l) / 612 - 7/34 with l = log2(shares), rounded up. It is what runc 1.3.2 and crun
-    1.23 changed to; the straight line before it gave a container with default shares 39, less than half of
-    what a sibling with the default weight gets.
+    log10(weight) = (l*l + 125*l) / 612 - 7/34 with l = log2(shares), rounded up. runc changed to it in 1.3.2
+    (opencontainers/runc#4772), crun too (containers/crun#1767); the straight line before gave a container with default
+    shares the weight 39, less than half of what a sibling with the default weight gets.
     """
     if shares <= SHARES_MIN:
         return 1

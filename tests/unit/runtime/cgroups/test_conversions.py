@@ -31,6 +31,12 @@ def test_weight_meets_the_three_points():
     assert [v2.weight_from_shares(n) for n in (0, 2, 1024, 262144, 1 << 63)] == [1, 1, 100, 10_000, 10_000]
 
 
+@pytest.mark.parametrize(("shares", "weight"), [(2000, 170), (22000, 1204)])
+def test_weight_is_what_runc_writes(shares, weight):
+    """opencontainers/runc#4896, youki-dev/youki#3274."""
+    assert v2.weight_from_shares(shares) == weight
+
+
 @given(st.integers(0, 1 << 20), st.integers(0, 1 << 20))
 def test_weight_is_in_range_and_grows_with_shares(one, two):
     low, high = sorted((one, two))
