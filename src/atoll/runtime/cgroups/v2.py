@@ -31,7 +31,7 @@ def weight_from_shares(shares: int) -> int:
 
     The parabola in log space through minimum, default and maximum of both scales:
     log10(weight) = (l*l + 125*l) / 612 - 7/34 with l = log2(shares), rounded up. runc changed to it in 1.3.2
-    (opencontainers/runc#4772), crun too (containers/crun#1767); the straight line before gave a container with default
+    (opencontainers/runc#4772), crun too (containers/crun#1767); the straight line before gave default
     shares the weight 39, less than half of what a sibling with the default weight gets.
     """
     if shares <= SHARES_MIN:
