@@ -270,9 +270,8 @@ def test_a_blob_that_is_gone(atoll: Atoll, busybox: str):
 
 def test_a_config_file_with_an_unknown_key(atoll: Atoll):
     with open(atoll.config, "w") as stream:
-        stream.write("[run]\nnetwrok = 'none'\n")
-    result = atoll("run", "--rm", "host", "true")
-    result.failed(125, "netwrok|run")
+        stream.write("[defaults]\nnetwrok = 'none'\n")
+    atoll("run", "--rm", "host", "true").failed(125, "netwrok", "network")
     with open(atoll.config, "w"):
         pass
 

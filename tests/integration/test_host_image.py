@@ -128,7 +128,7 @@ def test_secrets_are_unreadable(anyone: Atoll, project: str, canaries: dict[str,
 
 
 def test_secrets_stay_so_for_every_trick(anyone: Atoll, project: str, canaries: dict[str, str]):
-    """Changing mode or owner, linking, renaming, copying up: root inside has capabilities over nothing of the host."""
+    """Changing mode or owner, linking, renaming, copying up: root inside has power over nothing of the host."""
     script = (
         "chmod 666 /srv/private; chown 0:0 /srv/private; cat /srv/private; cp /srv/private /tmp/a; cat /tmp/a;"
         "ln /srv/private /srv/b; cat /srv/b; mv /srv/private /srv/c; cat /srv/c; chmod 777 /srv/closed;"

@@ -128,7 +128,7 @@ def test_every_way_to_name_a_container(atoll: Atoll, busybox: str):
 
 def test_ps(atoll: Atoll, busybox: str):
     started(atoll, busybox, "sleep", "600")
-    atoll.good("run", "--name", "done", busybox, "sh", "-c", "exit 3")
+    assert atoll("run", "--name", "done", busybox, "sh", "-c", "exit 3").code == 3
     running, everything = atoll.good("ps").split("\n"), atoll.good("ps", "-a").split("\n")
     for column in ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"):
         assert column in running[0]

@@ -50,8 +50,14 @@ class Terminal:
             processes.end(self.child.pid, signal.SIGKILL)
         self.child.wait(10)
         processes.KEEP.discard(self.child.pid)
-        os.close(self.master)
-        os.close(self._slave)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close both ends, as when a window is closed: SIGHUP for the session's leader."""
+        for fd in (self.master, self._slave):
+            if fd >= 0:
+                os.close(fd)
+        self.master = self._slave = -1
 
     def resize(self, rows: int, columns: int) -> None:
         """TIOCSWINSZ; the kernel tells the foreground job by SIGWINCH."""
