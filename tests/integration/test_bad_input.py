@@ -37,8 +37,8 @@ def test_unknown_tag(atoll: Atoll, busybox: str):
     ["", "UPPER", "a b", "../x", "x:", "x@sha256:12", "x:" + "t" * 129, "-", "x/../y", "h:99999/x", "x@md5:a"],
 )
 def test_wrong_reference(atoll: Atoll, reference: str):
-    atoll("pull", "--", reference).failed(1, "reference|image|name")
-    atoll("run", "--rm", "--", reference, "true").failed(125, "reference|image|name")
+    atoll("pull", "--", reference).failed(1, "reference|image|name|port")
+    atoll("run", "--rm", "--", reference, "true").failed(125, "reference|image|name|port")
 
 
 def test_registry_down(atoll: Atoll):
@@ -193,10 +193,10 @@ def test_nobody_of_that_name(atoll: Atoll, command: str):
 
 def test_some_of_several(atoll: Atoll, busybox: str):
     """What can be done is done; the rest is named; the code says that not all went well."""
-    atoll.good("run", "--name", "a", busybox, "true")
-    result = atoll("rm", "nosuch", "a")
+    atoll.good("run", "--name", "aa", busybox, "true")
+    result = atoll("rm", "nosuch", "aa")
     result.failed(1, "nosuch")
-    assert result.out == "a\n"
+    assert result.out == "aa\n"
     assert atoll.all() == []
 
 

@@ -35,10 +35,10 @@ def test_debian_with_a_terminal(anyone: Atoll, debian: str):
 
 def test_size_follows(atoll: Atoll, busybox: str):
     atoll.good("pull", "-q", busybox)
-    script = "trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.1; done"
+    script = "sleep 0.5; stty size; trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.1; done"
     with Terminal(atoll, "run", "--rm", "-it", busybox, "sh", "-c", script, rows=33, columns=101) as term:
         term.expect("33 101")
-        time.sleep(0.2)
+        term.expect("ready")
         term.resize(44, 120)
         term.expect("44 120")
         assert term.wait() == 0

@@ -26,7 +26,7 @@ class Terminal:
         self.master, slave = os.openpty()
         self.resize(rows, columns)
         self.before = termios.tcgetattr(slave)
-        self._slave = slave
+        self.slave = slave
         self.seen = ""
         self._at = 0
 
@@ -54,10 +54,10 @@ class Terminal:
 
     def hang_up(self) -> None:
         """Close both ends, as when a window is closed: SIGHUP for the session's leader."""
-        for fd in (self.master, self._slave):
+        for fd in (self.master, self.slave):
             if fd >= 0:
                 os.close(fd)
-        self.master = self._slave = -1
+        self.master = self.slave = -1
 
     def resize(self, rows: int, columns: int) -> None:
         """TIOCSWINSZ; the kernel tells the foreground job by SIGWINCH."""
@@ -106,4 +106,4 @@ class Terminal:
 
     def restored(self) -> bool:
         """Whether the terminal's modes are as they were before."""
-        return termios.tcgetattr(self._slave)[:6] == self.before[:6]
+        return termios.tcgetattr(self.slave)[:6] == self.before[:6]
