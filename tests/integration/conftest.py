@@ -108,9 +108,14 @@ def _clear(one: Atoll) -> list[str]:
 
     one.clear()
     stray = leaks.stray_files(one.data, one.run_root)
+    faults = os.path.join(one.run_root, "faults.log")
+    said = ""
+    if os.path.exists(faults):
+        with open(faults, errors="replace") as stream:
+            said = stream.read()
     # The trees hold work directories of mode 000 and files of mapped owners; rm as root takes them.
     subprocess.run(["rm", "-rf", "--one-file-system", one.folder], check=True)
-    return [f"file left behind: {path}" for path in stray]
+    return [f"file left behind: {path}" for path in stray] + ([f"{faults} says:\n{said}"] if said else [])
 
 
 @pytest.fixture
