@@ -97,7 +97,7 @@ def create(
             from atoll.runtime import hooks  # noqa: F401 - the init must find it loaded
         fifo = -1 if start else _make_fifo(run, undo)
         hierarchy = detect()
-        path = linux.cgroups_path or default_path(container_id, rootless=rootless)
+        path = linux.cgroups_path or default_path(container_id, rootless=True)  # below our own, as runc does
 
         # P0. What is made below is noted first: a creator that is killed leaves a container that `delete` can undo.
         undo.push(files.unlink_if_present, f"{run}/{state.CREATING}")

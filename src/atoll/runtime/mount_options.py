@@ -93,3 +93,9 @@ def parse(options: tuple[str, ...]) -> MountOptions:
             key, equals, value = option.partition("=")
             data.append((key, value if equals else None))
     return MountOptions(**found, **bits, data=tuple(data))  # type: ignore[arg-type]
+
+
+def names() -> list[str]:
+    """Every option that is understood here rather than passed on, for `features`."""
+    found = {*_ATTRIBUTES, *[f"r{name}" for name in _ATTRIBUTES], *_PROPAGATION, *_SUPERBLOCK, *_IGNORED}
+    return sorted((found | {"bind", "rbind", "tmpcopyup", "idmap", "ridmap"}) - {"_netdev", "rnorelatime"})
