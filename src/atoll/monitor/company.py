@@ -32,7 +32,7 @@ DRAIN_BYTES = 4 << 20
 FLUSH_SECONDS = 600.0
 """How long a monitor stays for a command that is connected and does not read what is left for it."""
 
-IGNORED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGPIPE", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2")
+IGNORED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGPIPE", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2")
 
 
 class Company:
@@ -175,15 +175,10 @@ class Company:
             pass
 
 
-def settle() -> None:
-    """What a process does that keeps another company: a session of its own, orphans come to it, the signals of
-    terminals, log-outs and shut-downs pass it by (a container's end is what ends it), its directory is `/`.
-    Raises OSError."""
-    os.setsid()
-    process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
+def ignore_terminals() -> None:
+    """Be deaf to what terminals and log-outs send, and so be every fork's. Raises OSError."""
     for name in IGNORED:
         _signal.signal(getattr(_signal, name), _signal.SIG_IGN)
-    os.chdir("/")
 
 
 def _integer(message: dict[str, Any], key: str, most: int) -> int:

@@ -12,7 +12,7 @@ import os
 import time
 from _struct import unpack
 
-from atoll.base import errors, jsontext
+from atoll.base import errors
 from atoll.linux import process
 from atoll.linux.title import set_title
 from atoll.monitor import record
@@ -265,11 +265,6 @@ class Monitor(Company):
 LOST_STATUS = -1
 
 
-def settle_clerk() -> None:
-    """A clerk is the reaper of what it makes, until it ends. Raises OSError."""
-    process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
-
-
 def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int | None], None]) -> int:
     """The life of a container from its creation on, with the command that asked for it; returns FINISHED or RESTS.
 
@@ -298,13 +293,14 @@ def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int |
         monitor.fail(error)
     else:
         monitor.relay.tell(peer, {"is": "created", "pid": charge.pid})  # (9)
-    set_title(f"atoll:[clerk] {charge.id[:12]}")
+    set_title(b"atoll:[clerk] " + charge.id[:12].encode())
     # 4. Start, streams, signals, other commands: all of it is events (10 to 15).
     return monitor.serve()
 
 
 def _tell_monitor(line: socket, charge: Charge, fds: dict[str, int]) -> None:
-    word = jsontext.dumps([charge.id, charge.run, charge.pid, list(fds)]).encode()
+    title = b"atoll:[monitor] " + charge.id[:12].encode()
+    word = b"\0".join((title, charge.run.encode(), b"%d" % charge.pid, " ".join(fds).encode()))
     try:
         send_with_fds(line, word, tuple(fds.values()))
     except (BrokenPipeError, ConnectionResetError):  # killed already; this process goes on in its place
@@ -334,7 +330,7 @@ def serve_later(run: str, fds: dict[str, int], line: socket) -> int:
     monitor = resume(run, fds, line)
     if monitor is None:
         return RESTS
-    set_title(f"atoll:[clerk] {monitor.charge.id[:12]}")
+    set_title(b"atoll:[clerk] " + monitor.charge.id[:12].encode())
     # The one that knocked is let in before the question whether there is anyone.
     monitor.relay.turn(0)
     return monitor.serve()

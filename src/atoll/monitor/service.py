@@ -11,29 +11,32 @@ Holds: `serve` (a fork of the spawner), the patient loop, the fork of a clerk. D
                            │◄── status ► rests ...
                            └ records the end, deletes, runs the clean-up command    (or the clerk did: exit status 0)
 
-What a monitor writes to is its own memory for as long as the container lives, so between two clerks it does little
-more than poll(2): it takes output to the log and waits for the init, its child since the first clerk has ended (a
-process' orphans go to the nearest subreaper, prctl(2)). A clerk that is killed costs its commands their connection:
-the monitor has spare descriptors of all it needs and goes on. A monitor that is killed while its first clerk lives
-is replaced by that clerk, otherwise by the spawner, as far as the exit status goes.
+What a monitor writes to is its own memory for as long as the container lives, and in Python nearly every step
+writes (reference counts): each function called costs a page or two. So `serve` is one flat function on raw
+descriptors, and between two clerks it does little more than poll(2): it takes output to the log and waits for the
+init, its child since the first clerk has ended (a process' orphans go to the nearest subreaper, prctl(2)).
+
+A clerk that is killed costs its commands their connection: the monitor has spare descriptors of all it needs and
+goes on. A monitor that is killed while its first clerk lives is replaced by that clerk, otherwise by the spawner, as
+far as the exit status goes.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
-import os
-import select
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
-from _struct import pack
+from _signal import SIG_DFL, SIG_IGN, signal  # type: ignore[import-not-found]
+from _socket import AF_UNIX, CMSG_LEN, MSG_CMSG_CLOEXEC, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
+from _struct import pack, unpack
+from os import WNOHANG, close, fork, read, setsid, waitpid
+from select import POLLIN, poll, select
 
-from atoll.base import errors, jsontext
+from atoll.base import errors
+from atoll.linux.process import become_subreaper
 from atoll.linux.title import set_title
 from atoll.monitor import creator, monitor, session
-from atoll.monitor.company import settle
 from atoll.monitor.peer import Peer
-from atoll.monitor.protocol import DATA_MAX, FDS_MAX, VERSION, Malformed, control
+from atoll.monitor.protocol import FDS_MAX, VERSION, Malformed, control
 from atoll.monitor.record import CREATE
-from atoll.monitor.sockets import receive_with_fds
+from atoll.monitor.sockets import check_peer
 from atoll.monitor.spawning import in_fork
 from atoll.runtime.cgroups.prime import prime_aside
 
@@ -43,157 +46,163 @@ if TYPE_CHECKING:
 
     Report = Callable[[int, str, int | None], None]
 
+RIGHTS = CMSG_LEN(4 * FDS_MAX)
+WORD_MAX = 8192
 
-def serve(connection: socket, report: Report) -> None:
+
+def serve(connection: int, report: Report) -> None:
     """Do the one request of a connection (steps 4 to 19 of `protocol.py`). Returns when all of it has ended; a
     command that leaves before its request, or talks nonsense, ends it at once.
 
-    `report(pid, run, console)` tells the spawner of a container.
+    `report(pid, run, console)` tells the spawner of a container. In a session of its own, deaf to what terminals,
+    log-outs and shut-downs send (a container's end is what ends its monitor). Raises OSError.
     """
-    settle()
-    set_title("atoll:[monitor]")
-    line, clerk = _fork_clerk(lambda line: _first_clerk(connection, line, report))
-    connection.close()
-    _prime()
-    word, fds = receive_with_fds(line, DATA_MAX, FDS_MAX)
+    setsid()
+    become_subreaper()
+    signal(15, SIG_IGN)
+    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    clerk = fork()
+    if clerk == 0:
+        ours.close()
+        in_fork(lambda: first_clerk(connection, theirs, report))
+    close(connection)
+    theirs.close()
+    # 1. The clerk's word, once there is a container: its title, and spares of all descriptors.
+    word, rights, _, _ = ours.recvmsg(WORD_MAX, RIGHTS, MSG_CMSG_CLOEXEC)
     if not word:
-        _wait(clerk, 0, line)
+        waitpid(clerk, 0)
         return
-    name, run, init, names = jsontext.loads(word)
-    set_title(f"atoll:[monitor] {name[:12]}")
-    spare = dict(zip(names, fds, strict=True))
+    title, run, init_digits, names = word.split(b"\0")
+    set_title(title)
+    # 2. Until the clerk ends; it is the init's parent, so what else ends here are orphans.
+    while True:
+        pid, ended = waitpid(-1, 0)
+        if pid == clerk:
+            break
+    if ended == 0:
+        return
+    fds = dict(zip(names.decode().split(), unpack(f"{len(rights[0][2]) // 4}i", rights[0][2]), strict=True))
+    attend(run.decode(), int(init_digits), ours, fds)
+
+
+def attend(run: str, init: int, line: socket, fds: dict[str, int]) -> None:
+    """A container that has been created, from the end of its first clerk on. `fds` are spares of its descriptors by
+    name, `line` leads to the clerk that ended."""
     status: int | None = None
     while True:
-        ended, status = _wait(clerk, init, line, status)
+        # 3. What the clerk left when it went to rest. One that was killed left nothing.
+        line.setblocking(False)
+        try:
+            word, rights, _, _ = line.recvmsg(16, RIGHTS, MSG_CMSG_CLOEXEC)
+        except OSError:
+            word = b""
+        if word[:1] == b"s" and "sync" in fds:
+            close(fds.pop("sync"))
+        if word and rights:
+            fds["stdin"] = unpack("i", rights[0][2])[0]
+        line.close()
+        # 4. Alone, until the init ends or somebody has to be served.
+        if status is None:
+            status = alone(run, init, fds)
+        if status is not None:
+            monitor.conclude(run, fds, status)
+            return
+        line, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+        clerk = fork()
+        if clerk == 0:
+            line.close()
+            in_fork(lambda: monitor.serve_later(run, fds, theirs))  # noqa: B023 - called at once
+        theirs.close()
+        if "stdin" in fds:  # a copy of ours would keep the input open when the clerk ends it
+            close(fds.pop("stdin"))
+        # 5. The init is our child now, and the clerk has to be told of its end.
+        pid = 0
+        while pid != clerk:
+            pid, ended = waitpid(-1, 0)
+            if pid == init:
+                status = ended
+                try:
+                    line.send(pack("i", status))
+                except OSError:  # the clerk is ending at this moment
+                    pass
         if ended == monitor.FINISHED:
             return
-        _take_rest(line, spare)
-        line.close()
-        if status is None:
-            status = _patient(run, init, spare)
-        if status is not None:
-            monitor.conclude(run, spare, status)
-            return
-        line, clerk = _fork_clerk(lambda line: monitor.serve_later(run, spare, line))
-        if "stdin" in spare:  # a copy of ours would keep the input open when the clerk ends it
-            os.close(spare.pop("stdin"))
 
 
-def _prime() -> None:
-    """Pay for the lock of cgroup migrations while the clerk is at the request (`runtime/cgroups/prime.py`)."""
-    try:
-        prime_aside()
-    except OSError:  # no process to be had: the clerk will say so
-        pass
-
-
-def _fork_clerk(life: Callable[[socket], int]) -> tuple[socket, int]:
-    """A clerk, and the line to it. Its end of the line closes with it; `life` returns its exit status."""
-    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        in_fork(lambda: life(theirs))
-    theirs.close()
-    return ours, pid
-
-
-def _wait(clerk: int, init: int, line: socket, status: int | None = None) -> tuple[int, int | None]:
-    """Wait for the end of a clerk: its wait status, and the init's if that ended as well (the clerk is told)."""
-    while True:
-        pid, ended = os.waitpid(-1, 0)
-        if pid == clerk:
-            return ended, status
-        if pid == init:
-            status = ended
-            try:
-                line.send(pack("i", status))
-            except OSError:  # the clerk is ending at this moment
-                pass
-
-
-def _take_rest(line: socket, spare: dict[str, int]) -> None:
-    """What a clerk left when it went to rest: whether the init has been heard (`sync`), and the open input."""
-    try:
-        line.setblocking(False)
-        word, fds = receive_with_fds(line, DATA_MAX, FDS_MAX)
-    except OSError:  # it was killed, and left nothing
-        return
-    if word[:1] == b"s" and "sync" in spare:
-        os.close(spare.pop("sync"))
-    if fds:
-        spare["stdin"] = fds[0]
-
-
-def _patient(run: str, init: int, spare: dict[str, int]) -> int | None:
+def alone(run: str, init: int, fds: dict[str, int]) -> int | None:
     """Take output to the log until the init ends (its wait status) or a clerk is needed (None)."""
-    ended: list[int] = []
+    status: int | None = None
 
     def reap(signum: int = 0, frame: object = None) -> None:
+        nonlocal status
         try:
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+            pid = 1
+            while pid:
+                pid, ended = waitpid(-1, WNOHANG)
                 if pid == init:
-                    ended.append(status)
-                if not pid:
-                    return
+                    status = ended
         except ChildProcessError:
-            return
+            pass
 
     log = None
-    poll = select.poll()
-    for name, fd in spare.items():
-        if name != "stdin" and not (name == "console" and fd < 0):
-            poll.register(fd, select.POLLIN)
-    streams = {spare[name]: number for name, number in monitor.STREAMS if name in spare}
-    _signal.signal(_signal.SIGCHLD, reap)
+    streams = {fds[name]: number for name, number in monitor.STREAMS if name in fds}
+    poller = poll()
+    for name in fds:
+        if name != "stdin":
+            poller.register(fds[name], POLLIN)
+    # As a handler, so that orphans are reaped whenever they come; the init's end also shows at its pidfd.
+    signal(17, reap)
     try:
         while True:
             reap()
-            if ended:
-                return ended[0]
-            for fd, _ in poll.poll():
-                if fd in streams:
-                    try:
-                        data = os.read(fd, DATA_MAX)
-                    except BlockingIOError:
-                        continue
-                    except OSError:  # EIO: nobody has the terminal open just now
-                        data = b""
-                    if log is None:
-                        log = monitor.log_of(run)
-                    if data:
-                        log(streams[fd], data)
-                    else:
-                        poll.unregister(fd)
-                elif fd != spare["pidfd"]:
-                    return None
+            if status is not None:
+                return status
+            for fd, _ in poller.poll():
+                if fd not in streams:
+                    if fd != fds["pidfd"]:
+                        return None
+                    continue
+                try:
+                    data = read(fd, 65536)
+                except BlockingIOError:
+                    continue
+                except OSError:  # EIO: nobody has the terminal open just now
+                    data = b""
+                if not data:
+                    poller.unregister(fd)
+                    continue
+                if log is None:
+                    log = monitor.log_of(run)
+                log(streams[fd], data)
     finally:
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        signal(17, SIG_DFL)
         if log is not None:
             log.close()
 
 
-def _first_clerk(connection: socket, line: socket, report: Report) -> int:
-    """The clerk that a command's request is for."""
-    monitor.settle_clerk()
-    set_title("atoll:[clerk]")
+def first_clerk(connection: int, line: socket, report: Report) -> int:
+    """The clerk that a command's request is for: its exit status. It is the reaper of what it makes."""
+    become_subreaper()
+    set_title(b"atoll:[clerk]")
+    peer = socket(AF_UNIX, SOCK_STREAM, 0, connection)
     try:
-        if not select.select([connection.fileno()], [], [], 0)[0]:
+        check_peer(peer)
+        if not select([connection], [], [], 0)[0]:
+            prime_aside()
             creator.warm_up()
-        message = creator.first_request(connection)
+        message = creator.first_request(peer)
         if message is None:
             return 0
         if message.get("do") == "ping":
-            connection.sendall(control({"is": "pong", "v": VERSION}))
+            peer.sendall(control({"is": "pong", "v": VERSION}))
             return 0
         made = creator.make(message)
     except errors.AtollError as error:
-        connection.sendall(control({"is": "error", "error": error.to_json()}))
+        peer.sendall(control({"is": "error", "error": error.to_json()}))
         return 0
     except (Malformed, OSError):
         return 0
     del message
     if made.charge.what == CREATE:
-        return monitor.keep(made, Peer(connection), line, report)
-    return session.keep(made, Peer(connection))
+        return monitor.keep(made, Peer(peer), line, report)
+    return session.keep(made, Peer(peer))

@@ -74,7 +74,7 @@ def keep(made: Made, peer: Peer) -> int:
     """The whole life of a session; the numbers of `protocol.py` stand in brackets. Returns its clerk's exit status.
     Never raises for what a process or a command may do."""
     charge = made.charge
-    set_title(f"atoll:[exec] {charge.id[:12]}")
+    set_title(b"atoll:[exec] " + charge.id[:12].encode())
     session = Session(charge)
     session.welcome(peer)
     if made.error is not None:

@@ -20,36 +20,36 @@ connect and bind under, serve whoever connected before that, go.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
+import errno
 import gc
 import os
+import select
 import time
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, socket, socketpair
 
-from atoll.base import errors, files, jsontext
-from atoll.linux import process
+from atoll.base import errors, files
+from atoll.linux.process import become_subreaper
 from atoll.linux.title import set_title
 from atoll.monitor import service, sockets
-from atoll.monitor.loop import POLLIN, Loop, children, watch_children
+from atoll.monitor.company import ignore_terminals
+from atoll.monitor.loop import children
 from atoll.monitor.monitor import mourn
 from atoll.monitor.protocol import control
 from atoll.monitor.spawning import in_fork
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 UNCLAIMED_MAX = 256
 """Most forks that have not yet reported a container; further connections wait in the backlog."""
 REPORT_MAX = 8192
+FD_LAST = 0x7FFFFFFF
+_OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Spawner:
     """`listener` is bound to `path`; `lock` is the file that clients connect (shared) and bind (alone) under."""
 
     def __init__(self, listener: socket, path: str, lock: str, idle: float) -> None:
-        self.listener: socket | None = listener
-        self.path, self.lock, self.idle = path, lock, idle
-        self.loop = Loop()
+        self.listener, self.path, self.lock, self.idle = listener, path, lock, idle
+        self.listening = True
         self.forks: set[int] = set()
         self.monitors: dict[int, tuple[int, str, int]] = {}  # monitor -> its init, run directory, spare terminal
         self.orphans: dict[int, tuple[str, int]] = {}  # init whose monitor was killed -> run directory, terminal
@@ -59,75 +59,77 @@ class Spawner:
         listener.setblocking(False)
 
     def run(self) -> None:
-        """Serve until idle."""
-        watch_children(self.loop, self.reap)
-        self.loop.watch(self.reports.fileno(), POLLIN, lambda _: self.hear())
-        self._gate()
+        """Serve until idle. One flat loop: what it writes to between two forks is a page more for each monitor,
+        which keeps the old version (the same holds for what it calls, so it calls little)."""
+        woken, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        _signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        _signal.signal(17, _nothing)
+        poll = select.poll()
+        listener, reports = self.listener.fileno(), self.reports.fileno()
+        for fd in (listener, woken, reports):
+            poll.register(fd, select.POLLIN)
+        accept = self.listener._accept  # type: ignore[attr-defined]
+        fork, close, forks, monitors = os.fork, os.close, self.forks, self.monitors
         gc.collect()
         gc.freeze()  # a collection in a fork would write to every page of what lies here
         last = time.monotonic()
         while True:
-            busy = bool(self.forks or self.orphans)
-            self.loop.turn(None if busy else max(0.02, last + self.idle - time.monotonic()))
-            if busy or self.forks:
+            for fd, _ in poll.poll(-1 if forks or self.orphans else max(20, int(self.idle * 1000))):
+                if fd == listener:
+                    try:
+                        connection, _ = accept()
+                    except OSError as error:
+                        if error.errno in _OUT_OF:
+                            time.sleep(0.05)  # until descriptors or memory are given back
+                        continue
+                    try:
+                        pid = fork()
+                    except OSError as error:
+                        refuse(connection, error)
+                        continue
+                    if pid == 0:
+                        in_fork(lambda: self._serve(connection))  # noqa: B023 - called at once
+                    close(connection)
+                    forks.add(pid)
+                    if len(forks) - len(monitors) >= UNCLAIMED_MAX:
+                        poll.modify(listener, 0)
+                elif fd == reports:
+                    self.hear()
+                else:
+                    os.read(woken, 512)
+                    self.reap()
+                    if self.listening:
+                        poll.modify(listener, select.POLLIN)
+            if forks or self.orphans:
+                last = 0.0
+            elif not last:
                 last = time.monotonic()
             elif time.monotonic() - last >= self.idle:
-                self._retire()
-                if self.listener is None and not self.forks:
+                self._retire(poll)
+                if not self.listening and not forks:
                     return
 
-    # -- connections
-
-    def _gate(self) -> None:
-        """Take connections while there is room for forks."""
-        if self.listener is None:
-            return
-        if len(self.forks) - len(self.monitors) >= UNCLAIMED_MAX:
-            self.loop.forget(self.listener.fileno())
-        elif not self.loop.watches(self.listener.fileno()):
-            self.loop.watch(self.listener.fileno(), POLLIN, self._knock)
-
-    def _knock(self, _: int) -> None:
-        self.admit()
-
-    def admit(self) -> bool:
-        """Take one connection and fork for it; whether there was one."""
-        try:
-            connection = sockets.accept(self.listener.fileno())  # type: ignore[union-attr]
-        except (BlockingIOError, InterruptedError, ConnectionError):
-            return False
-        except OSError:  # out of descriptors or memory: wait for some to be given back, do not spin
-            time.sleep(0.05)
-            return False
-        try:
-            sockets.check_peer(connection)
-            self._fork(lambda: self._serve(connection))
-        except OSError as error:
-            refuse(connection, errors.from_os_error(error, "fork a monitor"))
-        except errors.AtollError:  # another user's process: nothing is owed to it
-            pass
-        connection.close()
-        self._gate()
-        return True
-
-    def _serve(self, connection: socket) -> None:
+    def _serve(self, connection: int) -> None:
         """In the fork: of the spawner's descriptors it keeps the connection and the way to report."""
-        report = self.report
-        _close_but(connection, report)
-        self.monitors = {}
-        service.serve(connection, lambda pid, run, console: _report(report, pid, run, console))
+        _signal.set_wakeup_fd(-1)  # its pipe is about to go, and its number to be used anew
+        low, high = sorted((connection, self.report.fileno()))
+        os.closerange(3, low)
+        os.closerange(low + 1, high)
+        os.closerange(high + 1, FD_LAST)
+        service.serve(connection, self._report)
 
-    def _fork(self, life: Callable[[], None]) -> None:
-        pid = os.fork()
-        if pid:
-            self.forks.add(pid)
-            return
-        in_fork(life)
+    def _report(self, init: int, run: str, console: int | None) -> None:
+        """In a clerk: tell the spawner of its monitor's container."""
+        try:
+            message = b"%d %d %s" % (os.getppid(), init, run.encode())
+            sockets.send_with_fds(self.report, message, () if console is None else (console,))
+        except OSError:  # the spawner is gone: that costs the spare, not the container
+            pass
 
     # -- what monitors leave with it
 
     def hear(self) -> None:
-        """Take in what monitors report: their container's init, and a spare of its terminal."""
+        """Take in what is reported: a monitor's init, and a spare of its terminal."""
         while True:
             try:
                 data, fds = sockets.receive_with_fds(self.reports, REPORT_MAX, 1)
@@ -135,15 +137,11 @@ class Spawner:
                 return
             except OSError:  # no descriptor left for the spare: the container does without
                 continue
-            try:
-                monitor, init, run = jsontext.loads(data)
-            except (ValueError, TypeError):
-                monitor, init, run = 0, 0, ""
-            if monitor in self.forks:
-                self.monitors[monitor] = (init, run, fds.pop() if fds else -1)
+            monitor, init, run = data.split(b" ", 2)
+            if int(monitor) in self.forks:
+                self.monitors[int(monitor)] = (int(init), run.decode(), fds.pop() if fds else -1)
             for fd in fds:
                 os.close(fd)
-            self._gate()
 
     def reap(self) -> None:
         """Take in the ends of monitors, and of containers whose monitor was killed.
@@ -160,7 +158,7 @@ class Spawner:
                 if init and status != 0 and (init in ended or _is_our_child(init)):
                     self.orphans[init] = (run, terminal)
                 elif init and status != 0:
-                    self._fork(lambda run=run: self._mourn(run, None))  # type: ignore[misc]
+                    self._mourn(run, None)
                 if terminal >= 0 and init not in self.orphans:
                     os.close(terminal)
         for pid, status in ended.items():
@@ -168,36 +166,42 @@ class Spawner:
                 run, terminal = self.orphans.pop(pid)
                 if terminal >= 0:
                     os.close(terminal)
-                self._fork(lambda run=run, status=status: self._mourn(run, status))  # type: ignore[misc]
-        self._gate()
+                self._mourn(run, status)
 
     def _mourn(self, run: str, status: int | None) -> None:
-        _close_but(self.report)
-        mourn(run, status)
+        """Have a fork record the end of a container whose monitor was killed."""
+        pid = os.fork()
+        if pid == 0:
+            _signal.set_wakeup_fd(-1)
+            os.closerange(3, FD_LAST)
+            in_fork(lambda: mourn(run, status))
+        self.forks.add(pid)
 
     # -- its end
 
-    def _retire(self) -> None:
-        """Stop listening, unless a client is just connecting. The lock is given back before anything is forked:
-        a fork's copy would keep it."""
-        if self.listener is None:
-            return
-        lock = files.FileLock(self.lock)
-        try:
-            if not lock.acquire(blocking=False):
-                return
-        except OSError:  # the run root was removed; so was the socket
-            pass
-        try:
-            if _identity(self.path) == self.identity:
-                files.unlink_if_present(self.path)
-        finally:
-            lock.release()
-        while self.admit():
-            pass
-        self.loop.forget(self.listener.fileno())
-        self.listener.close()
-        self.listener = None
+    def _retire(self, poll: select.poll) -> None:
+        """Stop listening, unless a client is just connecting. Whoever connected before the unlink is still served:
+        the loop ends when nobody is left in the backlog."""
+        if self.listening:
+            lock = files.FileLock(self.lock)
+            try:
+                if not lock.acquire(blocking=False):
+                    return
+            except OSError:  # the run root was removed; so was the socket
+                pass
+            try:
+                if _identity(self.path) == self.identity:
+                    files.unlink_if_present(self.path)
+            finally:
+                lock.release()
+        waiting = select.select([self.listener.fileno()], [], [], 0)[0]
+        self.listening = bool(waiting)
+        if not waiting:
+            poll.modify(self.listener.fileno(), 0)
+
+
+def _nothing(signum: int, frame: object) -> None:
+    """A handler that does nothing, so that SIGCHLD reaches the wake-up descriptor."""
 
 
 def _identity(path: str) -> tuple[int, int]:
@@ -217,43 +221,26 @@ def _is_our_child(pid: int) -> bool:
     return True
 
 
-def _close_but(*kept: socket) -> None:
-    """Close every descriptor from 3 on but those of `kept`."""
-    _signal.set_wakeup_fd(-1)  # its pipe is about to go, and its number to be used anew
-    start = 3
-    for fd in sorted(one.fileno() for one in kept):
-        if fd > start:
-            process.close_range(start, fd - 1)
-        start = fd + 1
-    process.close_range(start)
-
-
-def _report(report: socket, pid: int, run: str, console: int | None) -> None:
-    message = jsontext.dumps([os.getpid(), pid, run]).encode()
+def refuse(connection: int, error: OSError) -> None:
+    """Tell one command why it is not served, and close its connection."""
+    peer = socket(AF_UNIX, SOCK_STREAM, 0, connection)
     try:
-        sockets.send_with_fds(report, message, () if console is None else (console,))
-    except OSError:  # the spawner is gone: that costs the spare, not the container
-        pass
-    report.close()
-
-
-def refuse(connection: socket, error: errors.AtollError) -> None:
-    """Tell one command why it is not served."""
-    try:
-        connection.setblocking(False)
-        connection.send(control({"is": "error", "error": error.to_json()}))
+        peer.setblocking(False)
+        peer.send(control({"is": "error", "error": errors.from_os_error(error, "fork a monitor").to_json()}))
     except OSError:
         pass
+    peer.close()
 
 
 def run_spawner(listener: int, path: str, lock: str, idle: float) -> None:
     """Be the spawner on an inherited listening socket until idle."""
-    set_title("atoll:[spawner]")
-    process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
-    _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
+    set_title(b"atoll:[spawner]")
+    become_subreaper()
+    ignore_terminals()
     Spawner(socket(AF_UNIX, SOCK_STREAM, 0, listener), path, lock, idle).run()
 
 
 def run_alone(connection: int) -> None:
     """Be one monitor or exec session on an inherited connection, without a spawner."""
-    service.serve(socket(AF_UNIX, SOCK_STREAM, 0, connection), lambda pid, run, console: None)
+    ignore_terminals()
+    service.serve(connection, lambda pid, run, console: None)
