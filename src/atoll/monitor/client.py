@@ -51,7 +51,8 @@ _NAMESPACES = ("mnt", "user", "net", "pid", "cgroup")
 class Attachment:
     """A connection to a monitor: frames of streams 1, 2 and 8 come out, input and control go in.
 
-    `fileno` is for poll(2): when it is readable, `receive`. `room` is how much input may be sent now.
+    `fileno` is for poll(2): when it is readable, `receive`. `room` is how much input may be sent now. The exit is the
+    last frame: after it, `ended` is set without waiting for the monitor, which may wait for our `cleaned`.
     """
 
     def __init__(self, peer: socket) -> None:
@@ -60,6 +61,7 @@ class Attachment:
         self._frames: list[tuple[int, bytes]] = []
         self.room = WINDOW
         self.ended = False
+        self._exited = False
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -73,6 +75,9 @@ class Attachment:
         if self._frames:
             frames, self._frames = self._frames, []
             return frames
+        if self._exited:
+            self.ended = True
+            return []
         try:
             data = self._peer.recv(4 * DATA_MAX)
             if not data:
@@ -97,6 +102,7 @@ class Attachment:
     def _booked(self, one: tuple[int, bytes]) -> bool:
         stream, payload = one
         if stream != CONTROL or not payload.startswith(b'{"is":"credit"'):
+            self._exited |= stream == CONTROL and payload.startswith(b'{"is":"exit"')
             return False
         self.room += jsontext.loads(payload)["bytes"]
         return True
