@@ -78,6 +78,7 @@ def resolve(seccomp: Seccomp, arch: Arch, default: int) -> Resolved:
     """What a profile says of each number. Raises InvalidArgument with the JSON path of a rule that is wrong."""
     table = numbers(arch.table)
     result = Resolved()
+    private: set[int] = set()
     for index, rule in enumerate(seccomp.syscalls):
         path = f"linux.seccomp.syscalls[{index}]"
         value = action_value(rule.action, rule.errno_ret, path)
@@ -88,10 +89,14 @@ def resolve(seccomp: Seccomp, arch: Arch, default: int) -> Resolved:
             if number is not None:
                 if number < _PRIVATE:
                     result.highest = max(result.highest, number)
+                else:
+                    private.add(number)
                 if value != default:
                     _add(result, number, alternatives, value)
             if arch.table == "i386" and value != default:
                 _add_multiplexed(result, table, name, alternatives, value, default)
+    for number in private - result.branches.keys():
+        result.always.setdefault(number, default)  # named, so not newer than the profile
     return result
 
 

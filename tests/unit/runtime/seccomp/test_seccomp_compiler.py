@@ -91,6 +91,8 @@ def test_arm_private_calls_do_not_hide_newer_ones():
     assert ask(both, 983045, table="arm", machine="aarch64") == ALLOW
     assert ask(both, 463, table="arm", machine="aarch64") == ENOSYS
     assert ask(both, 983044, table="arm", machine="aarch64") == ENOSYS
+    refused = profile(rule("read"), rule("set_tls", "SCMP_ACT_ERRNO"), architectures=("SCMP_ARCH_ARM",))
+    assert ask(refused, 983045, table="arm", machine="aarch64") == EPERM
 
 
 def test_entry_points_that_are_not_listed_are_killed():
