@@ -94,6 +94,8 @@ class _Applier:
                 name = _normal(entry.name)
                 self._budget(entry, started)
                 parent, _, base = name.rpartition(b"/")
+                if _WHITEOUT in parent and self._below_whiteout(entry, parent):
+                    continue
                 if not base:
                     self._root(entry)
                 elif base[:4] == _WHITEOUT:
@@ -403,6 +405,16 @@ class _Applier:
         except FileExistsError:
             if stat.S_ISDIR(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode):
                 self._mark_opaque(parent + b"/" + name if parent else name)
+
+    def _below_whiteout(self, entry: tar.Entry, parent: bytes) -> bool:
+        """Whether an entry lies in one of aufs's own directories, and is passed over. In a removed one is nothing."""
+        for part in parent.split(b"/"):
+            if part.startswith(b".wh..wh."):
+                self.stream.skip(entry.size)
+                return True
+            if part.startswith(_WHITEOUT):
+                raise tar.broken(f"{entry.name!r} lies below a whiteout")
+        return False
 
     def _mark_opaque(self, path: bytes) -> None:
         """Hide what the layers below have in this directory of ours."""
