@@ -1,387 +1,401 @@
-"""From a request, an image and facts of the host to the plan of a container: a pure function.
+"""The plan of a container: a pure function from what was asked, the image and the host to all that will be done.
 
-Holds: `Facts`, `build`, and the defaults that are not settings. Does not hold: looking anything up; what it needs is
-in `Facts`, so that a test can print and compare a whole plan, and `--explain` can show it, without touching anything.
+Holds: `Facts`, `plan`, `Planned`; what `--explain` prints. Does not hold: looking at the host (`facts.py`), carrying
+anything out. Two calls with the same values give the same plan; nothing is read and nothing is touched here.
+Start reading at `plan`.
 """
 
 from __future__ import annotations
 
-from atoll.base import errors, ids, jsontext
+from atoll.base import errors
+from atoll.base.launch import argv as own_command
 from atoll.base.value import Value
-from atoll.engine.containers import volumes
+from atoll.engine.containers import defaults, environment
+from atoll.engine.containers.record import MountPoint, Record
 from atoll.isolation.protocol import ContainerPlan, LogPlan
-from atoll.runtime import seccomp
-from atoll.spec.idmap import RootlessMap, outside_id
-from atoll.spec.runtime import (
-    CPU,
-    Box,
-    Capabilities,
-    DeviceRule,
-    IDMapping,
-    Linux,
-    Memory,
-    Mount,
-    Namespace,
-    Pids,
-    Process,
-    Resources,
-    Rlimit,
-    Root,
-    Seccomp,
-    Spec,
-    User,
-)
+from atoll.spec import runtime as oci
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from atoll.engine.config import Config
+    from atoll.engine.paths import Paths
     from atoll.engine.requests import RunRequest
-    from atoll.spec.idmap import IdMap
+    from atoll.spec.idmap import IdMap, RootlessMap
     from atoll.spec.image import RunConfig
     from atoll.spec.rootfs import RootPlan
 
-# Docker's fourteen. Atoll leaves out three: NET_RAW forges packets on a shared network, MKNOD makes device nodes,
-# AUDIT_WRITE writes into the host's audit log. Nothing common needs them but ping without its own socket type.
-DOCKER_CAPABILITIES = (
-    "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FSETID CAP_FOWNER CAP_MKNOD CAP_NET_RAW CAP_SETGID CAP_SETUID CAP_SETFCAP "
-    "CAP_SETPCAP CAP_NET_BIND_SERVICE CAP_SYS_CHROOT CAP_KILL CAP_AUDIT_WRITE"
-).split()
-_LEFT_OUT = frozenset(("CAP_NET_RAW", "CAP_MKNOD", "CAP_AUDIT_WRITE"))
-ATOLL_CAPABILITIES = tuple([name for name in DOCKER_CAPABILITIES if name not in _LEFT_OUT])
-
-# What tells of the host or reaches into it through procfs and sysfs. Docker's list, and /proc/kallsyms-like leaks.
-MASKED = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)
-READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-
-DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_CPU_PERIOD = 100_000  # microseconds: Docker's and the kernel's
-_LEAST_MEMORY = 6 << 20  # Docker's: with less, not even the set-up of most programs fits
-_TTY_GROUP = 5
+MEMORY_MIN = 6 << 20
+_PERIOD = 100_000
 
 
 class Facts(Value):
-    """What the plan depends on beside request and image. `delegated` are the cgroup controllers that this user may
-    limit (None: all, as root); `nproc_hard` is the caller's own hard limit of processes, -1 for none.
-    `files` are the host paths to bind on `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`."""
+    """What of the host matters. `delegated`: the cgroup controllers an ordinary user may use, None for root;
+    `processes`: the hard RLIMIT_NPROC, -1 for none; `hosts` and `resolv_conf`: the host's files, read only for a
+    container in the host's network; `swap`: whether swap can be limited."""
 
-    id: str
-    bundle: str
-    run: str
-    root: RootPlan
-    idmap: RootlessMap | None = None
-    rootless: bool = False
+    uid: int
+    hostname: str
+    cpus: int
     delegated: frozenset[str] | None = None
-    nproc_hard: int = -1
-    environment: tuple[tuple[str, str], ...] = ()
-    files: tuple[tuple[str, str], ...] = ()
-    host_name: str = "localhost"
-    volumes_root: str = ""
-    cwd: str = "/"
-    seccomp_cache: str | None = None
-    on_exit: tuple[str, ...] = ()
-    machine: str | None = None
+    processes: int = -1
+    hosts: str = ""
+    resolv_conf: str = ""
+    swap: bool = False
 
 
-class Built(Value):
-    """The plan; the host directories that a `-v` names and that are to be made (Docker makes them too); what the
-    user should be told."""
+class Planned(Value):
+    """The whole plan: what is remembered, what the level of isolation gets, the files to write into the bundle."""
 
-    plan: ContainerPlan
-    make_directories: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-class _Security(Value):
-    no_new_privileges: bool
-    capabilities: tuple[str, ...]
-    seccomp: Seccomp | None
+    record: Record
+    container: ContainerPlan
+    files: tuple[tuple[str, str], ...]
 
 
-def build(request: RunRequest, image: RunConfig, facts: Facts, config: Config) -> Built:
-    """The plan of a container. Raises InvalidArgument, Unsupported and Denied naming the option."""
-    security = _security(request, config, facts)
-    binds, to_make = volumes.resolve(request.volumes, facts.volumes_root, facts.cwd)
-    resources, limits, notes = _limits(request, config, facts)
-    network = request.network or config.network
-    spec = Spec(
-        process=Process(
-            cwd=_working_directory(request, image),
-            args=arguments(request, image),
-            env=environment(request, image, facts),
-            terminal=request.terminal,
-            console_size=Box(height=request.window[0], width=request.window[1]) if request.window else None,
-            # Looked up inside the root, by the container's own files; "0" finds root's groups and home there.
-            user=User(username=_user(request, image)),
-            capabilities=Capabilities(
-                bounding=security.capabilities,
-                effective=security.capabilities,
-                permitted=security.capabilities,
-            ),
-            rlimits=limits,
-            no_new_privileges=security.no_new_privileges,
-        ),
-        root=Root(path="rootfs", readonly=request.read_only),
-        hostname=hostname(request, facts, network),
-        mounts=(*_mounts(facts, config), *_file_mounts(facts), *binds),
-        linux=Linux(
-            namespaces=_namespaces(network, user=facts.idmap is not None),
-            uid_mappings=_mappings(facts.idmap.uid_map) if facts.idmap else (),
-            gid_mappings=_mappings(facts.idmap.gid_map) if facts.idmap else (),
-            cgroups_path=f"{config.cgroup_parent}/{facts.id}",
-            resources=resources,
-            seccomp=security.seccomp,
-            masked_paths=MASKED,
-            readonly_paths=READ_ONLY,
-        ),
+def plan(
+    *,
+    container_id: str,
+    request: RunRequest,
+    image: RunConfig,
+    platform: str,
+    root: RootPlan,
+    idmap: RootlessMap | None,
+    mounts: tuple[MountPoint, ...],
+    facts: Facts,
+    config: Config,
+    paths: Paths,
+    environ: Mapping[str, str],
+    notes: tuple[str, ...] = (),
+) -> Planned:
+    """Plan a container. `image` says how to run it, `root` what its root is made of, `idmap` the user namespace (None
+    for none). Raises InvalidArgument, Denied, Unsupported for what cannot be."""
+    record = _record(container_id, request, image, mounts, idmap, facts, config, environ).replace(
+        platform=platform, notes=notes
     )
-    return Built(plan=_container(request, facts, config, spec), make_directories=to_make, notes=notes)
+    bundle, run = paths.container(container_id), paths.container_run(container_id)
+    files = _files(record, facts)
+    container = ContainerPlan(
+        id=container_id,
+        spec=_spec(record, request, idmap, facts, bundle, container_id),
+        root=root,
+        bundle=bundle,
+        run=run,
+        terminal=record.terminal,
+        stdin=record.stdin,
+        stdin_stays=record.stdin and record.detach,
+        log=LogPlan(
+            driver=record.log_driver,
+            path=f"{bundle}/{log_name(container_id)}" if record.log_driver == "json-file" else "",
+            max_size=record.log_max_size,
+            max_files=record.log_max_files,
+        ),
+        on_exit=tuple(own_command("internal", "cleanup", container_id)) if record.remove else (),
+        cache=paths.seccomp_cache,
+        helpers=(idmap.newuidmap, idmap.newgidmap) if idmap and idmap.newuidmap and idmap.newgidmap else None,
+    )
+    return Planned(record=record, container=container, files=files)
 
 
-def _container(request: RunRequest, facts: Facts, config: Config, spec: Spec) -> ContainerPlan:
-    helpers = None
-    if facts.idmap is not None and facts.idmap.newuidmap and facts.idmap.newgidmap:
-        helpers = (facts.idmap.newuidmap, facts.idmap.newgidmap)
-    return ContainerPlan(
-        id=facts.id,
-        spec=spec,
-        root=facts.root,
-        bundle=facts.bundle,
-        run=facts.run,
+def log_name(container_id: str) -> str:
+    """The log's file in the bundle, named as Docker names it."""
+    return f"{container_id}-json.log"
+
+
+# --- what is remembered ---------------------------------------------------------------------------------------------
+
+
+def _record(
+    container_id: str,
+    request: RunRequest,
+    image: RunConfig,
+    mounts: tuple[MountPoint, ...],
+    idmap: RootlessMap | None,
+    facts: Facts,
+    config: Config,
+    environ: Mapping[str, str],
+) -> Record:
+    security, no_new_privileges, seccomp = _security(request, config)
+    network = _network(request.network or config.network)
+    entrypoint, cmd = _command(request, image)
+    pids_limit, pids_by = _pids(request, config, security, facts)
+    if request.hostname is not None:
+        _check_hostname(request.hostname)
+    hostname = request.hostname or (facts.hostname if network == "host" else container_id[:12])
+    workdir = request.workdir or image.working_dir or "/"
+    if not workdir.startswith("/"):
+        raise errors.InvalidArgument(f"the working directory '{workdir}' is invalid, it needs to be an absolute path")
+    _limits(request, facts)
+    return Record(
+        image=request.image,
+        args=(*entrypoint, *cmd),
+        entrypoint=entrypoint,
+        cmd=cmd,
+        env=environment.merge(image.env, environment.given(request.env, environ)),
+        workdir=workdir,
+        user=check_user(request.user if request.user is not None else image.user),
+        hostname=hostname,
+        labels=_labels(image.labels, request.labels),
         terminal=request.terminal,
         stdin=request.stdin,
-        stdin_stays=request.stdin and request.detach,
-        log=LogPlan(
-            driver=config.log_driver,
-            path=f"{facts.bundle}/container.log",
-            max_size=config.log_max_size,
-            max_files=config.log_max_files,
-        ),
-        on_exit=facts.on_exit,
-        cache=facts.seccomp_cache,
-        helpers=helpers,
+        detach=request.detach,
+        remove=request.remove,
+        network=network,
+        isolation=_isolation(request.isolation or config.isolation),
+        security=security,
+        security_opt=request.security_opt,
+        capabilities=defaults.DOCKER_CAPABILITIES if security == "docker" else defaults.ATOLL_CAPABILITIES,
+        no_new_privileges=no_new_privileges,
+        seccomp=seccomp,
+        read_only=request.read_only,
+        memory=request.memory or None,
+        memory_swap=2 * request.memory if request.memory and facts.swap else None,
+        cpus=request.cpus or None,
+        pids_limit=pids_limit,
+        pids_by=pids_by,
+        shm_size=config.shm_size,
+        stop_signal=request.stop_signal or image.stop_signal or "SIGTERM",
+        stop_timeout=config.stop_timeout if request.stop_timeout is None else request.stop_timeout,
+        log_driver=config.log_driver,
+        log_max_size=config.log_max_size,
+        log_max_files=config.log_max_files,
+        mounts=mounts,
+        user_namespace=idmap is not None,
+        cgroup=f"atoll-{container_id}" if facts.uid else f"{config.cgroup_parent}/{container_id}",
     )
 
 
-def arguments(request: RunRequest, image: RunConfig) -> tuple[str, ...]:
-    """ENTRYPOINT and CMD, the request's over the image's: a new entrypoint drops the image's CMD.
-
-    Raises InvalidArgument if nothing is left to run.
-    """
+def _command(request: RunRequest, image: RunConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """ENTRYPOINT and CMD as Docker combines them: a new entrypoint takes the image's CMD away."""
+    entrypoint, cmd = image.entrypoint, request.command or image.cmd
     if request.entrypoint is not None:
-        entrypoint: tuple[str, ...] = (request.entrypoint,) if request.entrypoint else ()
-        command = request.command
-    else:
-        entrypoint, command = image.entrypoint, request.command or image.cmd
-    if not (*entrypoint, *command):
-        raise errors.InvalidArgument("no command specified", hint="the image has none: give one after its name")
-    return (*entrypoint, *command)
+        entrypoint, cmd = (request.entrypoint,) if request.entrypoint else (), request.command
+    if not entrypoint and not cmd:
+        raise errors.InvalidArgument("no command specified", hint="the image names none: add one behind the image")
+    for word in (*entrypoint, *cmd):
+        if "\0" in word:
+            raise errors.InvalidArgument("the command holds a NUL character")
+    return entrypoint, cmd
 
 
-def environment(request: RunRequest, image: RunConfig, facts: Facts) -> tuple[str, ...]:
-    """PATH, HOSTNAME and TERM, then the image's, then the request's; a name alone takes the caller's value or is
-    taken out. Raises InvalidArgument for an entry without a name."""
-    found: dict[str, str] = {"PATH": DEFAULT_PATH.partition("=")[2]}
-    found["HOSTNAME"] = hostname(request, facts, request.network or "none")
-    if request.terminal:
-        found["TERM"] = "xterm"
-    for entry in image.env:
-        name, equals, value = entry.partition("=")
-        if name and equals:
-            found[name] = value
-    caller = dict(facts.environment)
-    for entry in request.env:
-        name, equals, value = entry.partition("=")
-        if not name:
-            raise errors.InvalidArgument(f"invalid environment variable: '{entry}'", hint="write NAME=value")
-        if equals:
-            found[name] = value
-        elif name in caller:
-            found[name] = caller[name]
-        else:
-            found.pop(name, None)
-    return tuple([f"{name}={value}" for name, value in found.items()])
-
-
-def hostname(request: RunRequest, facts: Facts, network: str) -> str:
-    """The one asked for, the host's own with the host's network, else the first twelve digits of the id."""
-    if request.hostname is not None:
-        if not request.hostname or len(request.hostname) > 63:
-            raise errors.InvalidArgument(f"invalid hostname '{request.hostname}'", hint="1 to 63 characters")
-        return request.hostname
-    return facts.host_name if network == "host" else ids.short_id(facts.id)
-
-
-def _user(request: RunRequest, image: RunConfig) -> str:
-    user = request.user if request.user is not None else image.user
-    if any(c in user for c in "\n\0") or user.startswith(":") or user.count(":") > 1:
-        raise errors.InvalidArgument(f"invalid user '{user}'", hint="write USER, UID, or either with :GROUP")
-    return user or "0"
-
-
-def _working_directory(request: RunRequest, image: RunConfig) -> str:
-    path = request.workdir or image.working_dir or "/"
-    if not path.startswith("/"):
-        raise errors.InvalidArgument(
-            f"the working directory '{path}' is invalid: it needs to be an absolute path", hint="begin it with /"
-        )
-    return path
-
-
-def _namespaces(network: str, *, user: bool) -> tuple[Namespace, ...]:
-    if network not in ("none", "host"):
-        raise errors.InvalidArgument(f"network {network} not found", hint="there are none and host")
-    kinds = ["pid", "mount", "ipc", "uts", "cgroup"]
-    if network == "none":
-        kinds.append("network")
-    if user:
-        kinds.append("user")
-    return tuple([Namespace(type=kind) for kind in kinds])
-
-
-def _mappings(maps: tuple[IdMap, ...]) -> tuple[IDMapping, ...]:
-    return tuple([IDMapping(container_id=m.inside, host_id=m.outside, size=m.count) for m in maps])
-
-
-def _mounts(facts: Facts, config: Config) -> tuple[Mount, ...]:
-    devpts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
-    if facts.idmap is None or outside_id(facts.idmap.gid_map, _TTY_GROUP) is not None:
-        devpts.append(f"gid={_TTY_GROUP}")  # the tty group; where it is not mapped the kernel refuses it
-    quiet = ("nosuid", "noexec", "nodev")
-    return (
-        Mount(destination="/proc", type="proc", source="proc", options=quiet),
-        Mount(
-            destination="/dev",
-            type="tmpfs",
-            source="tmpfs",
-            options=("nosuid", "strictatime", "mode=755", "size=65536k"),
-        ),
-        Mount(destination="/dev/pts", type="devpts", source="devpts", options=tuple(devpts)),
-        Mount(destination="/sys", type="sysfs", source="sysfs", options=(*quiet, "ro")),
-        Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=(*quiet, "relatime", "ro")),
-        Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=quiet),
-        Mount(
-            destination="/dev/shm",
-            type="tmpfs",
-            source="shm",
-            options=(*quiet, "mode=1777", f"size={config.shm_size}"),
-        ),
-    )
-
-
-def _file_mounts(facts: Facts) -> tuple[Mount, ...]:
-    options = ("rbind", "rprivate")
-    return tuple([Mount(destination=to, type="bind", source=source, options=options) for to, source in facts.files])
-
-
-# --- limits ------------------------------------------------------------------------------------------------------
-
-
-def _limits(
-    request: RunRequest, config: Config, facts: Facts
-) -> tuple[Resources, tuple[Rlimit, ...], tuple[str, ...]]:
-    """Cgroup limits, rlimits and notes. An explicit limit that this user cannot set is refused, never dropped; the
-    default limit of processes becomes an rlimit there, and a note says so."""
-    _check_limits(request)
-    for option, controller, given in (
-        ("--memory", "memory", request.memory),
-        ("--cpus", "cpu", request.cpus),
-        ("--pids-limit", "pids", request.pids_limit),
-    ):
-        if given is not None and facts.delegated is not None and controller not in facts.delegated:
-            raise errors.Denied(
-                f"{option}: this user may not limit '{controller}': no cgroup with it is delegated to them",
-                hint="have root delegate one (docs/cgroups.md tells how), or leave the option out",
-            )
-    pids = request.pids_limit if request.pids_limit is not None else config.pids_limit
-    rlimits: tuple[Rlimit, ...] = ()
-    notes: tuple[str, ...] = ()
-    if facts.delegated is not None and "pids" not in facts.delegated:
-        if pids > 0:
-            most = pids if facts.nproc_hard < 0 else min(pids, facts.nproc_hard)
-            rlimits = (Rlimit(type="RLIMIT_NPROC", soft=most, hard=most),)
-            notes = (f"no pids controller is delegated: the limit of {pids} processes is RLIMIT_NPROC {most}",)
-        pids = 0
-    memory = None
-    if request.memory is not None:
-        # Docker's: as much swap again as memory.
-        memory = Memory(limit=request.memory, swap=2 * request.memory)
-    cpu = None
-    if request.cpus is not None:
-        cpu = CPU(quota=request.cpus * _CPU_PERIOD // 10**9, period=_CPU_PERIOD)
-    resources = Resources(
-        devices=(DeviceRule(allow=False, access="rwm"),) if facts.delegated is None else (),
-        memory=memory,
-        cpu=cpu,
-        pids=Pids(limit=pids if pids > 0 else -1) if pids else None,
-    )
-    return resources, rlimits, notes
-
-
-def _check_limits(request: RunRequest) -> None:
-    if request.memory is not None and request.memory < _LEAST_MEMORY:
-        raise errors.InvalidArgument("minimum memory limit allowed is 6MB", hint="give --memory 6m or more")
-    if request.cpus is not None and request.cpus < 10_000_000:
-        raise errors.InvalidArgument("--cpus: the least is 0.01", hint="0.01 is one hundredth of a CPU")
-    if request.pids_limit is not None and request.pids_limit < -1:
-        raise errors.InvalidArgument("--pids-limit: a number of processes, or -1 for no limit")
-
-
-# --- rights ------------------------------------------------------------------------------------------------------
-
-
-def _security(request: RunRequest, config: Config, facts: Facts) -> _Security:
-    docker = config.security == "docker"
-    capabilities = tuple(DOCKER_CAPABILITIES) if docker else ATOLL_CAPABILITIES
-    no_new_privileges = not docker
-    profile: Seccomp | None = None
-    confined = True
+def _security(request: RunRequest, config: Config) -> tuple[str, bool, str]:
+    """Which defaults, whether no_new_privs, which seccomp profile (`default`, `unconfined` or a file's path)."""
+    security, seccomp = config.security, "default"
+    given: bool | None = None
     for option in request.security_opt:
         key, separator, value = option.partition("=")
         if not separator:
             key, separator, value = option.partition(":")
-        if key == "no-new-privileges" and value in ("", "true", "false"):
-            no_new_privileges = value != "false"
-        elif key == "seccomp" and value == "unconfined":
-            confined = False
+        if key == "no-new-privileges":
+            if value not in ("", "true", "false"):
+                raise errors.InvalidArgument(f"invalid --security-opt: '{option}'", hint="true or false")
+            given = value != "false"
         elif key == "seccomp" and value:
-            profile = read_profile(value)
-        elif key == "apparmor" and value == "unconfined":
-            continue  # nothing confines by AppArmor yet, so this asks for what is
-        elif (key, value) == ("label", "disable"):
-            continue
+            seccomp = "default" if value == "builtin" else value
+        elif key == "profile" and value in ("atoll", "docker"):
+            security = value
+        elif key in ("apparmor", "label") and value in ("unconfined", "disable"):
+            continue  # neither is in force here
         else:
             raise errors.InvalidArgument(
-                f"invalid --security-opt: {option}",
-                hint="known are no-new-privileges=true|false, seccomp=unconfined, seccomp=FILE",
+                f"invalid --security-opt: '{option}'",
+                hint="known are no-new-privileges[=false], seccomp=unconfined|FILE, profile=docker",
             )
-    if profile is None and confined:
-        profile = seccomp.default_profile(frozenset(capabilities), docker=docker, arch=facts.machine)
-    return _Security(
-        no_new_privileges=no_new_privileges, capabilities=capabilities, seccomp=profile if confined else None
+    return security, security == "atoll" if given is None else given, seccomp
+
+
+def _network(network: str) -> str:
+    if network in ("none", "host"):
+        return network
+    if network in ("bridge", "default") or network.startswith("container:"):
+        raise errors.Unsupported(
+            f"network {network} is not there yet", hint="--network none (the default) or --network host"
+        )
+    raise errors.NotFound(f"network {network} not found", hint="there are none and host")
+
+
+def _isolation(name: str) -> str:
+    if name == "container":
+        return name
+    raise errors.Unsupported(f"isolation level '{name}' is not there", hint="--isolation container")
+
+
+def check_user(user: str) -> str:
+    """Not looked up here: names mean what the container's own files say. Only what no file can mean is refused."""
+    name, colon, group = user.partition(":")
+    for part in (name, group):
+        if any(c in part for c in "\0\n:/"):
+            raise errors.InvalidArgument(f"invalid user: {user!r}", hint="write NAME[:GROUP] or UID[:GID]")
+        # A checked number: CVE-2024-40635 was an overflow that became root.
+        if part.isascii() and part.isdecimal() and (len(part) > 10 or int(part) > (1 << 32) - 2):
+            raise errors.InvalidArgument(f"uids and gids must be in range 0-{(1 << 32) - 2}: {part}")
+    if colon and not group:
+        raise errors.InvalidArgument(f"invalid user: {user!r}: no group after the colon")
+    return user
+
+
+def _labels(image: tuple[tuple[str, str], ...], given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    labels = dict(image)
+    for entry in given:
+        key, _, value = entry.partition("=")
+        if not key or "\0" in entry:
+            raise errors.InvalidArgument(f"invalid label: {entry!r}", hint="write KEY=value")
+        labels[key] = value
+    return tuple(labels.items())
+
+
+def _check_hostname(name: str) -> None:
+    legal = all(part and len(part) <= 63 and part[0] != "-" and part[-1] != "-" for part in name.split("."))
+    if not legal or len(name) > 64 or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
+        raise errors.InvalidArgument(
+            f"invalid hostname: {name!r}", hint="letters, digits, dots and dashes, at most 64 (sethostname(2))"
+        )
+
+
+def _limits(request: RunRequest, facts: Facts) -> None:
+    if request.memory and request.memory < MEMORY_MIN:
+        raise errors.InvalidArgument("Minimum memory limit allowed is 6MB", hint="give more with --memory")
+    if request.cpus and not 10_000_000 <= request.cpus <= facts.cpus * 10**9:
+        raise errors.InvalidArgument(
+            f"range of CPUs is from 0.01 to {facts.cpus}.00, as there are only {facts.cpus} CPUs available"
+        )
+    wanted = (("--memory", request.memory, "memory"), ("--cpus", request.cpus, "cpu"))
+    for name, value, controller in wanted:
+        if value:
+            _need(name, controller, facts)
+
+
+def _need(name: str, controller: str, facts: Facts) -> None:
+    if facts.delegated is not None and controller not in facts.delegated:
+        raise errors.Denied(
+            f"cannot limit with {name}: the {controller} cgroup controller is not delegated to user {facts.uid}",
+            hint="have root delegate a cgroup to you (systemd: Delegate=yes, 'systemd-run --user --scope'; "
+            "otherwise chown a cgroup and start atoll in it), or leave the limit out",
+        )
+
+
+def _pids(request: RunRequest, config: Config, security: str, facts: Facts) -> tuple[int | None, str]:
+    """An explicit limit must be kept by a cgroup; the default one falls back to RLIMIT_NPROC, which since Linux 5.14
+    counts within the user namespace."""
+    if request.pids_limit is not None:
+        if request.pids_limit <= 0:
+            return None, "cgroup"
+        _need("--pids-limit", "pids", facts)
+        return request.pids_limit, "cgroup"
+    if security == "docker" or config.pids_limit <= 0:
+        return None, "cgroup"
+    if facts.delegated is not None and "pids" not in facts.delegated:
+        limit = config.pids_limit if facts.processes < 0 else min(config.pids_limit, facts.processes)
+        return limit, "rlimit"
+    return config.pids_limit, "cgroup"
+
+
+# --- the runtime's document -----------------------------------------------------------------------------------------
+
+
+def _spec(
+    record: Record, request: RunRequest, idmap: RootlessMap | None, facts: Facts, bundle: str, container_id: str
+) -> oci.Spec:
+    window = request.window
+    kinds = ["pid", "mount", "ipc", "uts", "cgroup"]
+    if record.network == "none":
+        kinds.append("network")
+    if idmap is not None:
+        kinds.append("user")
+    rlimits: tuple[oci.Rlimit, ...] = ()
+    if record.pids_by == "rlimit" and record.pids_limit:
+        rlimits = (oci.Rlimit(type="RLIMIT_NPROC", soft=record.pids_limit, hard=record.pids_limit),)
+    process = process_of(record, args=record.args).replace(
+        console_size=oci.Box(height=window[0], width=window[1]) if window else None, rlimits=rlimits
+    )
+    ours = record.security != "docker"
+    return oci.Spec(
+        process=process,
+        root=oci.Root(path="rootfs", readonly=record.read_only),
+        hostname=record.hostname,
+        mounts=(
+            *defaults.mounts(shm_size=record.shm_size, terminals_group=_has_group(idmap, 5)),
+            *[_bind(f"{bundle}/{name}", f"/etc/{name}") for name in ("hostname", "hosts", "resolv.conf")],
+            *[_mount(mount) for mount in record.mounts],
+        ),
+        annotations=(("org.atoll.container.id", container_id),),
+        linux=oci.Linux(
+            namespaces=tuple([oci.Namespace(type=kind) for kind in kinds]),
+            uid_mappings=_mappings(idmap.uid_map) if idmap else (),
+            gid_mappings=_mappings(idmap.gid_map) if idmap else (),
+            cgroups_path=record.cgroup,
+            resources=resources(record, devices=facts.uid == 0),
+            rootfs_propagation="private",
+            seccomp=None,
+            masked_paths=defaults.ATOLL_MASKED_PATHS if ours else defaults.MASKED_PATHS,
+            readonly_paths=defaults.READONLY_PATHS,
+            sysctl=defaults.SYSCTLS if record.network == "none" and idmap is None else (),
+        ),
     )
 
 
-def read_profile(path: str) -> Seccomp:
-    """A seccomp profile from a file, in the OCI's shape. Raises NotFound, InvalidArgument."""
-    from atoll.base import files
-    from atoll.spec.codec import parse
+def process_of(record: Record, *, args: tuple[str, ...], env: tuple[str, ...] = ()) -> oci.Process:
+    """The first process of a container, or with other `args` and further `env` one that joins it."""
+    base = [f"PATH={defaults.PATH}", f"HOSTNAME={record.hostname}"]
+    if record.terminal:
+        base.append("TERM=xterm")
+    capabilities = record.capabilities
+    return oci.Process(
+        cwd=record.workdir,
+        args=args,
+        env=environment.merge(base, environment.merge(record.env, env)),
+        terminal=record.terminal,
+        # "0" rather than nothing: so root, too, gets the further groups that /etc/group gives it, as in Docker.
+        user=oci.User(username=record.user or "0"),
+        # Inheritable and ambient stay empty: CVE-2022-24769, CVE-2022-29162.
+        capabilities=oci.Capabilities(bounding=capabilities, effective=capabilities, permitted=capabilities),
+        no_new_privileges=record.no_new_privileges,
+    )
 
-    try:
-        return parse(Seccomp, jsontext.loads(files.read_bytes(path)), "seccomp")
-    except OSError as error:
-        raise errors.from_os_error(error, "read the seccomp profile") from error
-    except ValueError as error:
-        raise errors.InvalidArgument(f"seccomp profile {path}: {error}") from None
+
+def _has_group(idmap: RootlessMap | None, group: int) -> bool:
+    return idmap is None or any(m.inside <= group < m.inside + m.count for m in idmap.gid_map)
+
+
+def resources(record: Record, *, devices: bool) -> oci.Resources:
+    """The limits for the container's cgroup; `devices`: this user may set device rules, all but the standard ones
+    are refused."""
+    memory = cpu = pids = None
+    if record.memory:
+        memory = oci.Memory(limit=record.memory, swap=record.memory_swap)
+    if record.cpus:
+        cpu = oci.CPU(quota=record.cpus * _PERIOD // 10**9, period=_PERIOD)
+    if record.pids_limit and record.pids_by == "cgroup":
+        pids = oci.Pids(limit=record.pids_limit)
+    rules = (oci.DeviceRule(allow=False, access="rwm"),) if devices else ()
+    return oci.Resources(devices=rules, memory=memory, cpu=cpu, pids=pids)
+
+
+def _bind(source: str, destination: str) -> oci.Mount:
+    return oci.Mount(destination=destination, type="bind", source=source, options=("bind", "rprivate"))
+
+
+def _mount(mount: MountPoint) -> oci.Mount:
+    options = ("rbind", mount.propagation, *(("ro", "rro") if mount.read_only else ()))
+    return oci.Mount(destination=mount.destination, type="bind", source=mount.source, options=options)
+
+
+def _mappings(maps: tuple[IdMap, ...]) -> tuple[oci.IDMapping, ...]:
+    return tuple([oci.IDMapping(container_id=m.inside, host_id=m.outside, size=m.count) for m in maps])
+
+
+# --- the generated files --------------------------------------------------------------------------------------------
+
+
+def _files(record: Record, facts: Facts) -> tuple[tuple[str, str], ...]:
+    """`/etc/hostname`, `/etc/hosts`, `/etc/resolv.conf`: names in the bundle and their content."""
+    if record.network == "host":
+        hosts, resolv_conf = facts.hosts, facts.resolv_conf
+    else:
+        hosts = (
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n"
+            "ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+            f"127.0.1.1\t{record.hostname}\n"
+        )
+        resolv_conf = "# No name server: this container has no network.\n"
+    return (("hostname", record.hostname + "\n"), ("hosts", hosts), ("resolv.conf", resolv_conf))

@@ -1,7 +1,6 @@
-"""`-v`: Docker's way of writing a mount.
+"""`-v source:destination[:options]`: what the user wrote as mounts. Pure.
 
-Holds: `resolve`, pure. `SOURCE:DESTINATION[:OPTIONS]`; a source that begins with `/` or `.` is a path of the host,
-anything else the name of a volume, which is a directory of Atoll's own.
+Holds: `parse`. Does not hold: making directories (`create.py`), mounting. The grammar is Docker's.
 """
 
 from __future__ import annotations
@@ -9,77 +8,84 @@ from __future__ import annotations
 import os
 
 from atoll.base import errors, ids
-from atoll.spec.runtime import Mount
+from atoll.engine.containers.record import MountPoint
 
-_ACCESS = {"ro": "ro", "rw": "rw", "readonly": "ro"}
-_PASSED = frozenset(("private", "rprivate", "shared", "rshared", "slave", "rslave", "nosuid", "nodev", "noexec"))
-_WITHOUT_EFFECT = frozenset(("nocopy", "consistent", "cached", "delegated"))
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-
-def resolve(texts: tuple[str, ...], volumes_root: str, cwd: str) -> tuple[tuple[Mount, ...], tuple[str, ...]]:
-    """The mounts, and the host directories to make if they are not there. Raises InvalidArgument, Conflict."""
-    mounts: dict[str, Mount] = {}
-    to_make: list[str] = []
-    for text in texts:
-        mount = _one(text, volumes_root, cwd)
-        if mount.destination in mounts:
-            raise errors.Conflict(f"duplicate mount point: {mount.destination}", hint="give each destination once")
-        mounts[mount.destination] = mount
-        to_make.append(mount.source or "")
-    return tuple(mounts.values()), tuple(to_make)
+_PROPAGATION = frozenset("private rprivate shared rshared slave rslave".split())
+# Accepted and without effect here: hints for Docker Desktop, labels on hosts without SELinux, copying (later work).
+_NO_EFFECT = frozenset("rw cached delegated consistent default z Z nocopy".split())
+_OWN = ("/", "/proc", "/sys", "/dev")
 
 
-def _one(text: str, volumes_root: str, cwd: str) -> Mount:
-    parts = text.split(":")
-    wrong = errors.InvalidArgument(
-        f"invalid volume specification: '{text}'", hint="write SOURCE:DESTINATION or SOURCE:DESTINATION:ro"
-    )
+def parse(spec: str, *, cwd: str, volumes: str) -> MountPoint:
+    """One `-v`. A source with a slash or a leading dot is a host path, anything else names a volume below the
+    directory `volumes`; without a source it is an anonymous volume. Raises InvalidArgument in Docker's words."""
+    if "\0" in spec or "\n" in spec:
+        raise errors.InvalidArgument("invalid volume specification: it holds a control character")
+    parts = spec.split(":")
+    if not 1 <= len(parts) <= 3 or "" in parts:
+        hint = "write SOURCE:DESTINATION[:OPTIONS], e.g. ./data:/data:ro"
+        raise errors.InvalidArgument(f"invalid volume specification: '{spec}'", hint=hint)
     if len(parts) == 1:
-        raise errors.Unsupported(
-            f"anonymous volume '{text}'", hint="name a source: NAME:DESTINATION or /PATH:DESTINATION"
-        )
-    if len(parts) > 3 or not parts[0] or not parts[1]:
-        raise wrong
-    destination = os.path.normpath(parts[1])
-    if not parts[1].startswith("/") or destination.lstrip("/") == "":
-        raise errors.InvalidArgument(
-            f"invalid volume specification: '{text}': the destination must be an absolute path other than /"
-        )
-    options = ["rbind", *_options(parts[2] if len(parts) == 3 else "", text)]
-    if not any(option.endswith(("private", "shared", "slave")) for option in options):
-        options.append("rprivate")
-    return Mount(
-        destination="/" + destination.lstrip("/"),
-        type="bind",
-        source=_source(parts[0], volumes_root, cwd),
-        options=tuple(options),
-    )
-
-
-def _options(text: str, whole: str) -> list[str]:
-    options: list[str] = []
-    for option in [one for one in text.split(",") if one]:
-        if option in _ACCESS:
-            options.append(_ACCESS[option])
-        elif option in _PASSED:
-            options.append(option)
-        elif option in ("z", "Z"):
-            continue  # SELinux labels: without SELinux they mean nothing, as in Docker
-        elif option not in _WITHOUT_EFFECT:
-            raise errors.InvalidArgument(
-                f"invalid option '{option}' in volume '{whole}'", hint="known are ro, rw, z, Z, and the propagations"
-            )
-    # Read-only means all of it: a file system mounted below would else stay writable (Docker 25 does the same).
-    return ["ro" if o == "ro" else o for o in options] + (["rro"] if "ro" in options else [])
-
-
-def _source(source: str, volumes_root: str, cwd: str) -> str:
-    if source.startswith("/"):
-        return os.path.normpath(source)
-    if source.startswith("."):
-        return os.path.normpath(os.path.join(cwd, source))
+        name = ids.new_id()
+        destination = _inside(spec, parts[0])
+        source = f"{volumes}/{name}/_data"
+        return MountPoint(type="volume", source=source, destination=destination, name=name, anonymous=True)
+    read_only, propagation = _options(spec, parts[2] if len(parts) == 3 else "")
+    common: dict[str, Any] = {
+        "destination": _inside(spec, parts[1]),
+        "read_only": read_only,
+        "propagation": propagation,
+    }
+    source = parts[0]
+    if source.startswith(("/", ".")):
+        return MountPoint(type="bind", source=os.path.normpath(os.path.join(cwd, source)), **common)
     if not ids.valid_name(source):
         raise errors.InvalidArgument(
-            f"'{source}' includes invalid characters for a volume name", hint="a host path begins with / or ./"
+            f"'{source}' includes invalid characters for a local volume name",
+            hint="letters, digits, _ . and -; a host directory begins with / or ./",
         )
-    return f"{volumes_root}/{source}/_data"
+    return MountPoint(type="volume", source=f"{volumes}/{source}/_data", name=source, **common)
+
+
+def _inside(spec: str, destination: str) -> str:
+    if not destination.startswith("/"):
+        raise errors.InvalidArgument(
+            f"invalid volume specification: '{spec}': invalid mount path: '{destination}' mount path must be absolute"
+        )
+    path = "/" + os.path.normpath(destination).strip("/")
+    if path in _OWN or path.startswith("/proc/"):
+        raise errors.InvalidArgument(
+            f"invalid volume specification: '{spec}': destination can't be '{path}'",
+            hint="the container has its own /, /proc, /sys and /dev",
+        )
+    return path
+
+
+def _options(spec: str, text: str) -> tuple[bool, str]:
+    read_only, propagation = False, "rprivate"
+    for word in text.split(",") if text else ():
+        if word in ("ro", "readonly"):
+            read_only = True
+        elif word in _PROPAGATION:
+            propagation = word
+        elif word == "idmap":
+            raise errors.Unsupported(f"volume '{spec}': id-mapped mounts are not there yet")
+        elif word not in _NO_EFFECT:
+            raise errors.InvalidArgument(
+                f"invalid volume specification: '{spec}': invalid mode: {word}",
+                hint="known are ro, rw, z, Z, [r]private, [r]shared, [r]slave",
+            )
+    return read_only, propagation
+
+
+def check_unique(mounts: tuple[MountPoint, ...]) -> None:
+    """Refuse two mounts at one place. Raises InvalidArgument."""
+    seen: set[str] = set()
+    for mount in mounts:
+        if mount.destination in seen:
+            raise errors.InvalidArgument(f"Duplicate mount point: {mount.destination}")
+        seen.add(mount.destination)

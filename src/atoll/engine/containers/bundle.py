@@ -1,0 +1,53 @@
+"""The plan of a container in its durable directory: what a later `start` carries out again.
+
+Holds: `save`, `load`, `is_whole`. The file is written last when a container is made, so its being there says that
+everything else is.
+"""
+
+from __future__ import annotations
+
+import os
+
+from atoll.base import errors, files, jsontext
+from atoll.isolation.protocol import ContainerPlan, LogPlan
+from atoll.spec import codec
+from atoll.spec.rootfs import RootPlan
+from atoll.spec.runtime import Spec
+
+PLAN = "plan.json"
+_PLAIN = ("id", "bundle", "run", "terminal", "stdin", "stdin_stays", "cache")
+
+
+def save(plan: ContainerPlan) -> None:
+    """Write the plan into its bundle. Raises OSError."""
+    document = {name: getattr(plan, name) for name in _PLAIN}
+    document["spec"] = plan.spec.to_json()
+    document["root"] = plan.root.to_json() if plan.root else None
+    document["log"] = codec.dump(plan.log)
+    document["on_exit"] = list(plan.on_exit)
+    document["helpers"] = list(plan.helpers) if plan.helpers else None
+    files.write_atomic(f"{plan.bundle}/{PLAN}", jsontext.dumps(document))
+
+
+def load(bundle: str) -> ContainerPlan:
+    """The plan in a bundle. Raises NotFound, Corrupt."""
+    try:
+        document = jsontext.loads(files.read_bytes(f"{bundle}/{PLAN}"))
+        helpers = document["helpers"]
+        return ContainerPlan(
+            **{name: document[name] for name in _PLAIN},
+            spec=Spec.from_json(document["spec"]),
+            root=RootPlan.from_json(document["root"]) if document["root"] else None,
+            log=codec.parse(LogPlan, document["log"], "log"),
+            on_exit=tuple(document["on_exit"]),
+            helpers=(helpers[0], helpers[1]) if helpers else None,
+        )
+    except FileNotFoundError:
+        raise errors.NotFound(f"no plan in {bundle}") from None
+    except (ValueError, KeyError, TypeError, errors.InvalidArgument) as error:
+        raise errors.Corrupt(f"the plan in {bundle} is damaged: {error}") from None
+
+
+def is_whole(bundle: str) -> bool:
+    """Whether the container was made to the end."""
+    return os.path.exists(f"{bundle}/{PLAN}")

@@ -1,0 +1,235 @@
+"""create: from a request to a container that is recorded and can be launched. Start reading at `create`.
+
+Holds: the order of it, and its undo. Does not hold: what it is made of (`plan.py`), its processes (`launch.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from atoll.base import errors, files, ids
+from atoll.base.rollback import Rollback
+from atoll.engine.containers import bundle, facts
+from atoll.engine.containers.plan import Planned, plan
+from atoll.engine.images.resolve import find
+from atoll.engine.locks import lock_container
+from atoll.engine.store import ContainerRow
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from atoll.engine.containers.record import MountPoint
+    from atoll.engine.engine import Engine
+    from atoll.engine.requests import RunRequest
+    from atoll.engine.store import ImageRow
+
+HOST_IMAGE = "host"
+_NAME_ATTEMPTS = 20
+
+
+def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], object] | None) -> str:
+    """Create a container. The order is what makes a SIGKILL at any step mendable (`system/check.py`):
+
+    a directory without a row, or a row without a plan, that nobody holds the lock of, was left half made.
+    """
+    # 1. What is wrong with the name is said before an image is pulled for nothing.
+    if request.name is not None:
+        _check_name(engine, request.name)
+    image = None if request.image == HOST_IMAGE else _image(engine, request, on_missing)
+    container_id = ids.new_id()
+    with Rollback() as undo:
+        # 2. The plan touches nothing. The root's layers are there: `_image` has seen to it.
+        planned = _plan(engine, request, image, container_id)
+        _check_volumes(engine, planned)
+        # 3. The directory, locked before anyone can know of it: row or not, it is in work as long as we live.
+        directory = planned.container.bundle
+        os.mkdir(directory, 0o700)
+        undo.push(files.remove_tree, directory)
+        lock = lock_container(directory)
+        undo.push(lock.release)
+        # 4. The row reserves the name and keeps the image from being removed.
+        _add_row(engine, container_id, request.name, image, planned)
+        undo.push(engine.store.remove_container, container_id)
+        # 5. Content. Volumes stay if a later step fails: they are the user's.
+        if image is not None:
+            undo.push(engine.snapshots.remove_writable, container_id)
+            engine.snapshots.create_writable(container_id)
+        for name, content in planned.files:
+            files.write_atomic(f"{directory}/{name}", content, mode=0o644)
+        # 6. The plan in the directory says that all is there. A container that goes with its end is never started
+        #    from its directory, so it needs none.
+        if not planned.record.remove:
+            bundle.save(planned.container)
+        undo.release()
+    engine.plans[container_id] = planned.container
+    if planned.record.remove:
+        engine.locks[container_id] = lock  # until it is launched: nothing else tells it from a half made one
+    else:
+        lock.release()
+    return container_id
+
+
+def explain(engine: Engine, request: RunRequest) -> dict[str, Any]:
+    """The plan of every layer as a JSON document. Raises what `create` would; NotFound for an image not here."""
+    from atoll.spec import codec
+
+    image = None if request.image == HOST_IMAGE else _image(engine, request, None)
+    planned = _plan(engine, request, image, ids.new_id())
+    container = planned.container
+    return {
+        "container": codec.dump(planned.record),
+        "image": {"id": image.id, "layers": engine.store.chain_ids(image.id)} if image else {"id": HOST_IMAGE},
+        "isolation": {
+            "level": planned.record.isolation,
+            "bundle": container.bundle,
+            "run": container.run,
+            "log": codec.dump(container.log),
+            "onExit": list(container.on_exit),
+        },
+        "root": container.root.to_json() if container.root else [],
+        "files": dict(planned.files),
+        "spec": container.spec.to_json(),
+    }
+
+
+def _check_name(engine: Engine, name: str) -> None:
+    if not ids.valid_name(name):
+        raise errors.InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    if engine.store.name_taken(name):
+        other = engine.store.container(name)
+        if other.name == name and not _is_leftover(engine, other):
+            raise errors.Conflict(
+                f'Conflict. The container name "/{name}" is already in use by container "{other.id}".',
+                hint="remove or rename that container to be able to use the name again",
+            )
+
+
+def _is_leftover(engine: Engine, row: ContainerRow) -> bool:
+    """Whether a killed command left that container half made or half removed; then it is removed here."""
+    from atoll.engine.containers.remove import remove_if_leftover
+
+    return remove_if_leftover(engine, row)
+
+
+def _image(engine: Engine, request: RunRequest, on_missing: Callable[[str], object] | None) -> ImageRow:
+    """The image, pulled if need be, its layers unpacked for this user's ids."""
+    from atoll.spec import reference
+
+    image = find(engine, request.image, platform=request.platform) if request.pull != "always" else None
+    if image is not None and not engine.snapshots.missing(engine.store.chain_ids(image.id)):
+        return image
+    asked = request.image
+    # An id alone cannot be pulled; the image's own name can.
+    names = [tag.reference for tag in engine.store.tags(image.id)] if image is not None else []
+    wanted = names[0] if names else reference.parse(asked).familiar
+    if request.pull == "never" or on_missing is None:
+        raise errors.NotFound(f"No such image: {wanted}", hint=f"run: atoll pull {wanted}")
+    on_missing(wanted)
+    image = find(engine, asked, platform=request.platform)
+    if image is None:
+        raise errors.NotFound(f"No such image: {wanted}")
+    return image
+
+
+def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container_id: str) -> Planned:
+    mounts = _mounts(engine, request)
+    known = facts.gather(request, engine.config, engine.uid)
+    common: dict[str, Any] = {
+        "container_id": container_id,
+        "request": request,
+        "mounts": mounts,
+        "facts": known,
+        "config": engine.config,
+        "paths": engine.paths,
+        "environ": engine.environ,
+    }
+    if image is None:
+        from atoll.images import host
+
+        machine = host.plan(
+            cwd=engine.cwd, uid=engine.uid, gid=engine.gid, hide=(engine.paths.data, engine.paths.run)
+        )
+        planned = plan(
+            image=machine.config.config,
+            platform=str(machine.config.platform),
+            root=machine.root,
+            idmap=machine.idmap,
+            notes=machine.notes,
+            **common,
+        )
+    else:
+        from atoll.spec.image import parse_config
+        from atoll.spec.rootfs import RootPlan
+
+        config = parse_config(image.config.encode(), f"the configuration of {request.image}")
+        writable = engine.snapshots.writable(container_id)
+        overlay = engine.snapshots.plan(engine.store.chain_ids(image.id), writable)
+        planned = plan(
+            image=config.config,
+            platform=str(config.platform),
+            root=RootPlan(steps=(overlay,)),
+            idmap=engine.idmap,
+            **common,
+        )
+    return _with_seccomp(planned)
+
+
+def _with_seccomp(planned: Planned) -> Planned:
+    """The plan with its seccomp profile: the default one for the container's capabilities, a file's, or none."""
+    record, spec = planned.record, planned.container.spec
+    if record.seccomp == "unconfined" or spec.linux is None:
+        return planned
+    if record.seccomp == "default":
+        from atoll.runtime import seccomp
+
+        profile = seccomp.default_profile(frozenset(record.capabilities), docker=record.security == "docker")
+    else:
+        from atoll.engine.containers.profile import read_profile
+
+        profile = read_profile(record.seccomp)
+    linux = spec.linux.replace(seccomp=profile)
+    return planned.replace(container=planned.container.replace(spec=spec.replace(linux=linux)))
+
+
+def _mounts(engine: Engine, request: RunRequest) -> tuple[MountPoint, ...]:
+    if not request.volumes:
+        return ()
+    from atoll.engine.containers import volumes
+
+    mounts = tuple([volumes.parse(one, cwd=engine.cwd, volumes=engine.paths.volumes) for one in request.volumes])
+    volumes.check_unique(mounts)
+    return mounts
+
+
+def _check_volumes(engine: Engine, planned: Planned) -> None:
+    """Make the directories of volumes, and of bind sources that are not there (as Docker does for `-v`)."""
+    for mount in planned.record.mounts:
+        if not os.path.lexists(mount.source):
+            try:
+                os.makedirs(mount.source, 0o755, exist_ok=True)
+            except OSError as error:
+                raise errors.from_os_error(
+                    error, f"make the directory for the volume on {mount.destination}"
+                ) from error
+
+
+def _add_row(engine: Engine, container_id: str, name: str | None, image: ImageRow | None, planned: Planned) -> None:
+    record = planned.record.to_text()
+    for attempt in range(_NAME_ATTEMPTS):
+        chosen = name or ids.random_name() + (str(attempt) if attempt > 2 else "")
+        row = ContainerRow(
+            id=container_id,
+            name=chosen,
+            image=image.id if image else None,
+            created_at=time.time_ns(),
+            record=record,
+        )
+        try:
+            engine.store.add_container(row)
+            return
+        except errors.Conflict:
+            if name is not None or attempt == _NAME_ATTEMPTS - 1:
+                raise

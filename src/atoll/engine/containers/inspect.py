@@ -1,0 +1,168 @@
+"""inspect of a container, in the shape of Docker's API."""
+
+from __future__ import annotations
+
+from atoll.base import clock
+from atoll.engine.containers.plan import log_name
+from atoll.engine.containers.record import Record
+from atoll.engine.containers.state import PAUSED, RUNNING, state_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from atoll.engine.engine import Engine
+    from atoll.engine.store import ContainerRow
+    from atoll.isolation.protocol import Status
+
+
+def inspect(engine: Engine, name: str) -> dict[str, Any]:
+    """Docker's `ContainerJSON`; what is Atoll's own stands under `Atoll`. Raises NotFound, InvalidArgument."""
+    row = engine.store.container(name)
+    record = Record.from_text(row.record)
+    status = state_of(engine, row.id)
+    place = engine.paths.container(row.id)
+    document: dict[str, Any] = {
+        "Id": row.id,
+        "Created": clock.rfc3339(row.created_at),
+        "Path": record.args[0],
+        "Args": list(record.args[1:]),
+        "State": _state(status),
+        "Image": row.image or "",
+        "ResolvConfPath": f"{place}/resolv.conf",
+        "HostnamePath": f"{place}/hostname",
+        "HostsPath": f"{place}/hosts",
+        "LogPath": f"{place}/{log_name(row.id)}" if record.log_driver == "json-file" else "",
+        "Name": "/" + row.name,
+        "RestartCount": 0,
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": None,
+        "HostConfig": _host_config(record),
+        "GraphDriver": _graph(engine, row),
+        "Mounts": [_mount(record, index) for index in range(len(record.mounts))],
+        "Config": _config(record),
+        "NetworkSettings": _network(record),
+        "Atoll": {
+            "Isolation": record.isolation,
+            "Security": record.security,
+            "Capabilities": list(record.capabilities),
+            "NoNewPrivileges": record.no_new_privileges,
+            "Seccomp": record.seccomp,
+            "UserNamespace": record.user_namespace,
+            "PidsLimitBy": record.pids_by,
+            "Notes": list(record.notes),
+        },
+    }
+    return document
+
+
+def _state(status: Status) -> dict[str, Any]:
+    running = status.status in (RUNNING, PAUSED)
+    return {
+        "Status": status.status,
+        "Running": running,
+        "Paused": status.status == PAUSED,
+        "Restarting": False,
+        "OOMKilled": status.oom_killed,
+        "Dead": False,
+        "Pid": status.pid or 0,
+        "ExitCode": 0 if running or status.exit_code is None else status.exit_code,
+        "Error": status.error or "",
+        "StartedAt": status.started_at or clock.ZERO,
+        "FinishedAt": status.finished_at or clock.ZERO,
+    }
+
+
+def _config(record: Record) -> dict[str, Any]:
+    attach = not record.detach
+    return {
+        "Hostname": record.hostname,
+        "Domainname": "",
+        "User": record.user,
+        "AttachStdin": attach and record.stdin,
+        "AttachStdout": attach,
+        "AttachStderr": attach,
+        "Tty": record.terminal,
+        "OpenStdin": record.stdin,
+        "StdinOnce": record.stdin and attach,
+        "Env": list(record.env),
+        "Cmd": list(record.cmd) or None,
+        "Image": record.image,
+        "Volumes": None,
+        "WorkingDir": record.workdir,
+        "Entrypoint": list(record.entrypoint) or None,
+        "Labels": dict(record.labels),
+        "StopSignal": record.stop_signal,
+        "StopTimeout": record.stop_timeout,
+    }
+
+
+def _host_config(record: Record) -> dict[str, Any]:
+    binds = [f"{m.name or m.source}:{m.destination}" + (":ro" if m.read_only else "") for m in record.mounts]
+    options = list(record.security_opt)
+    if record.no_new_privileges and not any(o.startswith("no-new-privileges") for o in options):
+        options.append("no-new-privileges")
+    return {
+        "Binds": binds or None,
+        "LogConfig": {
+            "Type": record.log_driver,
+            "Config": {"max-size": str(record.log_max_size), "max-file": str(record.log_max_files)},
+        },
+        "NetworkMode": record.network,
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": record.remove,
+        "CapAdd": None,
+        "CapDrop": None,
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
+        "PidMode": "",
+        "UTSMode": "",
+        "Privileged": False,
+        "ReadonlyRootfs": record.read_only,
+        "SecurityOpt": options or None,
+        "ShmSize": record.shm_size,
+        "Runtime": "atoll-runtime",
+        "Isolation": "",
+        "Memory": record.memory or 0,
+        "MemorySwap": record.memory_swap or 0,
+        "NanoCpus": record.cpus or 0,
+        "PidsLimit": record.pids_limit,
+        "CgroupParent": record.cgroup.rpartition("/")[0],
+    }
+
+
+def _mount(record: Record, index: int) -> dict[str, Any]:
+    mount = record.mounts[index]
+    shown: dict[str, Any] = {"Type": mount.type}
+    if mount.name is not None:
+        shown["Name"] = mount.name
+    shown.update(
+        Source=mount.source,
+        Destination=mount.destination,
+        Mode="ro" if mount.read_only else "",
+        RW=not mount.read_only,
+        Propagation=mount.propagation if mount.type == "bind" else "",
+    )
+    if mount.type == "volume":
+        shown["Driver"] = "local"
+    return shown
+
+
+def _graph(engine: Engine, row: ContainerRow) -> dict[str, Any]:
+    if row.image is None:
+        return {"Name": "host", "Data": None}
+    writable = engine.snapshots.writable(row.id)
+    lower = [engine.snapshots.layer_dir(chain) for chain in reversed(engine.store.chain_ids(row.image))]
+    return {
+        "Name": "overlay2",
+        "Data": {"LowerDir": ":".join(lower), "UpperDir": writable.upper, "WorkDir": writable.work},
+    }
+
+
+def _network(record: Record) -> dict[str, Any]:
+    empty = {"IPAddress": "", "Gateway": "", "MacAddress": "", "IPPrefixLen": 0}
+    return {"Ports": {}, **empty, "Networks": {record.network: dict(empty)}}

@@ -1,0 +1,129 @@
+"""launch and finish: a created container gets its processes; an ended one is settled, or removed.
+
+Holds: `launch`, `started`, `finish`, `cleanup`, `remove_all` (the one order of removal). Does not hold: creation
+(`create.py`), what the processes are (`isolation`).
+"""
+
+from __future__ import annotations
+
+import os
+
+from atoll.base import errors, files
+from atoll.base.rollback import Rollback
+from atoll.engine.containers import bundle
+from atoll.engine.containers.record import Record
+from atoll.engine.locks import ContainerLock, lock_container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.engine import Engine
+    from atoll.isolation.protocol import Attachment
+
+MARK = "launched"
+"""A file in the bundle: the container has had processes once. Without it, and without any trace of a process, it is
+`created`; with it, `lost`."""
+_END_SECONDS = 10.0
+
+
+def launch(engine: Engine, container_id: str, *, promise: bool) -> Attachment:
+    """Make the processes of a container that has none. A container that this very process created and that cannot be
+    launched is removed again: nothing of a failed `run` stays.
+
+    Raises FailedPrecondition for one that runs already, and what the level of isolation says.
+    """
+    fresh = engine.plans.pop(container_id, None)
+    lock = engine.locks.pop(container_id, None) or _lock(engine, container_id)
+    with Rollback() as undo:
+        undo.push(lock.release)
+        plan = fresh or bundle.load(engine.paths.container(container_id))
+        if fresh is not None:
+            undo.push(_remove_failed, engine, container_id)
+        else:
+            _clear(engine, container_id)
+        # The run root is there (`places.prepare`); the directory is this container's alone.
+        os.mkdir(plan.run, 0o700)
+        undo.push(files.remove_tree, plan.run)
+        attachment = engine.driver.create(plan, promise=promise)
+        undo.push(attachment.close)
+        if not plan.on_exit:  # one that goes with its end is never found ended
+            files.write_atomic(f"{plan.bundle}/{MARK}", "")
+        undo.release()
+    lock.release()
+    return attachment
+
+
+def _clear(engine: Engine, container_id: str) -> None:
+    """Away with what an earlier run left; refuse if it still goes on."""
+    run, place = engine.paths.container_run(container_id), engine.paths.container(container_id)
+    if os.path.isdir(run):
+        if not engine.driver.status(run, place).ended:
+            raise errors.FailedPrecondition(f"container {container_id[:12]} is already running")
+        engine.driver.delete(run, place, force=True)
+
+
+def _lock(engine: Engine, container_id: str) -> ContainerLock:
+    try:
+        return lock_container(engine.paths.container(container_id))
+    except errors.NotFound:
+        raise errors.NotFound(f"No such container: {container_id}") from None
+
+
+def _remove_failed(engine: Engine, container_id: str) -> None:
+    remove_all(engine, container_id, ())
+
+
+def started(engine: Engine, container_id: str) -> None:
+    """Its program runs. What there is to note of it the monitor has noted; events will be journalled here."""
+
+
+def finish(engine: Engine, container_id: str, *, remove: bool) -> None:
+    """Settle a container that has ended or whose start has failed. With `remove` all of it goes; that it is gone
+    already, or going, is fine."""
+    run, place = engine.paths.container_run(container_id), engine.paths.container(container_id)
+    if not remove:
+        return
+    try:
+        lock = lock_container(place)
+    except errors.NotFound:
+        return
+    with lock:
+        if os.path.isdir(run):
+            # A failed start: the monitor is still taking it apart. What does not end in time is made to.
+            engine.driver.wait(run, place, _END_SECONDS)
+        remove_all(engine, container_id, _anonymous(engine, container_id))
+
+
+def _anonymous(engine: Engine, container_id: str) -> tuple[str, ...]:
+    """The volumes that go with the container: those that nobody named."""
+    try:
+        record = Record.from_text(engine.store.container(container_id).record)
+    except errors.NotFound:
+        return ()
+    return tuple([mount.source for mount in record.mounts if mount.anonymous])
+
+
+def remove_all(engine: Engine, container_id: str, volumes: tuple[str, ...]) -> None:
+    """Remove everything of a container, under its lock. Each step finds its work done by a killed predecessor.
+
+    Processes before the files that they use; the directory, which is the lock, after all other files, so that nobody
+    else begins; the row, which says that there is something to do, last.
+    """
+    run, place = engine.paths.container_run(container_id), engine.paths.container(container_id)
+    if os.path.isdir(run):
+        engine.driver.delete(run, place, force=True)
+        files.remove_tree(run)
+    engine.snapshots.remove_writable(container_id)
+    for source in volumes:
+        files.remove_tree(os.path.dirname(source))
+    files.remove_tree(place)
+    engine.store.remove_container(container_id)
+
+
+def cleanup(engine: Engine, container_id: str) -> None:
+    """After an exit that no command attended to: remove the container if it was to go with its end."""
+    try:
+        row = engine.store.container(container_id)
+    except errors.NotFound:
+        return
+    if Record.from_text(row.record).remove:
+        finish(engine, row.id, remove=True)

@@ -1,0 +1,41 @@
+"""What a container is now: the record, the exit file and the kernel together.
+
+row  plan.json  processes found   exit.json   →  state
+yes  yes        never had any     no             created
+yes  yes        waiting           no             created
+yes  yes        running, frozen   no             running, paused
+yes  yes        none              yes            exited; created if its program never ran
+yes  yes        none              no             exited 255, with the reason (`lost`)
+yes  no         none, lock free   any            half made or half removed: `remove.remove_if_leftover`
+"""
+
+from __future__ import annotations
+
+import os
+
+from atoll.engine.containers.launch import MARK
+from atoll.isolation.protocol import CREATED, EXITED, LOST, PAUSED, RUNNING, Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.engine import Engine
+
+__all__ = ["CREATED", "EXITED", "LOST", "PAUSED", "RUNNING", "is_up", "state_of"]
+
+
+def state_of(engine: Engine, container_id: str) -> Status:
+    """The state, by the kernel's word. `lost` is told as exited with 255 and the reason."""
+    run, place = engine.paths.container_run(container_id), engine.paths.container(container_id)
+    if not os.path.isdir(run) and not os.path.exists(f"{place}/{MARK}") and not os.path.exists(f"{place}/exit.json"):
+        return Status(status=CREATED)
+    status = engine.driver.status(run, place)
+    if status.status == LOST:
+        return status.replace(status=EXITED)
+    if status.status == EXITED and status.started_at is None and status.error is not None:
+        return status.replace(status=CREATED)  # its start failed, as Docker shows it
+    return status
+
+
+def is_up(status: Status) -> bool:
+    """Whether it has a program that runs or is paused."""
+    return status.status in (RUNNING, PAUSED)

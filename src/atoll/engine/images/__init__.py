@@ -1,0 +1,1 @@
+"""Images: one module a verb. Start reading at `resolve.py`."""

@@ -1,0 +1,1 @@
+"""The installation as a whole: version, info, check and repair."""

@@ -1,0 +1,144 @@
+"""system check: compare what is recorded with what is there; with `repair`, mend it.
+
+Holds: `check` and its parts, one a kind of disorder. A command that is killed leaves one of these; the next command
+that meets it mends it on the way, and this finds all. Content that a pull is fetching right now is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+from atoll.base import errors, files
+from atoll.engine.containers.remove import remove_if_leftover
+from atoll.engine.images import garbage
+from atoll.engine.locks import is_busy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.engine import Engine
+
+
+def check(engine: Engine, *, repair: bool) -> list[str]:
+    """What was found, in words, one a line; empty when all is well. Raises Corrupt when the store itself cannot be
+    read."""
+    damage = [f"the store is damaged: {line}" for line in engine.store.integrity()]
+    if damage:
+        return damage
+    return [
+        *_containers(engine, repair),
+        *_directories(engine, repair),
+        *_writables(engine, repair),
+        *_runs(engine, repair),
+        *_images(engine, repair),
+        *_garbage(engine, repair),
+    ]
+
+
+def _containers(engine: Engine, repair: bool) -> list[str]:
+    """Rows whose container is half made or half removed."""
+    from atoll.engine.containers import bundle
+
+    found = []
+    for row in engine.store.containers():
+        place = engine.paths.container(row.id)
+        if bundle.is_whole(place) or is_busy(place):
+            continue
+        run = engine.paths.container_run(row.id)
+        if os.path.isdir(place) and os.path.isdir(run) and not engine.driver.status(run, place).ended:
+            continue
+        found.append(f"container {row.id[:12]} ({row.name}) is half made or half removed")
+        if repair:
+            remove_if_leftover(engine, row)
+    return found
+
+
+def _known(engine: Engine) -> set[str]:
+    return {row.id for row in engine.store.containers()}
+
+
+def _directories(engine: Engine, repair: bool) -> list[str]:
+    """Container directories without a row. One being made right now is locked, and has its row soon."""
+    found = []
+    known = _known(engine)
+    for name in _listdir(engine.paths.containers):
+        path = f"{engine.paths.containers}/{name}"
+        if name in known or is_busy(path) or name in _known(engine):
+            continue
+        found.append(f"directory {path} belongs to no container")
+        if repair:
+            files.remove_tree(path)
+    return found
+
+
+def _writables(engine: Engine, repair: bool) -> list[str]:
+    """Writable layers without a row."""
+    found = []
+    for name in _listdir(engine.paths.snapshots + "/writable"):
+        if name not in _known(engine) and not os.path.isdir(engine.paths.container(name)):
+            found.append(f"the writable layer {name[:12]} belongs to no container")
+            if repair:
+                engine.snapshots.remove_writable(name)
+    return found
+
+
+def _runs(engine: Engine, repair: bool) -> list[str]:
+    """Run directories without a row: processes whose records were lost, or what is left of them."""
+    found = []
+    for name in _listdir(engine.paths.containers_run):
+        place, run = engine.paths.container(name), engine.paths.container_run(name)
+        if name in _known(engine) or os.path.isdir(place):
+            continue
+        found.append(f"the run directory {run} belongs to no container")
+        if repair:
+            try:
+                engine.driver.delete(run, place, force=True)
+            except errors.AtollError as error:
+                found.append(f"  it cannot be taken down: {error}")
+                continue
+            files.remove_tree(run)
+    return found
+
+
+def _images(engine: Engine, repair: bool) -> list[str]:
+    """Images with blobs or layers missing. Layers come back by a pull; so the names stay, unless the documents that
+    say what the image is are gone."""
+    found = []
+    content = engine.content()
+    for row in engine.store.images():
+        lacking = [digest for digest in (row.id, row.manifest, row.target) if not content.has(digest)]
+        layers = engine.store.layers(row.id)
+        missing = engine.snapshots.missing([layer.chain_id for layer in layers])
+        blobs = [layer.blob for layer in layers if not content.has(layer.blob)]
+        if not lacking and not missing and not blobs:
+            continue
+        tags = [tag.reference for tag in engine.store.tags(row.id)]
+        what = f"image {row.id[7:19]} ({', '.join(tags) or 'no name'})"
+        found.append(
+            f"{what} lacks {len(lacking) + len(blobs)} blobs and {len(missing)} unpacked layers: pull it again"
+        )
+        if repair and lacking and not engine.store.image_users(row.id):
+            engine.store.remove_image(row.id)
+    return found
+
+
+def _garbage(engine: Engine, repair: bool) -> list[str]:
+    """Layers and blobs that no image names."""
+    lock = files.FileLock(garbage.lock_path(engine))
+    if not lock.acquire(blocking=False):
+        return []
+    try:
+        found = garbage.find(engine)
+    finally:
+        lock.release()
+    lines = [f"layer {layer[7:19]} belongs to no image" for layer in found.layers]
+    lines += [f"blob {blob[7:19]} belongs to no image" for blob in found.blobs]
+    if repair and lines:
+        garbage.collect(engine)
+    return lines
+
+
+def _listdir(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except FileNotFoundError:
+        return []
