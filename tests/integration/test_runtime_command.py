@@ -168,16 +168,14 @@ def test_created_container_holds_nothing_of_the_caller_open(runtime: Runtime):
 
 def test_preserved_descriptors(runtime: Runtime):
     read_end, write_end = os.pipe()
-    os.dup2(write_end, 3, inheritable=True) if write_end != 3 else os.set_inheritable(3, True)
-    try:
-        bundle = runtime.bundle().save("sh", "-c", "echo hello >&3; ls /proc/self/fd")
-        result = runtime(
-            "run", "--preserve-fds", "1", "-b", bundle.folder, runtime.new_id(), close_fds=False, pass_fds=()
-        )
-        assert os.read(read_end, 100) == b"hello\n"
-        assert set(result.good().split()) <= {"0", "1", "2", "3", "4"}
-    finally:
-        os.close(read_end)
+    bundle = runtime.bundle().save("sh", "-c", "echo hello >&3; ls /proc/self/fd")
+    fds = {3: write_end, 4: write_end}
+    result = runtime("run", "--preserve-fds", "1", "-b", bundle.folder, runtime.new_id(), fds=fds)
+    os.close(write_end)
+    assert os.read(read_end, 100) == b"hello\n"
+    assert os.read(read_end, 100) == b""
+    os.close(read_end)
+    assert result.good().split() == ["0", "1", "2", "3", "4"]  # 4 is the directory that ls reads
 
 
 def test_preserved_descriptor_that_is_not_open(root_runtime: Runtime):
@@ -264,11 +262,15 @@ def test_exec_detached_with_a_pid_file(runtime: Runtime):
     path = os.path.join(runtime.folder, "exec-pid")
     runtime.good("exec", "-d", "--pid-file", path, name, "sleep", "77")
     with open(path) as stream:
-        process = processes.read(int(stream.read()))
+        pid = int(stream.read())
+    process = processes.read(pid)
     assert process is not None
     assert process.title == "sleep 77"
     assert process.parent == os.getpid()
     assert len(json.loads(runtime.good("ps", "-f", "json", name))) == 2
+    # A pid namespace ends only when its last process is reaped, and this one is ours.
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def test_exec_with_a_terminal(runtime: Runtime):
@@ -301,7 +303,7 @@ def test_missing_and_malformed_configurations(root_runtime: Runtime, tmp_path):
     root_runtime("create", "-b", str(tmp_path), "x").failed(1, "JSON specification file config.json not found")
     config = tmp_path / "config.json"
     for text, pattern in (
-        ("{", "not JSON at character"),
+        ("{", "config.json: .*line 1 column 2"),
         ("[]", "expected an object"),
         ('{"ociVersion": 1}', "ociVersion: expected a string"),
         ('{"ociVersion": "2.0.0", "process": {"cwd": "/", "args": ["x"]}, "linux": {}}', "implements 1.x"),
@@ -375,8 +377,6 @@ def test_spec_runs(runtime: Runtime):
     with open(os.path.join(bundle.folder, "config.json")) as stream:
         bundle.config = json.load(stream)
     runtime("spec", "-b", bundle.folder, *flags).failed(1, "config.json exists")
-    result = runtime.run(bundle, "sh", "-c", "id -u; grep -c . /proc/mounts", terminal=False)
-    assert result.code == 1 or words(result)[0] == "0"
     bundle.config["process"]["terminal"] = False
     assert words(runtime.run(bundle, "sh", "-c", "id -u"))[0] == "0"
 
@@ -410,27 +410,12 @@ def test_socket_activation(root_runtime: Runtime):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        saved = os.dup(3) if _is_open(3) else -1
-        os.dup2(listener.fileno(), 3, inheritable=True)
-        try:
-            bundle = root_runtime.bundle().save("sh", "-c", "echo $LISTEN_FDS $LISTEN_PID; readlink /proc/self/fd/3")
-            result = root_runtime(
-                "run", "-b", bundle.folder, root_runtime.new_id(), env={"LISTEN_FDS": "1"}, close_fds=False
-            )
-        finally:
-            os.dup2(saved, 3) if saved >= 0 else os.close(3)
-            if saved >= 0:
-                os.close(saved)
+        bundle = root_runtime.bundle().save("sh", "-c", "echo $LISTEN_FDS $LISTEN_PID; readlink /proc/self/fd/3")
+        name = root_runtime.new_id()
+        fds = {3: listener.fileno()}
+        result = root_runtime("run", "-b", bundle.folder, name, env={"LISTEN_FDS": "1"}, fds=fds)
     assert words(result)[:2] == ["1", "1"]
     assert result.out.split()[2].startswith("socket:")
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 def _await_status(runtime: Runtime, name: str, status: str, seconds: float = 10) -> None:

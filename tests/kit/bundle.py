@@ -13,8 +13,9 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import IO, Any
 
 from kit.command import Result, installed
 from kit.sandbox import User
@@ -125,10 +126,16 @@ class Runtime:
         self.ids.append(f"c{next(_serial)}")
         return self.ids[-1]
 
-    def popen(self, *words: str, env: dict[str, str] | None = None, **how: Any) -> subprocess.Popen[str]:
-        """Start the runtime with these words."""
+    def popen(
+        self, *words: str, env: dict[str, str] | None = None, fds: dict[int, int] | None = None, **how: Any
+    ) -> subprocess.Popen[str]:
+        """Start the runtime with these words; `fds` are descriptors to have there: number → ours."""
+        if fds:
+            how["pass_fds"] = tuple(fds)
 
         def enter() -> None:
+            for number, fd in (fds or {}).items():
+                os.dup2(fd, number, inheritable=True)
             if self.join is not None:
                 self.join()
             if self.user is not None:
@@ -152,13 +159,12 @@ class Runtime:
 
     def __call__(self, *words: str, timeout: float = 30, stdin: str | None = None, **how: Any) -> Result:
         """Run to the end; output goes to files, because a detached container keeps its streams open."""
-        import tempfile
         import time
 
         began = time.monotonic()
         if stdin is not None:
             how["stdin"] = subprocess.PIPE
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        with _file() as out, _file() as err:
             child = self.popen(*words, stdout=out, stderr=err, **how)
             try:
                 child.communicate(stdin, timeout)
@@ -172,6 +178,7 @@ class Runtime:
                 stream.seek(0)
                 texts.append(stream.read())
         argv = (os.path.basename(self.program), *words)
+        texts[1] = texts[1].replace('\\"', '"')  # a log line quotes its message
         return Result(argv, child.returncode, texts[0], texts[1], time.monotonic() - began)
 
     def good(self, *words: str, **how: Any) -> str:
@@ -200,9 +207,9 @@ class Runtime:
 
     def clear(self) -> None:
         """Delete every container that was named by `new_id`."""
-        for name in self.ids:
-            self("delete", "--force", name)
+        problems = [result for name in self.ids if (result := self("delete", "--force", name)).code]
         self.ids = []
+        assert not problems, "\n".join(str(one) for one in problems)
 
 
 class ConsoleSocket:
@@ -223,6 +230,10 @@ class ConsoleSocket:
             _, fds, _, _ = socket.recv_fds(connection, 4096, 4)
         os.unlink(self.path)
         return fds[0]
+
+
+def _file() -> IO[str]:
+    return tempfile.TemporaryFile("w+", newline="")
 
 
 def read_until(fd: int, wanted: str, seconds: float = 10) -> str:

@@ -60,6 +60,11 @@ def loads(text: str | bytes | bytearray) -> Any:
         value, stop = _scan(text, start)
     except StopIteration as stopped:
         raise ValueError(f"not JSON at character {stopped.value}") from None
+    except SystemError:
+        # Python 3.11's scanner finds its exception in json.decoder only if something has loaded that.
+        import json
+
+        return json.loads(text)  # raises the ValueError
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
     if text[stop:].strip(_SPACE):

@@ -59,7 +59,7 @@ def exec_(context: Context, argv: list[str]) -> int:
         hold_signals()
     made = entry.exec_process(
         run=run_dir,
-        process_spec=wanted,
+        process_spec=make.with_listeners(wanted),
         ignore_paused=given.flag("ignore-paused"),
         preserve_fds=make.kept_descriptors(given),
         below=_cgroup(given),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from atoll.runtime.command.context import Context
     from atoll.runtime.command.options import Given
     from atoll.runtime.create import Created
-    from atoll.spec.runtime import Spec
+    from atoll.spec.runtime import Process, Spec
 
 CREATE = {
     "bundle": TEXT,
@@ -86,6 +86,8 @@ def _discard(run_dir: str) -> None:
 def _create(
     context: Context, given: Given, name: str, spec: Spec, bundle: str, run_dir: str, *, start: bool
 ) -> Created:
+    if spec.process is not None:
+        spec = spec.replace(process=with_listeners(spec.process))
     made = creation.create(
         container_id=name,
         spec=spec,
@@ -141,6 +143,17 @@ def kept_descriptors(given: Given) -> int:
                 f"please check that preserved-fd {fd - 3} (of {count}) is present: file descriptor {fd} is not open"
             ) from None
     return count
+
+
+def with_listeners(process: Process) -> Process:
+    """What sd_listen_fds(3) reads; the program is number 1 inside, or at least its pid cannot be known before."""
+    count = os.environ.get("LISTEN_FDS", "")
+    if not (count.isdecimal() and int(count)):
+        return process
+    added = [f"LISTEN_FDS={count}", "LISTEN_PID=1"]
+    if names := os.environ.get("LISTEN_FDNAMES"):
+        added.append(f"LISTEN_FDNAMES={names}")
+    return process.replace(env=(*process.env, *added))
 
 
 def hand_out(made: Created, given: Given, console: Console | None) -> Created:
