@@ -82,10 +82,11 @@ def _mounts(path: str) -> list[str]:
 
 
 def _cgroups() -> list[str]:
+    """Directories of our cgroup trees, less the parent `/atoll` itself while it is empty: it is made once and stays."""
     found = []
     for _, mount in cgroup_mounts():
-        for folder, _, _ in os.walk(mount):
-            if folder != mount:
+        for folder, folders, _ in os.walk(mount):
+            if folder != mount and (folder != os.path.join(mount, "atoll") or folders):
                 found.append(folder)
     return found
 
@@ -97,6 +98,8 @@ def stray_files(data: str, run_root: str) -> list[str]:
         if os.path.isdir(place):
             found += [os.path.join(place, name) for name in os.listdir(place)]
     for folder, folders, files in os.walk(data):
-        found += [os.path.join(folder, n) for n in [*files, *folders] if n.endswith(".tmp") or n.startswith("tmp")]
-        folders[:] = [n for n in folders if n not in ("layers", "diff", "fs")]
+        if os.path.basename(folder) == "tmp":
+            found += [os.path.join(folder, name) for name in [*files, *folders]]
+        found += [os.path.join(folder, name) for name in files if name.endswith(".tmp")]
+        folders[:] = [name for name in folders if name not in ("layers", "volumes")]
     return found

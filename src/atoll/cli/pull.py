@@ -37,8 +37,7 @@ def main(given: Given) -> int:
     engine, reference = open_engine(), given.args[0]
     quiet = given.on("quiet")
     image = fetch(engine, reference, platform=given.text("platform"), out=sys.stdout, quiet=quiet)
-    if quiet:
-        sys.stdout.write(image.reference + "\n")
+    sys.stdout.write(image.reference + "\n")
     return 0
 
 

@@ -65,7 +65,9 @@ def resolve_user(root: Root, user: User) -> Identity:
     elif account is not None:
         numbers = [_number(g[2]) for g in groups if account[0] in g[3].split(",")]
         extra = tuple(sorted({n for n in numbers if n is not None}))
-    return Identity(uid=uid, gid=gid, groups=(*extra, *user.additional_gids), home=home)
+    # The primary group is among the supplementary ones: a program that drops its egid must not gain by a "negative"
+    # permission of that group (CVE-2022-36109).
+    return Identity(uid=uid, gid=gid, groups=(gid, *(g for g in extra if g != gid), *user.additional_gids), home=home)
 
 
 def _lines(root: Root, path: str, fields: int) -> list[list[str]]:
