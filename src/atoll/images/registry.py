@@ -252,7 +252,7 @@ class Registry:
 
     def _token(self, challenge: auth.Challenge, repository: str, credentials: Credentials | None) -> str:
         """The token flow: the realm is where the registry says, but over TLS if the registry is, and not inside."""
-        realm = urlsplit(challenge.realm)
+        realm = self._transport.split(challenge.realm)
         if realm.scheme not in ("https", "http") or not realm.hostname:
             raise errors.Denied(f"registry {self.host} names {challenge.realm!r} as the place for tokens")
         if realm.scheme == "http" and (self._base or "").startswith("https"):

@@ -60,13 +60,11 @@ class Transport:
             response = self._once(method, url, sent)
             if response.status not in _REDIRECTS or "Location" not in response.headers:
                 return response
-            target = urljoin(url, response.headers["Location"])
-            response.drain_conn()
-            self.done(response)
-            self._check_redirect(urlsplit(url), urlsplit(target))
-            if _origin(urlsplit(target)) != _origin(origin):
+            location = response.headers["Location"]
+            self.drop(response)
+            url, target = self._joined(url, location)
+            if _origin(target) != _origin(origin):
                 sent.pop("Authorization", None)
-            url = target
         raise errors.Unavailable(f"registry {self.host}: more than {_MAX_REDIRECTS} redirects for {method} {url}")
 
     def done(self, response: BaseHTTPResponse) -> None:
@@ -115,6 +113,27 @@ class Transport:
         with self._lock:
             self._open.add(response)
         return response
+
+    def _joined(self, url: str, location: str) -> tuple[str, SplitResult]:
+        """Where a redirect leads, if it may."""
+        try:
+            joined = urljoin(url, location)
+        except ValueError:
+            raise errors.Denied(
+                f"registry {self.host} redirects to {location[:200]!r}, which is no address"
+            ) from None
+        target = self.split(joined)
+        self._check_redirect(self.split(url), target)
+        return joined, target
+
+    def split(self, url: str) -> SplitResult:
+        """The parts of a URL that a registry gave. Raises Denied for a malformed one."""
+        try:
+            parts = urlsplit(url)
+            _ = parts.port, parts.hostname
+        except ValueError:
+            raise errors.Denied(f"registry {self.host} names {url[:200]!r}, which is no address") from None
+        return parts
 
     def _check_redirect(self, come_from: SplitResult, target: SplitResult) -> None:
         if target.scheme not in ("https", "http") or not target.hostname:
