@@ -1,8 +1,8 @@
 """seccomp: which system calls a container may make, from the OCI description to the filter the kernel runs.
 
 Holds: `default_profile` (Atoll's allow-list, or Docker's), `compile` (OCI description → classic BPF), `cached` (the
-same from a file, by content), `install_flags`. Does not hold: the system call that installs a filter
-(`linux/seccomp.py`), nor the moment for it (`runtime/init.py`).
+same from a file, by content), `install_flags`, `shut_out` (programs that a filter would kill at once). Does not hold:
+the system call that installs a filter (`linux/seccomp.py`), nor the moment for it (`runtime/init.py`).
 May import: base, spec. No ctypes; a hit of the cache loads no table and no compiler (a test pins that).
 Start reading at: `compiler.py` for the shape of a filter, `profile.py` for what the default closes and why.
 """
@@ -59,3 +59,13 @@ def install_flags(seccomp: Seccomp) -> int:
     from atoll.runtime.seccomp.flags import install_flags as build
 
     return build(seccomp)
+
+
+def shut_out(seccomp: Seccomp, header: bytes) -> str | None:
+    """The OCI name of the entry point that a program needs and the profile keeps shut, else None.
+
+    `header` is the first 20 bytes of the program's file. Such a program would be killed at its first system call.
+    """
+    from atoll.runtime.seccomp.programs import shut_out as find
+
+    return find(seccomp, header)

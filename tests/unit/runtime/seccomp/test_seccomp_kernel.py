@@ -200,7 +200,13 @@ def test_a_32_bit_program_ends_at_once_and_visibly(default, tmp_path):
     if attempt(None, execute) != 7:
         pytest.skip("this kernel runs no 32-bit programs")
     assert attempt(default, execute) == -signal.SIGSYS
-    assert attempt(seccomp.default_profile(CAPABILITIES, allow_32bit=True), execute) == 7
+    assert seccomp.shut_out(default, file.read_bytes()[:20]) == "SCMP_ARCH_X86"
+    opened = seccomp.default_profile(CAPABILITIES, allow_32bit=True)
+    assert attempt(opened, execute) == 7
+    assert seccomp.shut_out(opened, file.read_bytes()[:20]) is None
+    with open("/bin/true", "rb") as native:
+        assert seccomp.shut_out(default, native.read(20)) is None
+    assert seccomp.shut_out(default, b"#!/bin/sh\n") is None
     assert attempt(seccomp.default_profile(CAPABILITIES, docker=True), execute) == 7
 
 
