@@ -67,7 +67,11 @@ try:
     assert os.waitstatus_to_exitcode(os.waitpid(more.pid, 0)[1]) == 0
 finally:
     process.pidfd_send_signal(made.pidfd, process.SIGKILL)
-    os.waitpid(made.pid, 0)
+    try:  # all of them: the container's init ends only when every process of its pid namespace is reaped
+        while True:
+            os.wait()
+    except ChildProcessError:
+        pass
     delete(state, force=True)
 print("done")
 """

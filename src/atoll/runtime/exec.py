@@ -9,7 +9,8 @@ up inside, as the container's user, so a container that swaps its binaries or tr
 
     P creator                          E entering process                  C newcomer
     X1 clone3 into the cgroup      ──► X2 joins namespaces by the pidfd
-    X4 takes C's pidfd, reaps E    ◄── X3 clone3 with CLONE_PARENT    ──►  C5 onwards as in `sync.py`
+    X4 takes C's pidfd             ◄── X3 clone3 with CLONE_PARENT    ──►  X5 waits for P: E and C share one end of
+       {"go": "known"}                                                ──►  the socket; then C5 on, as in `sync.py`
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from atoll.base.rollback import Rollback
 from atoll.linux import process
 from atoll.runtime import init, state, sync
 from atoll.runtime.cgroups.cgroup import Cgroup
-from atoll.runtime.create import Created
+from atoll.runtime.create import Created, needs_placement
 from atoll.runtime.plan import InitPlan
 from atoll.runtime.validate import validate_process
 from atoll.spec.runtime import Spec
@@ -81,6 +82,7 @@ def exec_process(
             run=run,
             new_namespaces=0,
             user_namespace=record.user_namespace,
+            placed=needs_placement(process_spec, None),
             seccomp=program,
             seccomp_flags=record.seccomp_flags or 0,
             stdio=stdio,
@@ -95,12 +97,18 @@ def exec_process(
         theirs.close()
         undo.push(_reap, helper)
         os.close(helper_fd)
+        affinity = process_spec.exec_cpu_affinity
+        if affinity is not None:
+            _set_affinity(helper, affinity.initial, "initial")
         if cgroup is not None:
             cgroup.add(helper, below=below, beside=record.pid)
+        if affinity is not None:
+            _set_affinity(helper, affinity.final, "final")
         sync.send(ours, {"go": "mapped"})
         pidfd, pid = _newcomer(ours)  # X4
         undo.push(_end, pidfd)
-        console, warnings = _await_ready(ours, undo)
+        sync.send(ours, {"go": "known"})
+        console, warnings = _await_ready(ours, record, pid, undo)
         _reap(helper)
         os.close(target)
         undo.release()
@@ -142,6 +150,8 @@ def _enter(plan: InitPlan, target: int, end: socket) -> NoReturn:
         os.close(target)
         pid, pidfd = process.clone3(process.CLONE_PARENT)
         if pid == 0:
+            # X5. A word of ours that overtook X3 would be out of step, and an end of ours leave an unknown zombie.
+            sync.expect(end, "go", "known")
             init.enter(plan, end)
         sync.send(end, {"at": "cloned"}, pidfd)
         os._exit(0)
@@ -166,7 +176,19 @@ def _newcomer(ours: socket) -> tuple[int, int]:
     raise errors.Internal("the new process's pid cannot be read")
 
 
-def _await_ready(ours: socket, undo: Rollback) -> tuple[int | None, tuple[str, ...]]:
+def _set_affinity(pid: int, text: str | None, name: str) -> None:
+    """`process.execCPUAffinity`: the newcomer inherits the entering process's."""
+    if text is None:
+        return
+    from atoll.runtime.placement import parse_list
+
+    try:
+        os.sched_setaffinity(pid, parse_list(text, f"process.execCPUAffinity.{name}"))
+    except OSError as error:
+        raise errors.from_os_error(error, f"set process.execCPUAffinity.{name} to {text}") from error
+
+
+def _await_ready(ours: socket, record: state.State, pid: int, undo: Rollback) -> tuple[int | None, tuple[str, ...]]:
     console: int | None = None
     warnings: list[str] = []
     while True:
@@ -176,10 +198,29 @@ def _await_ready(ours: socket, undo: Rollback) -> tuple[int | None, tuple[str, .
         if message.get("at") == "console" and fd is not None:
             console = fd
             undo.push(os.close, fd)
+        elif message.get("at") == "listener" and fd is not None:
+            _hand_listener(record, pid, fd)
         elif message.get("at") == "warning":
             warnings.append(str(message.get("text")))
         elif message.get("at") == "ready":
             return console, tuple(warnings)
+
+
+def _hand_listener(record: state.State, pid: int, listener: int) -> None:
+    from atoll.runtime import hooks, notify
+
+    document = hooks.document(
+        version=record.oci_version,
+        container_id=record.id,
+        status=state.RUNNING,
+        pid=record.pid,
+        bundle=record.bundle,
+        annotations=record.annotations,
+    )
+    try:
+        notify.hand_over(record.listener[0], record.listener[1], document, pid, listener)
+    finally:
+        os.close(listener)
 
 
 def _reap(pid: int) -> None:
