@@ -27,8 +27,9 @@ def attach_overlay(
     *,
     userxattr: bool = False,
     volatile: bool = False,
-) -> None:
-    """Mount an overlay on the directory that `place_fd` (O_PATH) stands for. `lower` is topmost first.
+) -> int | None:
+    """Mount an overlay on the directory that `place_fd` (O_PATH) stands for. `lower` is topmost first. Returns the
+    mount's descriptor, owned by the caller; None where the kernel gives none (before Linux 6.8).
 
     A single lower layer without `upper` needs no overlay and is bound read-only. Raises OSError with the
     kernel's own words; E2BIG when an older kernel cannot hold so many layers in one option string.
@@ -38,9 +39,10 @@ def attach_overlay(
         try:
             m.mount_setattr(tree, set=m.MOUNT_ATTR_RDONLY, recursive=True)
             m.move_mount(tree, place_fd, lower[0])
-        finally:
+        except BaseException:
             os.close(tree)
-        return
+            raise
+        return tree
     flags = [name for name, on in (("userxattr", userxattr), ("volatile", volatile)) if on]
     try:
         detached = new_overlay(lower, upper, work, flags)
@@ -48,11 +50,13 @@ def attach_overlay(
         if error.errno not in (errno.EINVAL, errno.ENOSYS) or _knows_single_layers():
             raise
         _attach_by_string(lower, upper, work, flags, place_fd)
-        return
+        return None
     try:
         m.move_mount(detached, place_fd, "overlay")
-    finally:
+    except BaseException:
         os.close(detached)
+        raise
+    return detached
 
 
 def new_overlay(lower: Sequence[str], upper: str | None, work: str | None, flags: Sequence[str] = ()) -> int:

@@ -14,7 +14,7 @@ from atoll.base.rollback import Rollback
 from atoll.base.value import Value
 from atoll.linux import process
 from atoll.linux.userns import in_initial, write_maps
-from atoll.runtime import init, joining, seccomp, state, sync
+from atoll.runtime import init, joining, pin, seccomp, state, sync
 from atoll.runtime.cgroups.cgroup import Cgroup
 from atoll.runtime.cgroups.detect import detect
 from atoll.runtime.cgroups.paths import default_path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from atoll.runtime.cgroups.detect import Hierarchy
     from atoll.runtime.plan import Join
-    from atoll.spec.runtime import Linux, Spec
+    from atoll.spec.runtime import Linux, Mount, Process, Spec
 
 
 class Created(Value):
@@ -95,6 +95,14 @@ def create(
             program = seccomp.compile(linux.seccomp)
         if spec.hooks is not None:
             from atoll.runtime import hooks  # noqa: F401 - the init must find it loaded
+        trees: tuple[tuple[int, int], ...] = ()
+        if any(entry.uid_mappings or "idmap" in entry.options or "ridmap" in entry.options for entry in spec.mounts):
+            from atoll.runtime import idmap
+
+            trees = idmap.prepare(spec.mounts, linux, bundle, undo)
+        if any("tmpcopyup" in entry.options for entry in spec.mounts):
+            from atoll.runtime import copyup  # noqa: F401
+        placed = needs_placement(proc, linux)
         fifo = -1 if start else _make_fifo(run, undo)
         hierarchy = detect()
         path = linux.cgroups_path or default_path(container_id, rootless=True)  # below our own, as runc does
@@ -106,10 +114,15 @@ def create(
         undo.push(cgroup.delete)
         ours, theirs = sync.pair()
         undo.push(ours.close)
+        root_plan, mounts = root if root is not None else _root_of(spec, bundle), spec.mounts
+        held: list[int] = []
+        if own_user_namespace and not rootless:
+            root_plan, mounts = _pinned(root_plan, mounts, bundle, held, undo)
         plan = InitPlan(
-            spec=spec,
+            spec=spec.replace(mounts=mounts),
             process=proc.replace(terminal=terminal),
-            root=root if root is not None else _root_of(spec, bundle),
+            root=root_plan,
+            held=tuple(held),
             bundle=bundle,
             run=run,
             new_namespaces=flags,
@@ -123,6 +136,8 @@ def create(
             preserve_fds=preserve_fds,
             keyring=f"_ses.{container_id[:32]}" if keyring else None,
             pivot=pivot,
+            trees=trees,
+            placed=placed,
         )
 
         # P1. The cgroup and time namespaces are unshared later (C2): the one when the process is in its cgroup, the
@@ -131,6 +146,7 @@ def create(
         pid, pidfd = _clone(flags & ~later, joins, cgroup, lambda: _become_init(ours, theirs, plan))
         theirs.close()
         undo.push(_end, pidfd, pid, cgroup)
+        _close_all(held)
 
         # P2
         cgroup.add(pid)
@@ -159,6 +175,7 @@ def create(
                 seccomp_flags=plan.seccomp_flags if program is not None else None,
                 rootfs=os.path.join(bundle, spec.root.path) if root is None and spec.root is not None else None,
                 hooks=_later_hooks(spec),
+                listener=_listener(linux),
             ),
         )
         undo.push(os.unlink, f"{run}/{state.FILE}")
@@ -169,8 +186,8 @@ def create(
         _go(ours, "recorded")
         if fifo >= 0:
             os.close(fifo)
-        for join in joins:
-            os.close(join.fd)
+        for fd in [*[join.fd for join in joins], *[fd for _, fd in trees]]:
+            os.close(fd)
         undo.release()
     return Created(pid=pid, pidfd=pidfd, sync=ours.detach(), console=console, warnings=warnings)
 
@@ -197,6 +214,23 @@ def _root_of(spec: Spec, bundle: str) -> RootPlan:
     if not os.path.isdir(path):
         raise errors.NotFound(f"root.path: no directory {path}")
     return RootPlan(steps=(Bind(source=path, target="/"),))
+
+
+def _pinned(
+    root: RootPlan, mounts: tuple[Mount, ...], bundle: str, held: list[int], undo: Rollback
+) -> tuple[RootPlan, tuple[Mount, ...]]:
+    """Sources opened by us, since the container's root is a stranger on this host."""
+    undo.push(_close_all, held)
+    try:
+        return pin.pin_root(root, held), pin.pin_mounts(mounts, bundle, held)
+    except OSError as error:
+        raise errors.from_os_error(error, "open a mount's source") from error
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+    fds.clear()
 
 
 def _become_init(ours: socket, theirs: socket, plan: InitPlan) -> None:
@@ -278,6 +312,8 @@ def _await_ready(ours: socket, plan: InitPlan, pid: int, undo: Rollback) -> tupl
         if message.get("at") == "console" and fd is not None:
             console = fd
             undo.push(os.close, fd)
+        elif message.get("at") == "listener" and fd is not None:
+            _hand_listener(plan, pid, fd)
         elif message.get("at") == "hooks":
             _run_hooks(plan, pid)
             _go(ours, "hooked")
@@ -294,7 +330,15 @@ def _run_hooks(plan: InitPlan, pid: int) -> None:
     from atoll.runtime import hooks
 
     assert plan.spec.hooks is not None
-    document = hooks.document(
+    document = _state_for_callers(plan, pid)
+    hooks.run("prestart", plan.spec.hooks.prestart, document)
+    hooks.run("createRuntime", plan.spec.hooks.create_runtime, document)
+
+
+def _state_for_callers(plan: InitPlan, pid: int) -> bytes:
+    from atoll.runtime import hooks
+
+    return hooks.document(
         version=plan.spec.oci_version,
         container_id=plan.id,
         status=state.CREATING,
@@ -302,8 +346,30 @@ def _run_hooks(plan: InitPlan, pid: int) -> None:
         bundle=plan.bundle,
         annotations=plan.spec.annotations,
     )
-    hooks.run("prestart", plan.spec.hooks.prestart, document)
-    hooks.run("createRuntime", plan.spec.hooks.create_runtime, document)
+
+
+def _hand_listener(plan: InitPlan, pid: int, listener: int) -> None:
+    from atoll.runtime import notify
+
+    assert plan.spec.linux is not None
+    rules = plan.spec.linux.seccomp
+    assert rules is not None
+    try:
+        notify.hand_over(
+            rules.listener_path or "", rules.listener_metadata or "", _state_for_callers(plan, pid), pid, listener
+        )
+    finally:
+        os.close(listener)
+
+
+def needs_placement(proc: Process, linux: Linux | None) -> bool:
+    """Whether `placement.py` is wanted, which is then loaded: the init imports nothing."""
+    own = proc.scheduler or proc.io_priority
+    if not own and not (linux is not None and (linux.memory_policy or linux.personality)):
+        return False
+    from atoll.runtime import placement  # noqa: F401
+
+    return True
 
 
 def _later_hooks(spec: Spec) -> Any:
@@ -316,6 +382,13 @@ def _later_hooks(spec: Spec) -> Any:
         "poststart": [dump(hook) for hook in spec.hooks.poststart],
         "poststop": [dump(hook) for hook in spec.hooks.poststop],
     }
+
+
+def _listener(linux: Linux) -> Any:
+    """Where exec sends its own notify descriptors."""
+    if linux.seccomp is None or linux.seccomp.listener_path is None:
+        return None
+    return [linux.seccomp.listener_path, linux.seccomp.listener_metadata or ""]
 
 
 def _end(pidfd: int, pid: int, cgroup: Cgroup) -> None:

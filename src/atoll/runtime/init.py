@@ -77,6 +77,9 @@ def _become_container(plan: InitPlan, end: socket) -> None:
     # C1: the cgroup is joined and the ids are mapped; before that, nothing here has any right.
     sync.expect(end, "go", "mapped")
 
+    # The way to the mount point may be closed to the mapped root: held while we still are the caller.
+    place = os.open(plan.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if plan.root is not None else -1
+
     # C2. Root of the new user namespace first: every step below needs its capabilities.
     if plan.user_namespace:
         _become_root()
@@ -100,15 +103,18 @@ def _become_container(plan: InitPlan, end: socket) -> None:
         if plan.new_namespaces & process.CLONE_NEWNS:
             # Nothing mounted from here on may show on the host; its later unmounts still reach us (slave).
             m.set_propagation("/", m.MS_REC | _PROPAGATION.get(linux.rootfs_propagation or "", m.MS_SLAVE))
-        root = _open_root(plan)
+        root = _open_root(plan, place)
         # A procfs of this pid namespace that only we hold: nothing inside can redirect what is written through
         # it (CVE-2019-19921, CVE-2025-52881).
         proc_fd = _private_proc()
-        rootfs.mount_all(root, spec.mounts, plan.bundle, plan.cgroup_mounts)
+        rootfs.mount_all(
+            root, spec.mounts, plan.bundle, plan.cgroup_mounts, trees=plan.trees, label=linux.mount_label
+        )
         own_dev = any(entry.destination.rstrip("/") == "/dev" for entry in spec.mounts if entry.type != "bind")
         if own_dev:
             devices.make_devices(root, linux.devices, by_bind=plan.user_namespace)
             devices.make_links(root, own_devpts=any(e.type == "devpts" for e in spec.mounts))
+            rootfs.seal_dev(root, spec.mounts)
         if proc.terminal:
             console = _open_console(root, spec.mounts, proc, end)
         # C3, C4: the namespaces stand, the root is mounted and still seen from outside.
@@ -136,7 +142,9 @@ def _become_container(plan: InitPlan, end: socket) -> None:
     if spec.domainname is not None:
         process.setdomainname(spec.domainname)
 
-    program, arguments, environment = _become_user(plan, identity, console, end)
+    program, arguments, environment = _become_user(plan, identity, console, end, proc_fd)
+    if plan.seccomp_flags & seccomp.SECCOMP_FILTER_FLAG_NEW_LISTENER and proc.no_new_privileges:
+        _install_filter(plan, end)  # before the creator is gone, which passes its descriptor on
 
     # C5: everything that can fail has been done, but for the filter and execve itself.
     sync.send(end, {"at": "ready"})
@@ -172,7 +180,10 @@ def _become_newcomer(plan: InitPlan, end: socket) -> None:
         if proc.terminal:
             console = _console_of_running(proc, end)
         identity = resolve_user(root, proc.user)
-    program, arguments, environment = _become_user(plan, identity, console, end)
+    proc_fd = _private_proc() if proc.apparmor_profile or proc.selinux_label else -1
+    program, arguments, environment = _become_user(plan, identity, console, end, proc_fd)
+    if plan.seccomp_flags & seccomp.SECCOMP_FILTER_FLAG_NEW_LISTENER and proc.no_new_privileges:
+        _install_filter(plan, end)
     sync.send(end, {"at": "ready"})
     _exec(plan, program, arguments, environment)
 
@@ -183,7 +194,8 @@ def _close_foreign(plan: InitPlan, end: socket) -> None:
         int(s.source.removeprefix(PINNED)) for s in steps if isinstance(s, Bind) and s.source.startswith(PINNED)
     ]
     given = range(3, 3 + plan.preserve_fds)
-    kept = sorted({0, 1, 2, end.fileno(), plan.fifo, *(plan.stdio or ()), *plan.held, *pinned, *given})
+    trees = [fd for _, fd in plan.trees]
+    kept = sorted({0, 1, 2, end.fileno(), plan.fifo, *(plan.stdio or ()), *trees, *plan.held, *pinned, *given})
     first = 0
     for fd in kept:
         if fd > first:
@@ -269,9 +281,12 @@ def _join_keyring(name: str) -> None:
             raise
 
 
-def _open_root(plan: InitPlan) -> Root:
+def _open_root(plan: InitPlan, place: int) -> Root:
     assert plan.root is not None
-    return rootfs.build_root(plan.root, plan.run)
+    try:
+        return rootfs.build_root(plan.root, plan.run, place)
+    finally:
+        os.close(place)
 
 
 def _open_console(root: Root, mounts: tuple[Mount, ...], proc: Process, end: socket) -> int:
@@ -331,7 +346,7 @@ def _move(root: Root, run: str) -> None:
 
 
 def _become_user(
-    plan: InitPlan, identity: Identity, console: int, end: socket
+    plan: InitPlan, identity: Identity, console: int, end: socket, proc_fd: int
 ) -> tuple[str, list[str], dict[str, str]]:
     """Standard descriptors, limits, groups, user, capabilities, directory: the last of the rights go here.
 
@@ -341,11 +356,17 @@ def _become_user(
     _set_stdio(plan, console, identity)
     for limit in proc.rlimits:
         _set_rlimit(limit.type, limit.soft, limit.hard)
+    if plan.placed:
+        from atoll.runtime import placement
+
+        placement.apply(proc, plan.spec.linux)
+    if proc.apparmor_profile or proc.selinux_label:
+        _set_label(proc, proc_fd)
     if proc.no_new_privileges:
         process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
     elif plan.seccomp is not None:
         # Without no_new_privs the filter needs CAP_SYS_ADMIN, which goes below (seccomp(2), EACCES).
-        seccomp.seccomp_set_mode_filter(plan.seccomp, plan.seccomp_flags)
+        _install_filter(plan, end)
     caps = proc.capabilities
     bounding = capability.mask_of(caps.bounding) if caps else 0
     # The bounding set goes first: dropping from it takes CAP_SETPCAP.
@@ -392,6 +413,28 @@ def _set_capabilities(caps: Capabilities, end: socket) -> None:
         if asked & ~got:
             names = ", ".join(capability.names_of(asked & ~got))
             sync.send(end, {"at": "warning", "text": f"process.capabilities.{kind}: {names} cannot be granted"})
+
+
+def _install_filter(plan: InitPlan, end: socket) -> None:
+    """The filter, and its notify descriptor to the creator if it has one."""
+    assert plan.seccomp is not None
+    listener = seccomp.seccomp_set_mode_filter(plan.seccomp, plan.seccomp_flags)
+    if plan.seccomp_flags & seccomp.SECCOMP_FILTER_FLAG_NEW_LISTENER:
+        sync.send(end, {"at": "listener"}, listener)
+        os.close(listener)
+
+
+def _set_label(proc: Process, proc_fd: int) -> None:
+    """For execve, while procfs still lets us (CVE-2019-19921: never through the container's own /proc)."""
+    from atoll.linux import lsm
+
+    try:
+        if proc.apparmor_profile:
+            lsm.set_exec_label(proc_fd, proc.apparmor_profile, apparmor=True)
+        if proc.selinux_label:
+            lsm.set_exec_label(proc_fd, proc.selinux_label, apparmor=False)
+    except OSError as error:
+        raise errors.from_os_error(error, "set the security label of the process") from error
 
 
 def _set_groups(plan: InitPlan, identity: Identity) -> None:
@@ -493,7 +536,8 @@ def _exec(plan: InitPlan, program: str, arguments: list[str], environment: dict[
     # Everything above the standard descriptors (and those to be kept) goes at execve; the socket with it, which
     # is what tells P that the program runs (CVE-2024-21626).
     process.close_range(3 + plan.preserve_fds, flags=process.CLOSE_RANGE_CLOEXEC)
-    if plan.process.no_new_privileges and plan.seccomp is not None:
+    notifying = plan.seccomp_flags & seccomp.SECCOMP_FILTER_FLAG_NEW_LISTENER
+    if plan.process.no_new_privileges and plan.seccomp is not None and not notifying:
         seccomp.seccomp_set_mode_filter(plan.seccomp, plan.seccomp_flags)
     try:
         os.execve(program, arguments, environment)

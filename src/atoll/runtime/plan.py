@@ -37,7 +37,8 @@ class Join(Value):
 class InitPlan(Value):
     """All that the init needs. `fifo` is an O_PATH descriptor of the start fifo, or -1 to run at once; `stdio` the
     three descriptors that become 0, 1 and 2 (None with a terminal, or to inherit); `held` are further ones that
-    the init needs."""
+    the init needs, `trees` prepared mounts by their index in the spec's; `placed`: `placement.py` has something to
+    do."""
 
     spec: Spec
     process: Process
@@ -48,6 +49,8 @@ class InitPlan(Value):
     user_namespace: bool
     mount_namespace: bool = True
     held: tuple[int, ...] = ()
+    trees: tuple[tuple[int, int], ...] = ()
+    placed: bool = False
     cgroup_mounts: tuple[CgroupMount, ...] = ()
     seccomp: bytes | None = None
     seccomp_flags: int = 0

@@ -30,15 +30,16 @@ if TYPE_CHECKING:
 _SAFE = m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NODEV | m.MOUNT_ATTR_NOEXEC
 
 
-def build_root(plan: RootPlan, mountpoint: str) -> Root:
-    """Mount a plan's steps, the first of them at `mountpoint`. Returns the handle of the new root.
+def build_root(plan: RootPlan, mountpoint: str, place: int) -> Root:
+    """Mount a plan's steps, the first of them at `mountpoint`, whose O_PATH descriptor is `place` (the mapped root
+    may not find the way there itself). Returns the handle of the new root.
 
     Raises AtollError naming the step. Nothing needs undoing: the mounts go with the namespace.
     """
     root: Root | None = None
     for step in plan.steps:
         try:
-            root = _first_step(step, mountpoint) if root is None else _next_step(root, step)
+            root = _first_step(step, mountpoint, place) if root is None else _next_step(root, step)
         except OSError as error:
             what = f"mount {type(step).__name__.lower()} on {step.target} of the container's root"
             raise errors.from_os_error(error, what) from error
@@ -47,20 +48,19 @@ def build_root(plan: RootPlan, mountpoint: str) -> Root:
     return root
 
 
-def _first_step(step: RootStep, mountpoint: str) -> Root:
-    place = os.open(mountpoint, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if isinstance(step, Overlay):
-            attach_overlay(step.lower, step.upper, step.work, place, userxattr=step.userxattr, volatile=step.volatile)
-        elif isinstance(step, Tmpfs):
-            _attach(m.new_filesystem("tmpfs", _tmpfs_options(step)), place, step.target)
-        elif isinstance(step, Bind):
-            _attach(_clone(step.source, recursive=step.recursive), place, step.target)
-        else:
-            raise errors.InvalidArgument(f"a root plan cannot begin with a {type(step).__name__}")
-    finally:
-        os.close(place)
-    root = Root.open(mountpoint)
+def _first_step(step: RootStep, mountpoint: str, place: int) -> Root:
+    if isinstance(step, Overlay):
+        tree = attach_overlay(
+            step.lower, step.upper, step.work, place, userxattr=step.userxattr, volatile=step.volatile
+        )
+        return Root(tree) if tree is not None else Root.open(mountpoint)
+    if isinstance(step, Tmpfs):
+        root = Root(m.new_filesystem("tmpfs", _tmpfs_options(step)))
+    elif isinstance(step, Bind):
+        root = Root(_clone(step.source, recursive=step.recursive))
+    else:
+        raise errors.InvalidArgument(f"a root plan cannot begin with a {type(step).__name__}")
+    m.move_mount(root.fd, place, step.target)
     if isinstance(step, Bind) and step.read_only:
         m.mount_setattr(root.fd, set=m.MOUNT_ATTR_RDONLY, recursive=step.recursive)
     return root
@@ -110,7 +110,9 @@ def _overlay(root: Root, step: Overlay, place: int) -> None:
     try:
         lower = [found(path) for path in step.lower]
         upper, work = (found(path) if path is not None else None for path in (step.upper, step.work))
-        attach_overlay(lower, upper, work, place, userxattr=step.userxattr, volatile=step.volatile)
+        tree = attach_overlay(lower, upper, work, place, userxattr=step.userxattr, volatile=step.volatile)
+        if tree is not None:
+            os.close(tree)
     finally:
         for fd in held:
             os.close(fd)
@@ -171,11 +173,21 @@ def _target_like(root: Root, target: str, source_fd: int) -> int:
 # --- the spec's mounts ------------------------------------------------------------------------------------------
 
 
-def mount_all(root: Root, mounts: tuple[Mount, ...], bundle: str, cgroups: tuple[CgroupMount, ...]) -> None:
-    """Mount `mounts` of config.json in their order. Raises AtollError naming the mount."""
-    for entry in mounts:
+def mount_all(
+    root: Root,
+    mounts: tuple[Mount, ...],
+    bundle: str,
+    cgroups: tuple[CgroupMount, ...],
+    *,
+    trees: tuple[tuple[int, int], ...] = (),
+    label: str | None = None,
+) -> None:
+    """Mount `mounts` of config.json in their order. `trees` are detached mounts that the creator has prepared, by
+    their index in `mounts`; `label` is for SELinux. Raises AtollError naming the mount."""
+    prepared = dict(trees)
+    for index, entry in enumerate(mounts):
         try:
-            _mount_one(root, entry, bundle, cgroups)
+            _mount_one(root, entry, bundle, cgroups, prepared.get(index, -1), label)
         except OSError as error:
             source = f"{entry.source} ({entry.type})" if entry.type and not _is_bind(entry) else f"{entry.source}"
             raise errors.from_os_error(error, f"mount {source} on {entry.destination} in the container") from error
@@ -185,20 +197,24 @@ def _is_bind(entry: Mount) -> bool:
     return entry.type == "bind" or "bind" in entry.options or "rbind" in entry.options
 
 
-def _mount_one(root: Root, entry: Mount, bundle: str, cgroups: tuple[CgroupMount, ...]) -> None:
+def _mount_one(
+    root: Root, entry: Mount, bundle: str, cgroups: tuple[CgroupMount, ...], prepared: int, label: str | None
+) -> None:
     options = mount_options.parse(entry.options)
-    if options.idmap or entry.uid_mappings:
-        raise errors.Unsupported(f"id-mapped mount on {entry.destination}")
+    if entry.destination.rstrip("/") == "/dev":  # its nodes are yet to be made: `seal_dev`
+        options = options.replace(set=options.set & ~m.MOUNT_ATTR_RDONLY)
     if entry.type == "cgroup" and not options.bind:
         _mount_cgroups(root, entry, options, cgroups)
         return
     if options.bind or entry.type == "bind":
-        tree = _clone(os.path.join(bundle, entry.source or ""), recursive=options.recursive)
+        source = entry.source or ""
+        source = source if source.startswith(PINNED) else os.path.join(bundle, source)
+        tree = prepared if prepared >= 0 else _clone(source, recursive=options.recursive)
         place = _target_like(root, entry.destination, tree)
     else:
         place = root.make_directories(entry.destination)
         try:
-            tree = _new_mount(entry, options, place)
+            tree = _new_mount(entry, options, place, label)
         except BaseException:
             os.close(place)
             raise
@@ -213,15 +229,18 @@ def _mount_one(root: Root, entry: Mount, bundle: str, cgroups: tuple[CgroupMount
         os.close(place)
 
 
-def _new_mount(entry: Mount, options: mount_options.MountOptions, place: int) -> int:
-    if options.tmpcopyup:
-        raise errors.Unsupported(f"option tmpcopyup of the mount on {entry.destination}")
+def _new_mount(entry: Mount, options: mount_options.MountOptions, place: int, label: str | None) -> int:
     fstype = entry.type or "none"
     data = list(options.data)
     if fstype == "tmpfs" and not any(key == "mode" for key, _ in data):
         data.append(("mode", f"{stat.S_IMODE(os.fstat(place).st_mode):o}"))  # as the directory it covers
+    if label and fstype not in ("proc", "sysfs", "cgroup2", "mqueue"):
+        data.append(("context", label))
     try:
-        return m.new_filesystem(fstype, data, options.set, source=entry.source or fstype)
+        tree = m.new_filesystem(fstype, data, options.set & ~m.MOUNT_ATTR_RDONLY, source=entry.source or fstype)
+        if options.tmpcopyup:
+            _copy_up(fstype, place, tree)
+        return tree
     except OSError as error:
         if fstype == "sysfs" and error.errno == errno.EPERM:
             # sysfs shows the network namespace; one that this user namespace does not own refuses a new mount
@@ -230,6 +249,26 @@ def _new_mount(entry: Mount, options: mount_options.MountOptions, place: int) ->
         if fstype == "mqueue" and error.errno == errno.EPERM:
             return m.open_tree("/dev/mqueue", m.OPEN_TREE_CLONE | m.AT_RECURSIVE)
         raise
+
+
+def _copy_up(fstype: str, place: int, tree: int) -> None:
+    from atoll.runtime.copyup import copy_tree
+
+    try:
+        if fstype != "tmpfs":
+            raise errors.InvalidArgument(f"mount option tmpcopyup: for tmpfs, not for {fstype}")
+        copy_tree(place, tree)
+    except BaseException:
+        os.close(tree)
+        raise
+
+
+def seal_dev(root: Root, mounts: tuple[Mount, ...]) -> None:
+    """A `/dev` that was asked to be read-only becomes so when its nodes are there. Raises OSError."""
+    for entry in mounts:
+        if entry.destination.rstrip("/") == "/dev" and "ro" in entry.options and "rw" not in entry.options:
+            with Root(root.open_at("/dev", os.O_PATH | os.O_DIRECTORY)) as dev:
+                m.mount_setattr(dev.fd, set=m.MOUNT_ATTR_RDONLY)
 
 
 def _set_attributes(tree: int, options: mount_options.MountOptions) -> None:
