@@ -18,10 +18,10 @@ from typing import TypeVar
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(REPOSITORY, "tests"))
 
-from bench.harness import Worker  # noqa: E402
-from kit import images, system  # noqa: E402
-from kit.registry import Registry  # noqa: E402
-from kit.sandbox import Sandbox, cgroup_mounts  # noqa: E402
+from bench.harness import Worker  # noqa: E402 - found only after the lines above
+from kit import images, system  # noqa: E402 - found only after the lines above
+from kit.registry import Registry  # noqa: E402 - found only after the lines above
+from kit.sandbox import Sandbox, cgroup_mounts  # noqa: E402 - found only after the lines above
 
 T = TypeVar("T")
 PACKAGES = ("docker-registry", "debootstrap", "busybox-static")

@@ -12,6 +12,9 @@ import pytest
 from gates.tree import ROOT, name
 
 BIN = Path(sys.executable).parent
+NOQA = re.compile(r"#\s*no" "qa")
+REASONED = re.compile(r"# no" r"qa: [A-Z]+\d+(, ?[A-Z]+\d+)* - \S")
+BLANKET = re.compile(r"#\s*type:\s*ig" r"nore(?!\[)")
 CODE = [ROOT / part for part in ("src", "tests", "bench", "examples", "tools")]
 
 
@@ -40,15 +43,15 @@ def test_layers() -> None:
 
 
 def test_every_suppression_has_its_reason() -> None:
-    """A `noqa` names its rule and says why; a blanket `type: ignore` is never right."""
+    """A switched-off rule is named, with the reason; a blanket one of mypy's is never right."""
     wrong = []
     for path in sorted(file for part in CODE for file in part.rglob("*.py")):
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            if re.search(r"#\s*noqa", line) and not re.search(r"# noqa: [A-Z]+\d+(, ?[A-Z]+\d+)* - \S", line):
+            if NOQA.search(line) and not REASONED.search(line):
                 wrong.append(f"{name(path)}:{number}: {line.strip()}")
-            if re.search(r"#\s*type:\s*ignore(?!\[)", line):
+            if BLANKET.search(line):
                 wrong.append(f"{name(path)}:{number}: {line.strip()}")
-    assert not wrong, "write `# noqa: RULE - why` and `# type: ignore[code]`:\n" + "\n".join(wrong)
+    assert not wrong, "each says which rule and why (`RULE - why`), or which code:\n" + "\n".join(wrong)
 
 
 def test_ruff_ignores_carry_their_reason() -> None:

@@ -52,7 +52,9 @@ def _imports_in(body: list[ast.stmt], at_import: bool) -> Iterator[tuple[str, in
         elif not (at_import and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
             for field in ("body", "orelse", "finalbody"):
                 yield from _imports_in(getattr(node, field, []) or [], at_import)
-            for part in [*getattr(node, "handlers", []), *getattr(node, "cases", [])]:
+            # A handler of ImportError is the way round, where the light module is lacking.
+            handlers = [] if at_import else getattr(node, "handlers", [])
+            for part in [*handlers, *getattr(node, "cases", [])]:
                 yield from _imports_in(part.body, at_import)
 
 

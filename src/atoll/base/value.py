@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, Self, dataclass_transform
 else:
 
-    def dataclass_transform(**_):
+    def dataclass_transform(**_):  # noqa: ANN003, ANN201 - never seen by a type checker
         return lambda cls: cls
 
 

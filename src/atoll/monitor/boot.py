@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     from atoll.runtime.seal import is_sealed
 
     if not is_sealed():
-        print("refused to start: the interpreter is not sealed", file=sys.stderr)  # noqa: T201
+        print("refused to start: the interpreter is not sealed", file=sys.stderr)  # noqa: T201 - the faults file is all there is to talk to
         return 125
     from atoll.monitor import spawner
 

@@ -68,10 +68,10 @@ def open_namespaces(namespaces: tuple[Namespace, ...], undo: Rollback) -> tuple[
 
 def _kind_by_ioctl(fd: int) -> int:
     """NS_GET_NSTYPE, ioctl_nsfs(2): for a bind mount, whose link shows a path."""
-    import fcntl
+    from atoll.linux.nsfs import get_nstype
 
     try:
-        return fcntl.ioctl(fd, 0xB703)
+        return get_nstype(fd)
     except OSError:
         return -1
 

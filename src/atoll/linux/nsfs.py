@@ -1,0 +1,12 @@
+"""Questions to a namespace's descriptor: ioctl_nsfs(2)."""
+
+from __future__ import annotations
+
+import fcntl
+
+NS_GET_NSTYPE = 0xB703
+
+
+def get_nstype(fd: int) -> int:
+    """The CLONE_NEW flag of the kind of namespace that `fd` stands for. Raises OSError (ENOTTY: it is none)."""
+    return fcntl.ioctl(fd, NS_GET_NSTYPE)
