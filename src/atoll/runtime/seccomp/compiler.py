@@ -98,15 +98,15 @@ def _decision_ranges(seccomp: Seccomp, entry: Arch, default: int) -> list[tuple[
     newer = default if lets_through or resolved.highest < 0 else ERRNO | ENOSYS
     ranges: list[tuple[int, Decision]] = []
     expected = 0
-    for number in sorted(decisions):
-        if number > expected:
-            ranges.append((entry.base + expected, default if expected <= resolved.highest else newer))
-        ranges.append((entry.base + number, decisions[number]))
-        expected = number + 1
-    if expected <= resolved.highest:
-        ranges.append((entry.base + expected, default))
-        expected = resolved.highest + 1
-    ranges.append((entry.base + expected, newer))
+    for number in [*sorted(decisions), _WORD]:
+        if expected <= resolved.highest and expected < number:
+            ranges.append((entry.base + expected, default))
+            expected = min(number, resolved.highest + 1)
+        if expected < number:
+            ranges.append((entry.base + expected, newer))
+        if number in decisions:
+            ranges.append((entry.base + number, decisions[number]))
+            expected = number + 1
     return ranges
 
 

@@ -91,6 +91,9 @@ def test_arm_private_calls_do_not_hide_newer_ones():
     assert ask(both, 983045, table="arm", machine="aarch64") == ALLOW
     assert ask(both, 463, table="arm", machine="aarch64") == ENOSYS
     assert ask(both, 983044, table="arm", machine="aarch64") == ENOSYS
+    assert ask(both.replace(syscalls=(rule("read set_tls"),)), 463, table="arm", machine="aarch64") == ENOSYS
+    known = profile(rule("mseal", "SCMP_ACT_ERRNO"), rule("read set_tls"), architectures=("SCMP_ARCH_ARM",))
+    assert [ask(known, nr, table="arm", machine="aarch64") for nr in (462, 463, 983045)] == [EPERM, ENOSYS, ALLOW]
     refused = profile(rule("read"), rule("set_tls", "SCMP_ACT_ERRNO"), architectures=("SCMP_ARCH_ARM",))
     assert ask(refused, 983045, table="arm", machine="aarch64") == EPERM
 
