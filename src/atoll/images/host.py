@@ -114,15 +114,18 @@ def plan(
     gid: int | None = None,
     hide: Sequence[str] = (),
     scratch_size: int | None = None,
+    real: bool = False,
     idmap: RootlessMap | None = None,
     view: HostView | None = None,
 ) -> HostPlan:
     """What the throw-away machine is made of, for a user on the host. Looks at directories, changes nothing.
 
     `cwd` is absolute; `hide` adds paths, the store's own ones above all. `scratch_size` bounds, in bytes, what may be
-    written (it is memory). `view` is the machine to look at, for tests. Raises OSError only if `/` is unreadable.
+    written (it is memory). `real` says that some path is to be the real one, writable (-v): an ordinary user's
+    container must then be him, so he gets the single-id map even if he has subordinate ids. `view` is the machine to
+    look at, for tests. Raises OSError only if `/` is unreadable.
     """
-    maps = idmap or id_map(uid, gid)
+    maps = idmap or id_map(uid, gid, real=real)
     builder = _Builder(view or HostView(), maps, (*HIDDEN, *host_view.homes(), *hide))
     builder.top()
     working_dir = builder.current_directory(os.path.normpath(cwd))
@@ -143,12 +146,14 @@ def plan(
     )
 
 
-def id_map(uid: int, gid: int | None = None) -> RootlessMap:
+def id_map(uid: int, gid: int | None = None, *, real: bool = False) -> RootlessMap:
     """Ids that own nothing: a range of nobody's for root, the subordinate ids (not the user's own) for a user who
     has some; with neither, the user alone, and the rule on secrets is kept by searching."""
     if uid == 0:
         nobodys = (IdMap(inside=0, outside=NOBODYS_FIRST, count=NOBODYS_COUNT),)
         return RootlessMap(uid_map=nobodys, gid_map=nobodys)
+    if real:
+        return idmaps.single(uid, os.getgid() if gid is None else gid)
     own = idmaps.for_user(uid, gid)
     assert own is not None
     if own.single:
