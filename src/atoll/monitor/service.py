@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 RIGHTS = CMSG_LEN(4 * FDS_MAX)
 WORD_MAX = 8192
+LOST = 255 << 8
+"""The wait status that stands for one that nobody has."""
 
 
 def serve(connection: int, report: Report) -> None:
@@ -74,21 +76,22 @@ def serve(connection: int, report: Report) -> None:
         return
     title, run, init_digits, names = word.split(b"\0")
     set_title(title)
-    # 2. Until the clerk ends; it is the init's parent, so what else ends here are orphans.
-    while True:
+    # 2. Until the clerk ends. It is the init's parent; but as it ends the init becomes ours, and may have ended too
+    # before we look: then waitpid(2) gives whichever it likes first.
+    init, early, pid = int(init_digits), None, 0
+    while pid != clerk:
         pid, ended = waitpid(-1, 0)
-        if pid == clerk:
-            break
+        if pid == init:
+            early = ended
     if ended == 0:
         return
     fds = dict(zip(names.decode().split(), unpack(f"{len(rights[0][2]) // 4}i", rights[0][2]), strict=True))
-    attend(run.decode(), int(init_digits), ours, fds)
+    attend(run.decode(), init, ours, fds, early)
 
 
-def attend(run: str, init: int, line: socket, fds: dict[str, int]) -> None:
+def attend(run: str, init: int, line: socket, fds: dict[str, int], status: int | None = None) -> None:
     """A container that has been created, from the end of its first clerk on. `fds` are spares of its descriptors by
-    name, `line` leads to the clerk that ended."""
-    status: int | None = None
+    name, `line` leads to the clerk that ended, `status` is the init's wait status if it ended already."""
     while True:
         # 3. What the clerk left when it went to rest. One that was killed left nothing.
         line.setblocking(False)
@@ -158,10 +161,12 @@ def alone(run: str, init: int, fds: dict[str, int]) -> int | None:
             if status is not None:
                 return status
             for fd, _ in poller.poll():
+                if fd == fds["pidfd"]:
+                    reap()
+                    # Ended, and not ours to reap: somebody took the status. Better a lost one than to turn for ever.
+                    return LOST if status is None else status
                 if fd not in streams:
-                    if fd != fds["pidfd"]:
-                        return None
-                    continue
+                    return None
                 try:
                     data = read(fd, 65536)
                 except BlockingIOError:
