@@ -82,7 +82,7 @@ def _mounts(path: str) -> list[str]:
 
 
 def _cgroups() -> list[str]:
-    """Directories of our cgroup trees, less the parent `/atoll` itself while it is empty: it is made once and stays."""
+    """Directories of our cgroup trees, less the parent `/atoll` while it is empty: it is made once and stays."""
     found = []
     for _, mount in cgroup_mounts():
         for folder, folders, _ in os.walk(mount):
