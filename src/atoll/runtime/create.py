@@ -110,6 +110,7 @@ def create(
         # P0. What is made below is noted first: a creator that is killed leaves a container that `delete` can undo.
         undo.push(files.unlink_if_present, f"{run}/{state.CREATING}")
         state.note_creating(run, Cgroup.planned(path, hierarchy))
+        undo.push(_poststop_of_failed, spec, container_id, bundle)
         cgroup = Cgroup.create(path, linux.resources or Resources(), hierarchy, rootless=rootless)
         undo.push(cgroup.delete)
         ours, theirs = sync.pair()
@@ -123,6 +124,7 @@ def create(
             process=proc.replace(terminal=terminal),
             root=root_plan,
             held=tuple(held),
+            open_sources=rootless and own_user_namespace and _is_stranger(linux),
             bundle=bundle,
             run=run,
             new_namespaces=flags,
@@ -222,9 +224,16 @@ def _pinned(
     """Sources opened by us, since the container's root is a stranger on this host."""
     undo.push(_close_all, held)
     try:
-        return pin.pin_root(root, held), pin.pin_mounts(mounts, bundle, held)
+        way = pin.Detached(held)
+        return pin.pin_root(root, way), pin.pin_mounts(mounts, bundle, way)
     except OSError as error:
         raise errors.from_os_error(error, "open a mount's source") from error
+
+
+def _is_stranger(linux: Linux) -> bool:
+    """Whether the container's root is not the caller, who then opens what it may not reach."""
+    own = os.geteuid()
+    return not any(m.container_id == 0 and m.host_id == own for m in linux.uid_mappings)
 
 
 def _close_all(fds: list[int]) -> None:
@@ -333,6 +342,25 @@ def _run_hooks(plan: InitPlan, pid: int) -> None:
     document = _state_for_callers(plan, pid)
     hooks.run("prestart", plan.spec.hooks.prestart, document)
     hooks.run("createRuntime", plan.spec.hooks.create_runtime, document)
+
+
+def _poststop_of_failed(spec: Spec, container_id: str, bundle: str) -> None:
+    """A creation that failed is a container that was destroyed (runtime.md, steps 12 and 13)."""
+    if spec.hooks is None or not spec.hooks.poststop:
+        return
+    from atoll.runtime import hooks
+
+    document = hooks.document(
+        version=spec.oci_version,
+        container_id=container_id,
+        status=state.STOPPED,
+        pid=0,
+        bundle=bundle,
+        annotations=spec.annotations,
+    )
+    failed = hooks.run_all("poststop", spec.hooks.poststop, document)
+    if failed:
+        raise failed[0]  # a note on the error that ended the creation
 
 
 def _state_for_callers(plan: InitPlan, pid: int) -> bytes:

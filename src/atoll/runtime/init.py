@@ -17,7 +17,7 @@ from atoll.linux import mount as m
 from atoll.linux.root import Root
 from atoll.runtime import devices, rootfs, sync, sysctl
 from atoll.runtime.identity import exec_error, find_program, resolve_user
-from atoll.runtime.pin import PINNED
+from atoll.runtime.pin import PINNED, Opened, pin_mounts, pin_root, pin_opened
 from atoll.spec.rootfs import Bind
 
 TYPE_CHECKING = False
@@ -79,6 +79,12 @@ def _become_container(plan: InitPlan, end: socket) -> None:
 
     # The way to the mount point may be closed to the mapped root: held while we still are the caller.
     place = os.open(plan.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if plan.root is not None else -1
+    opened: list[int] = []
+    if plan.open_sources:
+        plan = _open_sources(plan, opened)
+        spec = plan.spec
+    if plan.user_namespace and plan.root is not None:
+        plan = plan.replace(root=pin_opened(plan.root))
 
     # C2. Root of the new user namespace first: every step below needs its capabilities.
     if plan.user_namespace:
@@ -132,6 +138,8 @@ def _become_container(plan: InitPlan, end: socket) -> None:
         else:
             _move(root, plan.run)
         root.close()
+        for fd in opened:
+            os.close(fd)
     else:
         proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         with Root.open("/") as root:
@@ -281,6 +289,13 @@ def _join_keyring(name: str) -> None:
             raise
 
 
+def _open_sources(plan: InitPlan, opened: list[int]) -> InitPlan:
+    assert plan.root is not None
+    way = Opened(opened)
+    mounts = pin_mounts(plan.spec.mounts, plan.bundle, way)
+    return plan.replace(root=pin_root(plan.root, way), spec=plan.spec.replace(mounts=mounts))
+
+
 def _open_root(plan: InitPlan, place: int) -> Root:
     assert plan.root is not None
     try:
@@ -319,9 +334,12 @@ def _hand_over(master: int, slave: int, proc: Process, end: socket) -> int:
 
 def _pivot(root: Root, propagation: str | None) -> None:
     """pivot_root(2), section "pivot_root(".", ".")": the old root ends up over the new one and is detached."""
+    old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     os.fchdir(root.fd)
     m.pivot_root(".", ".")
-    # The old root now lies on top: its unmounting must not reach the host through the peer group.
+    # Its unmounting must not reach the host through the peer group. By descriptor: "." is the new root still.
+    os.fchdir(old)
+    os.close(old)
     m.set_propagation(".", m.MS_REC | m.MS_SLAVE)
     m.umount2(".", m.MNT_DETACH)
     os.chdir("/")
@@ -413,6 +431,9 @@ def _set_capabilities(caps: Capabilities, end: socket) -> None:
         if asked & ~got:
             names = ", ".join(capability.names_of(asked & ~got))
             sync.send(end, {"at": "warning", "text": f"process.capabilities.{kind}: {names} cannot be granted"})
+    unknown = {*caps.permitted, *caps.effective, *caps.inheritable, *caps.bounding, *caps.ambient} - capability.KNOWN
+    if unknown:
+        sync.send(end, {"at": "warning", "text": f"process.capabilities: unknown here: {', '.join(sorted(unknown))}"})
 
 
 def _install_filter(plan: InitPlan, end: socket) -> None:

@@ -1,9 +1,10 @@
-"""Sources of a root plan that the container's own user may not reach, opened by who may.
+"""Sources of mounts that the container's own user may not reach, opened by who may.
 
-Holds: `pin_root` and `pin_mounts` (before the clone, by root). Does not hold: mounting (`rootfs.py`).
-A mapped root is a stranger on the host: a source below a directory that is closed to others (a home) cannot be
-found by it, though the caller named it. Only the way there is opened, not what lies in it: the source's own
-permissions count inside as ever.
+Holds: `pin_root` and `pin_mounts`, with one of two ways to open: `Detached` (before the clone, by root) or `Opened` (in
+the clone, by an ordinary user, before it becomes root of its user namespace). Does not hold: mounting (`rootfs.py`).
+A mapped root is a stranger on the host: a source below a directory that is closed to others (a home, Atoll's own
+store) cannot be found by it, though the caller named it. Only the way there is opened, not what lies in it: the
+source's own permissions count inside as ever.
 """
 
 from __future__ import annotations
@@ -16,20 +17,50 @@ from atoll.spec.rootfs import Bind, RootPlan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from atoll.spec.runtime import Mount
+
+    Way = Callable[[str, bool], str]
 
 PINNED = "\0fd:"
 """Begins a source that is the descriptor of a detached mount. No document can hold it: NUL is refused in every text."""
 
 
-def pin_root(plan: RootPlan, held: list[int]) -> RootPlan:
-    """The plan with each bind source as a detached mount: its descriptor survives the clone, and move_mount(2) is
-    all that the child needs to do with it. Needs CAP_SYS_ADMIN here. `held` gets the descriptors. Raises OSError."""
+class Detached:
+    """Each source as a detached mount: its descriptor survives the clone, and move_mount(2) is all that the child
+    needs to do with it. Needs CAP_SYS_ADMIN here."""
+
+    def __init__(self, held: list[int]) -> None:
+        self.held = held
+
+    def __call__(self, source: str, recursive: bool) -> str:
+        """The source's new name; `held` gets the descriptor. Raises OSError."""
+        fd = m.open_tree(source, m.OPEN_TREE_CLONE | (m.AT_RECURSIVE if recursive else 0))
+        self.held.append(fd)
+        return f"{PINNED}{fd}"
+
+
+class Opened:
+    """Each source as a descriptor of this process, in the mount namespace that the mounts will be made in."""
+
+    def __init__(self, held: list[int]) -> None:
+        self.held = held
+
+    def __call__(self, source: str, recursive: bool) -> str:
+        """The source's new name; `held` gets the descriptor. Raises OSError."""
+        fd = os.open(source, os.O_PATH | os.O_CLOEXEC)
+        self.held.append(fd)
+        return f"/proc/self/fd/{fd}"
+
+
+def pin_root(plan: RootPlan, way: Way) -> RootPlan:
+    """The plan with each bind source opened. Raises OSError."""
     steps = []
     for step in plan.steps:
-        if isinstance(step, Bind):
+        if isinstance(step, Bind) and not step.source.startswith(PINNED):
             try:
-                step = step.replace(source=_pin(step.source, recursive=step.recursive, held=held))
+                step = step.replace(source=way(step.source, step.recursive))
             except FileNotFoundError:
                 if not step.optional:
                     raise
@@ -37,19 +68,12 @@ def pin_root(plan: RootPlan, held: list[int]) -> RootPlan:
     return RootPlan(steps=tuple(steps))
 
 
-def pin_mounts(mounts: tuple[Mount, ...], bundle: str, held: list[int]) -> tuple[Mount, ...]:
+def pin_mounts(mounts: tuple[Mount, ...], bundle: str, way: Way) -> tuple[Mount, ...]:
     """The same for `mounts` of config.json, relative sources below `bundle`. Raises OSError."""
     pinned = []
     for entry in mounts:
         options = mount_options.parse(entry.options)
-        if options.bind or entry.type == "bind":
-            source = os.path.join(bundle, entry.source or "")
-            entry = entry.replace(source=_pin(source, recursive=options.recursive, held=held))
+        if (options.bind or entry.type == "bind") and not (entry.source or "").startswith(PINNED):
+            entry = entry.replace(source=way(os.path.join(bundle, entry.source or ""), options.recursive))
         pinned.append(entry)
     return tuple(pinned)
-
-
-def _pin(source: str, *, recursive: bool, held: list[int]) -> str:
-    fd = m.open_tree(source, m.OPEN_TREE_CLONE | (m.AT_RECURSIVE if recursive else 0))
-    held.append(fd)
-    return f"{PINNED}{fd}"
