@@ -104,7 +104,7 @@ class Monitor(Company):
 
     def open_door(self) -> int:
         """Listen on `<run>/attach.sock`; returns the descriptor. Raises OSError."""
-        self.use_door(listen(f"{self.charge.run}/{ATTACH_SOCKET}", 16).detach())
+        self.use_door(listen(f"{self.charge.run}/{ATTACH_SOCKET}").detach())
         return self._listener
 
     def use_door(self, listener: int) -> None:

@@ -59,6 +59,7 @@ def serve(connection: int, report: Report) -> None:
     `report(pid, run, console)` tells the spawner of a container. In a session of its own, deaf to what terminals,
     log-outs and shut-downs send (a container's end is what ends its monitor). Raises OSError.
     """
+    set_title(b"atoll:[monitor]")
     setsid()
     become_subreaper()
     signal(15, SIG_IGN)

@@ -16,6 +16,7 @@ from _socket import (
     MSG_CMSG_CLOEXEC,
     SCM_RIGHTS,
     SO_PEERCRED,
+    SO_SNDTIMEO,
     SOCK_CLOEXEC,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -69,17 +70,23 @@ def listen(path: str, backlog: int = 128) -> socket:
     return server
 
 
-def connect(path: str, timeout: float | None = 5.0) -> socket:
-    """A blocking connection to whoever listens at `path`, who must be of our uid. `timeout` (seconds) is for a
-    backlog that stays full. Raises OSError (ENOENT, ECONNREFUSED: nobody there), Denied."""
+def connect(path: str, seconds: int = 10) -> socket:
+    """A blocking connection to whoever listens at `path`, who must be of our uid; waits for room in the backlog.
+
+    Raises OSError (ENOENT, ECONNREFUSED: nobody there), Unavailable (no room in `seconds`), Denied.
+    """
     peer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     fd = -1
     try:
         name, fd = _reach(path)
-        peer.settimeout(timeout)
+        # Not `settimeout`, which makes the socket non-blocking: then a full backlog is an error at once (unix(7)).
+        peer.setsockopt(SOL_SOCKET, SO_SNDTIMEO, pack("ll", seconds, 0))
         peer.connect(name)
-        peer.settimeout(None)
+        peer.setsockopt(SOL_SOCKET, SO_SNDTIMEO, pack("ll", 0, 0))
         check_peer(peer)
+    except BlockingIOError:
+        peer.close()
+        raise errors.Unavailable(f"too many commands wait at {path}") from None
     except BaseException:
         peer.close()
         raise
