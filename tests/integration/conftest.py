@@ -6,6 +6,7 @@
     rootless            an ordinary user with subordinate ids, in a delegated cgroup subtree
     single              an ordinary user without subordinate ids, in a delegated cgroup subtree
     undelegated         an ordinary user whose cgroup is not delegated
+    runtime             `atoll-runtime` on raw bundles, of root and of an ordinary user; `root_runtime` of root alone
     leak_check          autouse: the same processes, mounts, cgroups, namespaces, links before and after
 
 The seed, `rng` and `--full` are those of tests/conftest.py.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
@@ -23,6 +25,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from kit import images, leaks
+from kit.bundle import Runtime
 from kit.command import Atoll
 from kit.registry import Registry
 from kit.sandbox import Sandbox
@@ -104,8 +107,6 @@ def fresh(sandbox: Sandbox, leak_check: None) -> Iterator[Callable[..., Atoll]]:
 
 def _clear(one: Atoll) -> list[str]:
     """Remove containers and roots; sentences about what the command left in them."""
-    import subprocess
-
     one.clear()
     stray = leaks.stray_files(one.data, one.run_root)
     faults = os.path.join(one.run_root, "faults.log")
@@ -170,6 +171,40 @@ def subtrees(sandbox: Sandbox, leak_check: None) -> Iterator[list[str]]:
 def anyone(request: pytest.FixtureRequest) -> Atoll:
     """Each kind of user in turn."""
     return request.getfixturevalue({"root": "atoll"}.get(request.param, request.param))
+
+
+@pytest.fixture
+def make_runtime(sandbox: Sandbox, subtrees: list[str], leak_check: None) -> Iterator[Callable[..., Runtime]]:
+    """A function that makes runtimes: of root, or of an ordinary user."""
+    made: list[Runtime] = []
+
+    def make(*, rootless: bool = False, program: str | None = None) -> Runtime:
+        folder = os.path.join(sandbox.scratch, f"rt-{next(_serial)}")
+        user = sandbox.users["atoll-full"] if rootless else None
+        join = None
+        if user is not None:
+            subtree = f"rt-user-{next(_serial)}"
+            subtrees.append(subtree)
+            join = sandbox.delegate(user, subtree)
+        made.append(Runtime(folder, program=program, user=user, join=join))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clear()
+        subprocess.run(["rm", "-rf", "--one-file-system", one.folder], check=True)
+
+
+@pytest.fixture(params=["root", "rootless"])
+def runtime(request: pytest.FixtureRequest, make_runtime: Callable[..., Runtime]) -> Runtime:
+    """Of each kind of user in turn."""
+    return make_runtime(rootless=request.param == "rootless")
+
+
+@pytest.fixture
+def root_runtime(make_runtime: Callable[..., Runtime]) -> Runtime:
+    """Of root."""
+    return make_runtime()
 
 
 @pytest.fixture

@@ -2,58 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-
-import pytest
 
 from kit import processes
 from kit.bundle import ConsoleSocket, Runtime, read_until, words
-from kit.sandbox import Sandbox
-
-_serial = itertools.count()
-
-
-@pytest.fixture
-def make_runtime(sandbox: Sandbox, subtrees: list[str], leak_check: None) -> Iterator[Callable[..., Runtime]]:
-    """A function that makes runtimes: of root, or of an ordinary user."""
-    made: list[Runtime] = []
-
-    def make(*, rootless: bool = False, program: str | None = None) -> Runtime:
-        folder = os.path.join(sandbox.scratch, f"rt-{next(_serial)}")
-        user = sandbox.users["atoll-full"] if rootless else None
-        join = None
-        if user is not None:
-            subtree = f"rt-user-{next(_serial)}"
-            subtrees.append(subtree)
-            join = sandbox.delegate(user, subtree)
-        made.append(Runtime(folder, program=program, user=user, join=join))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.clear()
-        subprocess.run(["rm", "-rf", "--one-file-system", one.folder], check=True)
-
-
-@pytest.fixture(params=["root", "rootless"])
-def runtime(request: pytest.FixtureRequest, make_runtime: Callable[..., Runtime]) -> Runtime:
-    """Of each kind of user in turn."""
-    return make_runtime(rootless=request.param == "rootless")
-
-
-@pytest.fixture
-def root_runtime(make_runtime: Callable[..., Runtime]) -> Runtime:
-    """Of root."""
-    return make_runtime()
-
 
 # --- run, and the states ----------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ NAMES = (
     "CAP_BLOCK_SUSPEND CAP_AUDIT_READ CAP_PERFMON CAP_BPF CAP_CHECKPOINT_RESTORE"
 ).split()
 NUMBERS = {name: number for number, name in enumerate(NAMES)}
+KNOWN = frozenset(NAMES)
 
 _VERSION_3 = 0x20080522
 _PR_CAP_AMBIENT_RAISE = 2

@@ -35,15 +35,16 @@ if TYPE_CHECKING:
 
     from atoll.spec.runtime import Process
 
-# Every kind that a container may have; those it shares with us are entered again without harm.
-_KINDS = (
-    process.CLONE_NEWNS
-    | process.CLONE_NEWPID
-    | process.CLONE_NEWNET
-    | process.CLONE_NEWIPC
-    | process.CLONE_NEWUTS
-    | process.CLONE_NEWCGROUP
-)
+_KINDS = {
+    "mnt": process.CLONE_NEWNS,
+    "pid": process.CLONE_NEWPID,
+    "net": process.CLONE_NEWNET,
+    "ipc": process.CLONE_NEWIPC,
+    "uts": process.CLONE_NEWUTS,
+    "user": process.CLONE_NEWUSER,
+    "cgroup": process.CLONE_NEWCGROUP,
+    "time": process.CLONE_NEWTIME,
+}
 
 
 def exec_process(
@@ -80,7 +81,7 @@ def exec_process(
             root=None,
             bundle=record.bundle,
             run=run,
-            new_namespaces=0,
+            new_namespaces=_foreign_namespaces(record.pid),
             user_namespace=record.user_namespace,
             placed=needs_placement(process_spec, None),
             seccomp=program,
@@ -123,6 +124,20 @@ def _check_state(run: str, record: state.State, *, ignore_paused: bool) -> None:
         raise errors.FailedPrecondition(f"container {record.id} is not running: it is {status}")
 
 
+def _foreign_namespaces(pid: int) -> int:
+    """The kinds in which the container's differ from ours: to enter one that is shared takes rights over it, which
+    an ordinary user does not have over the host's."""
+    kinds = 0
+    for name, flag in _KINDS.items():
+        try:
+            theirs, ours = os.stat(f"/proc/{pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
+        except FileNotFoundError:  # a kernel without this kind; a container that has just ended is noticed at setns
+            continue
+        if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
+            kinds |= flag
+    return kinds
+
+
 def _enter_cgroup(cgroup: Cgroup | None) -> tuple[int, int]:
     directory = cgroup.open_dir() if cgroup is not None else None
     try:
@@ -143,10 +158,8 @@ def _enter(plan: InitPlan, target: int, end: socket) -> NoReturn:
     try:
         sync.expect(end, "go", "mapped")
         process.prctl(process.PR_SET_DUMPABLE, 0)
-        # The user namespace first: it gives the rights over the others. All at once, or the pid namespace would
-        # be looked for with the rights already changed.
-        kinds = _KINDS | (process.CLONE_NEWUSER if plan.user_namespace else 0)
-        process.setns(target, kinds, "the container's namespaces")
+        # All at once: the kernel takes the user namespace first, which gives the rights over the others.
+        process.setns(target, plan.new_namespaces, "the container's namespaces")
         os.close(target)
         pid, pidfd = process.clone3(process.CLONE_PARENT)
         if pid == 0:

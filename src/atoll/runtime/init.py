@@ -17,7 +17,7 @@ from atoll.linux import mount as m
 from atoll.linux.root import Root
 from atoll.runtime import devices, rootfs, sync, sysctl
 from atoll.runtime.identity import exec_error, find_program, resolve_user
-from atoll.runtime.pin import PINNED, Opened, pin_mounts, pin_root, pin_opened
+from atoll.runtime.pin import PINNED, Opened, pin_mounts, pin_root
 from atoll.spec.rootfs import Bind
 
 TYPE_CHECKING = False
@@ -83,8 +83,6 @@ def _become_container(plan: InitPlan, end: socket) -> None:
     if plan.open_sources:
         plan = _open_sources(plan, opened)
         spec = plan.spec
-    if plan.user_namespace and plan.root is not None:
-        plan = plan.replace(root=pin_opened(plan.root))
 
     # C2. Root of the new user namespace first: every step below needs its capabilities.
     if plan.user_namespace:

@@ -6,8 +6,6 @@ it. Source: config.md "scheduler", "ioPriority", "execCPUAffinity"; config-linux
 
 from __future__ import annotations
 
-import os
-
 from atoll.base import errors
 from atoll.linux import process, schedule
 
@@ -19,12 +17,6 @@ MODES = schedule.MPOL_MODES
 MODE_FLAGS = schedule.MPOL_FLAGS
 _PERSONAS = {"LINUX": 0x0000, "LINUX32": 0x0008}
 _MOST = 1 << 16  # CPUs or nodes; far above what kernels are built for
-
-
-def wanted(proc: Process, linux: Linux | None) -> bool:
-    """Whether any of it is asked for."""
-    own = proc.scheduler or proc.io_priority or proc.exec_cpu_affinity
-    return bool(own or (linux is not None and (linux.memory_policy or linux.personality)))
 
 
 def check(proc: Process, linux: Linux | None) -> None:
@@ -93,16 +85,6 @@ def parse_list(text: str, path: str) -> set[int]:
             raise errors.InvalidArgument(f"{path}: {part!r} is no range")
         found.update(range(low, high + 1))
     return found
-
-
-def apply_affinity(text: str | None, name: str) -> None:
-    """Run on these CPUs only. Raises AtollError."""
-    if text is None:
-        return
-    try:
-        os.sched_setaffinity(0, parse_list(text, f"process.execCPUAffinity.{name}"))
-    except OSError as error:
-        raise errors.from_os_error(error, f"set process.execCPUAffinity.{name} to {text}") from error
 
 
 def apply(proc: Process, linux: Linux | None) -> None:

@@ -30,7 +30,7 @@ CREATED, RUNNING, PAUSED, STOPPED = "created", "running", "paused", "stopped"
 class State(Value):
     """What is written down at creation. `created` is RFC 3339 UTC; `cgroup` is the cgroup room's own record;
     `seccomp_flags` is None without a filter, else the filter itself lies beside, in `seccomp.bpf`; `hooks` are those
-    that run after the creation, as in config.json."""
+    that run after the creation, as in config.json; `listener` is the path and metadata of a seccomp agent."""
 
     id: str
     pid: int
@@ -46,6 +46,7 @@ class State(Value):
     seccomp_flags: int | None = None
     rootfs: str | None = None
     hooks: Any = None
+    listener: Any = None
 
 
 def boot_id() -> str:

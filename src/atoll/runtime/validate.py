@@ -13,7 +13,7 @@ from atoll.runtime import sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from atoll.spec.runtime import Linux, Process, Spec
+    from atoll.spec.runtime import Hooks, Linux, Process, Spec
 
 
 def validate(spec: Spec, *, has_root: bool) -> None:
@@ -44,15 +44,24 @@ def validate_process(process: Process) -> None:
         seen.add(limit.type)
         if limit.soft > limit.hard:
             raise errors.InvalidArgument(f"process.rlimits: soft limit of {limit.type} above the hard one")
-    for name, value in (
-        ("apparmorProfile", process.apparmor_profile),
-        ("selinuxLabel", process.selinux_label),
-        ("scheduler", process.scheduler),
-        ("ioPriority", process.io_priority),
-        ("execCPUAffinity", process.exec_cpu_affinity),
-    ):
-        if value:
-            raise errors.Unsupported(f"process.{name} is not supported yet")
+    if process.apparmor_profile or process.selinux_label:
+        _validate_labels(process)
+    if process.scheduler or process.io_priority or process.exec_cpu_affinity:
+        from atoll.runtime import placement
+
+        placement.check(process, None)
+    for index, entry in enumerate(process.env):
+        if entry.startswith("="):
+            raise errors.InvalidArgument(f"process.env[{index}]: {entry!r} has no name")
+
+
+def _validate_labels(process: Process) -> None:
+    from atoll.linux import lsm
+
+    if process.apparmor_profile and not lsm.apparmor_enabled():
+        raise errors.Unsupported("process.apparmorProfile: AppArmor is not enabled on this host")
+    if process.selinux_label and not lsm.selinux_enabled():
+        raise errors.Unsupported("process.selinuxLabel: SELinux is not enabled on this host")
 
 
 def _validate_linux(spec: Spec, linux: Linux) -> None:
@@ -61,29 +70,62 @@ def _validate_linux(spec: Spec, linux: Linux) -> None:
         if kinds.count(kind) > 1:
             raise errors.InvalidArgument(f"linux.namespaces: {kind} given twice")
     if "mount" not in kinds:
-        raise errors.InvalidArgument("linux.namespaces: a mount namespace is needed")
-    for namespace in linux.namespaces:
-        if namespace.path is not None and namespace.type in ("mount", "user", "pid", "time"):
-            raise errors.Unsupported(f"linux.namespaces: joining a {namespace.type} namespace by path")
+        raise errors.InvalidArgument(
+            "linux.namespaces: a mount namespace is needed",
+            hint="without one the container's mounts would be the host's",
+        )
+    new = {namespace.type for namespace in linux.namespaces if not namespace.path}
     if (linux.uid_mappings or linux.gid_mappings) and "user" not in kinds:
         raise errors.InvalidArgument("linux.uidMappings: needs a user namespace")
-    if "user" in kinds and not (linux.uid_mappings and linux.gid_mappings):
+    if "user" in new and not (linux.uid_mappings and linux.gid_mappings):
         raise errors.InvalidArgument("linux.namespaces: a new user namespace needs uidMappings and gidMappings")
     own = frozenset(kinds)
-    if spec.hostname is not None and "uts" not in own:
-        raise errors.InvalidArgument("hostname: needs a uts namespace")
+    for name, value in (("hostname", spec.hostname), ("domainname", spec.domainname)):
+        if value and "uts" not in own:
+            raise errors.InvalidArgument(f"{name}: needs a uts namespace")
     sysctl.check(linux.sysctl, own)
+    _validate_time(linux, new)
+    if spec.hooks is not None:
+        _validate_hooks(spec.hooks)
+    if linux.seccomp is not None:
+        from atoll.runtime import notify
+
+        notify.check(linux.seccomp)
+    if any(entry.uid_mappings or entry.gid_mappings or "idmap" in entry.options for entry in spec.mounts):
+        from atoll.runtime import idmap
+
+        idmap.check(spec.mounts, linux)
+    if (linux.memory_policy or linux.personality) and spec.process is not None:
+        from atoll.runtime import placement
+
+        placement.check(spec.process, linux)
+    if linux.mount_label:
+        from atoll.linux import lsm
+
+        if not lsm.selinux_enabled():
+            raise errors.Unsupported("linux.mountLabel: SELinux is not enabled on this host")
     for path in (*linux.masked_paths, *linux.readonly_paths, *[entry.destination for entry in spec.mounts]):
         if not os.path.isabs(path):
             raise errors.InvalidArgument(f"{path!r} is not an absolute path")
-    for name, value in (
-        ("hooks", spec.hooks),
-        ("linux.intelRdt", linux.intel_rdt),
-        ("linux.memoryPolicy", linux.memory_policy),
-        ("linux.personality", linux.personality),
-        ("linux.netDevices", linux.net_devices),
-        ("linux.timeOffsets", linux.time_offsets),
-        ("linux.mountLabel", linux.mount_label),
-    ):
-        if value:
-            raise errors.Unsupported(f"{name} is not supported yet")
+    for prop, wanted in (("linux.intelRdt", linux.intel_rdt), ("linux.netDevices", linux.net_devices)):
+        if wanted:
+            raise errors.Unsupported(f"{prop} is not supported yet")
+
+
+def _validate_time(linux: Linux, new: set[str]) -> None:
+    if linux.time_offsets and "time" not in new:
+        raise errors.InvalidArgument("linux.timeOffsets: needs a new time namespace")
+    for clock, offset in linux.time_offsets:
+        if clock not in ("monotonic", "boottime"):
+            raise errors.InvalidArgument(f"linux.timeOffsets: no clock {clock!r}", hint="monotonic or boottime")
+        if offset.nanosecs >= 10**9:
+            raise errors.InvalidArgument(f"linux.timeOffsets.{clock}.nanosecs: {offset.nanosecs} is a second or more")
+
+
+def _validate_hooks(hooks: Hooks) -> None:
+    for kind in hooks.WIRE:
+        for index, hook in enumerate(getattr(hooks, kind)):
+            if not hook.path.startswith("/"):
+                raise errors.InvalidArgument(f"hooks.{kind}[{index}].path: {hook.path!r} is not an absolute path")
+            if hook.timeout is not None and hook.timeout <= 0:
+                raise errors.InvalidArgument(f"hooks.{kind}[{index}].timeout: {hook.timeout} is not above zero")
