@@ -7,8 +7,9 @@ Holds: `launch`, `started`, `finish`, `cleanup`, `remove_all` (the one order of 
 from __future__ import annotations
 
 import os
+import time
 
-from atoll.base import errors, files
+from atoll.base import clock, errors, files
 from atoll.base.rollback import Rollback
 from atoll.engine.containers import bundle
 from atoll.engine.containers.record import Record
@@ -26,8 +27,8 @@ _END_SECONDS = 10.0
 
 
 def launch(engine: Engine, container_id: str, *, promise: bool) -> Attachment:
-    """Make the processes of a container that has none. A container that this very process created and that cannot be
-    launched is removed again: nothing of a failed `run` stays.
+    """Make the processes of a container that has none. One that cannot be launched stays as Docker leaves it, created
+    and with the reason in `inspect`, unless it was to go with its end: then nothing of it stays.
 
     Raises FailedPrecondition for one that runs already, and what the level of isolation says.
     """
@@ -36,14 +37,18 @@ def launch(engine: Engine, container_id: str, *, promise: bool) -> Attachment:
     with Rollback() as undo:
         undo.push(lock.release)
         plan = fresh or bundle.load(engine.paths.container(container_id))
-        if fresh is not None:
+        if plan.on_exit:
             undo.push(_remove_failed, engine, container_id)
-        else:
+        if fresh is None:
             _clear(engine, container_id)
         # The run root is there (`places.prepare`); the directory is this container's alone.
         os.mkdir(plan.run, 0o700)
         undo.push(files.remove_tree, plan.run)
-        attachment = engine.driver.create(plan, promise=promise)
+        try:
+            attachment = engine.driver.create(plan, promise=promise)
+        except errors.AtollError as error:
+            _note_failure(plan.bundle, error)
+            raise
         undo.push(attachment.close)
         if not plan.on_exit:  # one that goes with its end is never found ended
             files.write_atomic(f"{plan.bundle}/{MARK}", "")
@@ -66,6 +71,16 @@ def _lock(engine: Engine, container_id: str) -> ContainerLock:
         return lock_container(engine.paths.container(container_id))
     except errors.NotFound:
         raise errors.NotFound(f"No such container: {container_id}") from None
+
+
+def _note_failure(place: str, error: errors.AtollError) -> None:
+    from atoll.monitor import record
+
+    code = {errors.CommandNotFound: 127, errors.CommandNotExecutable: 126}.get(type(error), 125)
+    try:
+        record.write_exit(place, record.Exit(code=code, at=clock.rfc3339(time.time_ns()), error=str(error)))
+    except OSError as failed:  # the disk is full, perhaps: the error itself is what matters
+        error.add_note(f"while noting it: {failed}")
 
 
 def _remove_failed(engine: Engine, container_id: str) -> None:
