@@ -1,7 +1,7 @@
 """Sources of mounts that the container's own user may not reach, opened by who may.
 
-Holds: `pin_root` and `pin_mounts`, with one of two ways to open: `Detached` (before the clone, by root) or `Opened` (in
-the clone, by an ordinary user, before it becomes root of its user namespace). Does not hold: mounting (`rootfs.py`).
+Holds: `pin_root` and `pin_mounts`, with two ways to open: `Detached` (before the clone, by root) or `Opened`
+(in the clone, by an ordinary user, before it becomes root of its user namespace). Not: mounting (`rootfs.py`).
 A mapped root is a stranger on the host: a source below a directory that is closed to others (a home, Atoll's own
 store) cannot be found by it, though the caller named it. Only the way there is opened, not what lies in it: the
 source's own permissions count inside as ever.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Way = Callable[[str, bool], str]
 
 PINNED = "\0fd:"
-"""Begins a source that is the descriptor of a detached mount. No document can hold it: NUL is refused in every text."""
+"""Begins a source that is the descriptor of a detached mount. No document can hold it: texts with NUL are refused."""
 
 
 class Detached:
