@@ -98,7 +98,7 @@ def in_namespace(plan: RootPlan, maps: idmap.RootlessMap | None, place: str, ins
     """Run `inside` in a child where the plan is mounted at `place`, with the given maps (None: no namespace)."""
     held: list[int] = []
     if os.getuid() == 0:
-        plan = pin.pin_root(plan, held)
+        plan = pin.pin_root(plan, pin.Detached(held))
     ready_read, ready_write = os.pipe()
     go_read, go_write = os.pipe()
     child = os.fork()
@@ -110,7 +110,7 @@ def in_namespace(plan: RootPlan, maps: idmap.RootlessMap | None, place: str, ins
             os.read(go_read, 1)
             target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             if maps and not held:
-                plan = pin.pin_opened(plan)
+                plan = pin.pin_root(plan, pin.Opened(held))
             if maps:
                 if not maps.single:
                     os.setgroups([])

@@ -90,7 +90,7 @@ def left(root: str) -> list[str]:
     return sorted(found)
 
 
-def rich() -> Image:
+def rich(second: str = "zstd") -> Image:
     """Three layers with everything that a layer can say, in gzip, zstd and plain tar."""
 
     def bottom(tar: tarfile.TarFile) -> None:
@@ -126,7 +126,7 @@ def rich() -> Image:
         entry(tar, "kept/file", type=tarfile.SYMTYPE, linkname="../etc/new", mtime=3)
 
     config = {"Env": ["PATH=/bin"], "Cmd": ["/bin/tool"]}
-    return assemble([layer(bottom, "gzip"), layer(middle, "zstd"), layer(top, "none")], config)
+    return assemble([layer(bottom, "gzip"), layer(middle, second), layer(top, "none")], config)
 
 
 def test_debian_is_what_umoci_unpacks_and_a_second_pull_moves_nothing(debian: str, place: str):
@@ -141,7 +141,7 @@ def test_debian_is_what_umoci_unpacks_and_a_second_pull_moves_nothing(debian: st
 
 
 def test_all_layers_together_are_what_umoci_unpacks(registry: Registry, place: str):
-    reference = registry.push(rich(), "rich")
+    reference = registry.push(rich("gzip"), "rich", "gzip")  # Debian 12's umoci does not know zstd
     pulled = good("pull", reference, f"{place}/a")
     ours = good("tree", f"{place}/a", *pulled["chains"])
     # umoci knows neither opaque directories that keep their own files' parents' times nor our fixed ones
@@ -278,11 +278,13 @@ def test_a_crowd_downloads_once(place: str, kill: bool):
             holder = wait_for(lambda: holder_of(place, crowd))
             time.sleep(0.5)
             crowd[holder].kill()
-            server.fault = "none"
+            crowd[holder].wait(10)
+            server.fault, server.sent = "none", 0
         results = [one.communicate(timeout=80) for one in crowd]
         codes = [one.returncode for one in crowd]
         assert codes.count(0) == (5 if kill else 6), [err for _, err in results]
-        assert server.sent < image.layers[0].size * 1.2 + 10 * image.config.size
+        assert server.sent <= image.layers[0].size + 10 * image.config.size - (100_000 if kill else 0)
+        good("pull", f"{server.host}/app", f"{place}/a")  # whatever was left is swept by now
     assert len(os.listdir(f"{place}/a/snapshots/layers")) == 1
     assert os.listdir(f"{place}/a/snapshots/tmp") == []
 

@@ -188,6 +188,10 @@ class ContentStore:
         files.unlink_if_present(self._partial(digest) + ".lock")
         os.close(lock_fd)
 
+    def prepare(self) -> None:
+        """Make the layout's own files. Before threads use the store: a temporary name is one per process."""
+        self._make_layout()
+
     def _make_layout(self) -> None:
         if os.path.exists(f"{self.root}/oci-layout"):
             return
@@ -277,8 +281,10 @@ class BlobWriter:
         files.unlink_if_present(self.path)
 
     def close(self) -> None:
-        """Give up the lock; the partial file, if any, stays."""
+        """Give up the lock; the partial file stays if there is anything in it."""
         if self._lock_fd >= 0:
+            if not self.offset:
+                self.discard()
             os.close(self.fd)
             self._store._unlock(self.digest, self._lock_fd)
             self._lock_fd = -1

@@ -125,7 +125,7 @@ class Registry:
             window_end, window_bytes = time.monotonic() + _WINDOW, 0
             left = size - start
             while left > 0:
-                chunk = response.read(_CHUNK)
+                chunk = response.read1(_CHUNK)  # what has come: nothing waits in memory
                 if not chunk:
                     break
                 window_bytes += len(chunk)

@@ -118,6 +118,7 @@ class Transfer:
             self._lock_layers(layers)
             missing = set(self.snapshots.missing([layer.chain_id for layer in layers]))
             self._start_feeds(layers, missing)
+            self.store.prepare()
             self._start_threads([layer for layer in layers if layer.chain_id in missing], layers)
             self._wait()
             self._commit(layers)
@@ -146,6 +147,8 @@ class Transfer:
                     self._report(Progress(what="waiting", digest=layer.digest, total=layer.size))
                 time.sleep(0.02)
             self._layer_locks.append(lock)
+            if waited and not self.snapshots.has(layer.chain_id):
+                self.snapshots.sweep()  # whoever held it failed or was killed
 
     def _start_feeds(self, layers: Sequence[PulledLayer], missing: set[str]) -> None:
         for layer in layers:
@@ -280,7 +283,13 @@ class Transfer:
         try:
             feed.listen(worker.feed)
             done.result, diff_id = worker.unpack(
-                feed.fd, feed.size, root_fd, rules, available=lambda: feed.available, progress=progress
+                feed.fd,
+                feed.size,
+                root_fd,
+                rules,
+                held=done.staging.lock_fd,
+                available=lambda: feed.available,
+                progress=progress,
             )
         except errors.Corrupt:
             self._blame(feed)

@@ -13,7 +13,7 @@ import threading
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, IncompleteRead
 
 from atoll import __version__
 from atoll.base import errors
@@ -179,6 +179,8 @@ def explain(host: str, error: BaseException) -> errors.AtollError:
         return errors.Unavailable(f"registry {host}: connection refused", hint="is it running at this address?")
     if isinstance(cause, TimeoutError) or "timed out" in words:
         return errors.Unavailable(f"registry {host}: no answer in time", hint="check the network, or try again later")
+    if isinstance(cause, IncompleteRead | ConnectionError):
+        return errors.Unavailable(f"registry {host}: the connection broke off: {words}", hint="try again later")
     return errors.Unavailable(f"registry {host}: {words or type(cause).__name__}", hint="try again later")
 
 

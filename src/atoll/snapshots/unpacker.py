@@ -120,11 +120,12 @@ def _job(channel: Channel, message: dict[str, Any], fds: list[int]) -> None:
 
 
 def _unpack(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-    """Unpack the blob `fds[0]` into the directory `fds[1]`, as far as its bytes have come in, to its end."""
+    """Unpack the blob `fds[0]` into the directory `fds[1]`, as far as its bytes have come in, to its end. `fds[2]` is
+    the directory's lock: open as long as the job runs."""
     from atoll.snapshots import apply, stream
     from atoll.snapshots.policy import ApplyPolicy
 
-    blob_fd, root_fd = fds
+    blob_fd, root_fd, _ = fds
     job, size = message["job"], message["size"]
     state = {"at": 0, "available": message["available"], "reported": 0}
 

@@ -69,17 +69,19 @@ class Worker:
         root_fd: int,
         policy: ApplyPolicy,
         *,
+        held: int,
         available: Callable[[], int],
         progress: Callable[[int], None] | None = None,
     ) -> tuple[ApplyResult, str]:
         """Unpack a blob of `size` bytes into a directory; returns the result and the diffID of what was unpacked.
 
-        `available` says how many bytes are there; `feed` tells later ones. Raises AtollError.
+        `available` says how many bytes are there; `feed` tells later ones. `held` is the staging directory's lock:
+        the process keeps it too, so that nobody sweeps the directory while it still writes. Raises AtollError.
         """
         wire = {name: getattr(policy, name) for name in fields(policy)}
         self._send(
             {"do": "unpack", "job": self._job, "size": size, "available": available(), "policy": wire},
-            [blob_fd, root_fd],
+            [blob_fd, root_fd, held],
         )
         self.feed(available())  # what came in between the question and the message
         while True:
