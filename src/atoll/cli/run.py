@@ -183,6 +183,8 @@ def _foreground(engine: Engine, container_id: str, request: RunRequest, given: G
         if raw is not None:
             raw.restore()
     timing.mark("run")
+    if ending.gone:
+        return ending.code
     if ending.detached:
         sys.stderr.write("read escape sequence\n")
         return 0

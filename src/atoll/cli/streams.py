@@ -6,6 +6,7 @@ Holds: `attend`, the loop of `run` and `exec` in the foreground. Does not hold: 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 
@@ -30,12 +31,14 @@ _PATIENCE = 3
 
 
 class Ending(Value):
-    """How it went: the exit code to pass on, the exit report (None if the user left), and who left."""
+    """How it went: the exit code to pass on, the exit report (None if the user left), and who left: by the detach
+    keys, by insisting on the interrupt, or because the terminal is gone (nothing can be said there any more)."""
 
     code: int
     report: tuple[tuple[str, object], ...] | None = None
     detached: bool = False
     abandoned: bool = False
+    gone: bool = False
 
 
 class _Session:
@@ -47,6 +50,7 @@ class _Session:
         self.raw = raw
         self.input_open = stdin
         self.broken = False
+        self.gone = False
         self.interrupts = 0
         self.wake, self._wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signals.set_wakeup_fd(self._wake_end)
@@ -99,6 +103,10 @@ def _loop(session: _Session) -> Ending:
     poller.register(session.attachment.fileno(), select.POLLIN)
     poller.register(session.wake, select.POLLIN)
     watching = False
+    while session.attachment.waiting():  # came together with an answer that was waited for: poll would not tell
+        ending = _received(session)
+        if ending is not None:
+            return ending
     while True:
         wanted = session.input_open and session.attachment.room > 0
         if wanted != watching:
@@ -136,6 +144,8 @@ def _received(session: _Session) -> Ending | None:
                 return ending
         elif not session.broken:
             _show(session, stream, data)
+    if session.gone:
+        return _hung_up(session)
     if session.attachment.ended:
         return Ending(code=125, report=(("error", "the container's monitor ended without a word"),))
     return None
@@ -162,6 +172,20 @@ def _show(session: _Session, stream: int, data: bytes) -> None:
     except BlockingIOError:  # somebody made our output non-blocking: wait for it, as a program would
         select.select([], [2 if stream in (2, 3) else 1], [])
         _show(session, stream, data)
+    except OSError as error:
+        if session.raw is None or error.errno != errno.EIO:
+            raise
+        session.gone = True
+
+
+def _hung_up(session: _Session) -> Ending:
+    """The terminal is gone: the container's process is told as ours would be, and left to decide."""
+    try:
+        session.attachment.signal(signals.SIGHUP)
+    except errors.AtollError:
+        pass
+    session.attachment.detach()
+    return Ending(code=128 + signals.SIGHUP, gone=True)
 
 
 def _typed(session: _Session) -> Ending | None:
@@ -170,6 +194,8 @@ def _typed(session: _Session) -> Ending | None:
     except BlockingIOError:
         return None
     except OSError:
+        if session.raw is not None:
+            return _hung_up(session)
         data = b""
     if session.keys is not None and data:
         data, leave = session.keys.feed(data)
@@ -193,6 +219,8 @@ def _signalled(session: _Session) -> Ending | None:
         if number == signals.SIGWINCH:
             _resize(session)
             continue
+        if number == signals.SIGHUP and session.raw is not None:
+            return _hung_up(session)
         if number in _INTERRUPTS:
             session.interrupts += 1
             if session.interrupts >= _PATIENCE:

@@ -109,6 +109,9 @@ class Attachment(Protocol):
     def read(self) -> tuple[int, bytes] | None:
         """The next frame, waiting for it; None at the end."""
 
+    def waiting(self) -> bool:
+        """Whether `receive` has frames that poll(2) knows nothing of."""
+
     def receive(self) -> list[tuple[int, bytes]]:
         """All frames that are there, perhaps none; sets `ended` at the end."""
 

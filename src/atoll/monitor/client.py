@@ -67,6 +67,10 @@ class Attachment:
         """The descriptor."""
         return self._peer.fileno()
 
+    def waiting(self) -> bool:
+        """Whether `receive` holds frames already that poll(2) knows nothing of: those that `expect` kept."""
+        return bool(self._frames)
+
     def receive(self) -> list[tuple[int, bytes]]:
         """What has come, waiting for at least some bytes: whole frames (stream, payload), perhaps none yet.
 
