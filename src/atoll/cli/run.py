@@ -118,6 +118,8 @@ def read(given: Given) -> RunRequest:
 
 
 def _check_terminal(given: Given, request: RunRequest) -> None:
+    if not request.terminal and not given.has("detach-keys"):
+        return
     from atoll.cli import terminal
 
     if request.terminal and request.stdin and not terminal.is_terminal(0):
