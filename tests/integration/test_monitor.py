@@ -148,7 +148,7 @@ def test_the_monitor_killed_under_a_live_clerk(level):
     attachment.start()
     kill(record.read_monitor(plan.run).pid)
     until(lambda: not level.processes("monitor"))
-    time.sleep(0.1)
+    time.sleep(1.5)  # longer than the spawner waits for others to record an end
     attachment.send_stdin(b"\n")
     assert output(attachment)[2]["exit"] == 8
     assert level.wait(plan).exit_code == 8

@@ -60,6 +60,7 @@ class Sandbox:
     users: dict[str, User] = field(default_factory=dict)
     _outside_net: int = -1
     _outside_mount: int = -1
+    _outside_cgroup: int = -1
     _came_from: dict[str, str] = field(default_factory=dict)
 
     def enter(self, *, network: bool = True, subreaper: bool = True) -> Sandbox:
@@ -69,6 +70,7 @@ class Sandbox:
             system.become_subreaper()
         self._outside_net = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._outside_mount = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._outside_cgroup = os.open("/proc/self/ns/cgroup", os.O_RDONLY | os.O_CLOEXEC)
         self.hierarchies = [
             Hierarchy(name, path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
             for name, path in cgroup_mounts()
@@ -95,12 +97,14 @@ class Sandbox:
         os.chdir("/")
         system.setns(self._outside_mount, system.CLONE_NEWNS)
         system.setns(self._outside_net, system.CLONE_NEWNET)
+        system.setns(self._outside_cgroup, system.CLONE_NEWCGROUP)
         os.rmdir(self.scratch)
         for hierarchy in self.hierarchies:
             remove_cgroups(os.path.join(hierarchy.path, self.name))
             os.close(hierarchy.outside)
         os.close(self._outside_net)
         os.close(self._outside_mount)
+        os.close(self._outside_cgroup)
 
     def run_outside(self, command: Sequence[str], **how: object) -> subprocess.CompletedProcess[str]:
         """Run with the host's network (to fetch packages), but with the corner's mounts."""

@@ -426,6 +426,17 @@ def run_on_exit(argv: tuple[str, ...], env: tuple[str, ...]) -> None:
         pass
 
 
+def _init_lives(run: str) -> bool:
+    try:
+        pidfd = state.open_init(state.read(run))
+    except (OSError, errors.AtollError):
+        return False
+    if pidfd is None:
+        return False
+    os.close(pidfd)
+    return True
+
+
 def mourn(run: str, status: int | None) -> None:
     """Do what is left when a container ends whose monitor was killed: the spawner, to which its init came as an
     orphan, has the exit status (None: it did not come; the monitor had taken its status and was killed before it
@@ -435,6 +446,8 @@ def mourn(run: str, status: int | None) -> None:
         return
     charge, started = was.charge, record.read_started(run)
     if status is None:
+        if _init_lives(run):
+            return  # in the hands of its first clerk, which goes on in the monitor's place
         ended = _mourned(charge, started)
     else:
         oom = out_of_memory(run)

@@ -56,8 +56,9 @@ def serve(connection: int, report: Report) -> None:
     """Do the one request of a connection (steps 4 to 19 of `protocol.py`). Returns when all of it has ended; a
     command that leaves before its request, or talks nonsense, ends it at once.
 
-    `report(pid, run, console)` tells the spawner of a container. In a session of its own, deaf to what terminals,
-    log-outs and shut-downs send (a container's end is what ends its monitor). Raises OSError.
+    `report(pid, run, console)` tells the spawner of a container (pid 0: of an exec session). In a session of its
+    own, deaf to what terminals, log-outs and shut-downs send (a container's end is what ends its monitor).
+    Raises OSError.
     """
     set_title(b"atoll:[monitor]")
     setsid()
@@ -211,4 +212,5 @@ def first_clerk(connection: int, line: socket, report: Report) -> int:
     del message
     if made.charge.what == CREATE:
         return monitor.keep(made, Peer(peer), line, report)
+    report(0, made.charge.run, None)  # so that long sessions do not count as commands that never asked
     return session.keep(made, Peer(peer))
