@@ -150,7 +150,11 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
         from atoll.images import host
 
         machine = host.plan(
-            cwd=engine.cwd, uid=engine.uid, gid=engine.gid, hide=(engine.paths.data, engine.paths.run)
+            cwd=engine.cwd,
+            uid=engine.uid,
+            gid=engine.gid,
+            hide=(engine.paths.data, engine.paths.run),
+            real=any(not mount.read_only for mount in mounts),
         )
         planned = plan(
             image=machine.config.config,

@@ -316,7 +316,7 @@ def _spec(
         mounts=(
             *defaults.mounts(shm_size=record.shm_size, terminals_group=_has_group(idmap, 5)),
             *[_bind(f"{bundle}/{name}", f"/etc/{name}") for name in ("hostname", "hosts", "resolv.conf")],
-            *[_mount(mount) for mount in record.mounts],
+            *[_mount(mount, idmapped=idmap is not None and facts.uid == 0) for mount in record.mounts],
         ),
         annotations=(("org.atoll.container.id", container_id),),
         linux=oci.Linux(
@@ -375,8 +375,11 @@ def _bind(source: str, destination: str) -> oci.Mount:
     return oci.Mount(destination=destination, type="bind", source=source, options=("bind", "rprivate"))
 
 
-def _mount(mount: MountPoint) -> oci.Mount:
+def _mount(mount: MountPoint, *, idmapped: bool) -> oci.Mount:
     options = ("rbind", mount.propagation, *(("ro", "rro") if mount.read_only else ()))
+    if idmapped:
+        # Root gave this path to a container whose root is a stranger on the host: there it is to be root's.
+        options = (*options, "idmap")
     return oci.Mount(destination=mount.destination, type="bind", source=mount.source, options=options)
 
 
