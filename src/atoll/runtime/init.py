@@ -170,7 +170,10 @@ def _become_container(plan: InitPlan, end: socket) -> None:
         _exec(plan, program, arguments, environment)
     except BaseException as error:
         if fifo >= 0:
-            files.write_all(fifo, jsontext.dumps({"error": as_atoll_error(error).to_json()}).encode()[:_FIFO_MOST])
+            try:
+                files.write_all(fifo, jsontext.dumps({"error": as_atoll_error(error).to_json()}).encode()[:_FIFO_MOST])
+            except OSError:  # who started us has read its one byte and left; the socket still tells
+                pass
         raise
 
 
