@@ -171,7 +171,8 @@ def _become_container(plan: InitPlan, end: socket) -> None:
     except BaseException as error:
         if fifo >= 0:
             try:
-                files.write_all(fifo, jsontext.dumps({"error": as_atoll_error(error).to_json()}).encode()[:_FIFO_MOST])
+                told = jsontext.dumps({"error": as_atoll_error(error).to_json()}).encode()
+                files.write_all(fifo, told[:_FIFO_MOST])
             except OSError:  # who started us has read its one byte and left; the socket still tells
                 pass
         raise
