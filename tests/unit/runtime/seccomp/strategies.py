@@ -13,7 +13,7 @@ NAMES = (
     "getrandom file_setattr no_such_call"
 ).split()
 ACTIONS = ("ALLOW", "ERRNO", "KILL", "KILL_PROCESS", "TRAP", "LOG", "TRACE")
-_EDGES = (
+EDGES = (
     0,
     1,
     2,
@@ -28,7 +28,7 @@ _EDGES = (
     (1 << 64) - 1,
 )
 
-values = st.one_of(st.sampled_from(_EDGES), st.integers(0, 9), st.integers(0, (1 << 64) - 1))
+values = st.one_of(st.sampled_from(EDGES), st.integers(0, 9), st.integers(0, (1 << 64) - 1))
 actions = st.sampled_from([f"SCMP_ACT_{name}" for name in ACTIONS])
 architectures = st.lists(
     st.sampled_from(["SCMP_ARCH_X86_64", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]),
@@ -48,29 +48,34 @@ def arguments(draw):
     )
 
 
-def rules(action=actions):
+def rules(names, action=actions):
     return st.builds(
         SyscallRule,
-        names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4).map(tuple),
+        names=st.lists(st.sampled_from(names), min_size=1, max_size=3).map(tuple),
         action=action,
         errno_ret=st.none(),
-        args=st.one_of(st.just(()), st.lists(arguments(), max_size=3).map(tuple)),
+        args=st.one_of(*[st.lists(arguments(), min_size=n, max_size=n).map(tuple) for n in (1, 1, 1, 2, 3, 0)]),
     )
 
 
-def profiles(action=actions):
-    return st.builds(
-        Seccomp,
-        default_action=actions,
-        architectures=architectures,
-        syscalls=st.lists(rules(action), max_size=8).map(tuple),
-    )
+@st.composite
+def cases(draw, action=actions):
+    """A profile over a few names, and calls of those names with arguments around the values of its rules.
 
-
-def calls():
-    """(name, distance from its number, arguments)"""
-    return st.lists(
-        st.tuples(st.sampled_from(NAMES), st.sampled_from([0, 0, 0, 1, -1]), st.tuples(*[values] * 6)),
-        min_size=1,
-        max_size=12,
+    Calls are (name, distance from its number, arguments).
+    """
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))
+    profile = Seccomp(
+        default_action=draw(actions),
+        architectures=draw(architectures),
+        syscalls=tuple(draw(st.lists(rules(names, action), min_size=1, max_size=7))),
     )
+    edges = sorted({edge for rule in profile.syscalls for arg in rule.args for edge in (arg.value, arg.value_two)})
+    near = st.sampled_from(edges or [0]).flatmap(
+        lambda edge: st.sampled_from([edge, edge, edge + 1, edge - 1, edge ^ 1 << 32, edge & 0xFFFFFFFF, edge << 32])
+    )
+    value = st.one_of(near, near, near, values).map(lambda number: number & (1 << 64) - 1)
+    call = st.tuples(
+        st.sampled_from([*names, *names, *NAMES]), st.sampled_from([0, 0, 0, 0, 1, -1]), st.tuples(*[value] * 6)
+    )
+    return profile, draw(st.lists(call, min_size=4, max_size=12))

@@ -13,9 +13,9 @@ import bpf_machine
 import libseccomp
 import model
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
-from strategies import MACHINES, calls, profiles
+from strategies import MACHINES, cases
 
 from atoll.runtime import seccomp
 
@@ -81,21 +81,22 @@ def compare(profile, asked) -> None:
                 if answers == [model.ENOSYS]:
                     continue  # newer than the profile: runc puts the same in front of libseccomp's filter
                 assert len(set(answers)) > 1, (machine, table, nr, args, hex(got), hex(wanted))
-                assert wanted in answers
-                assert got in answers
+                # Contradictory rules. libseccomp's own choice varies; of "!= 0: kill" and "!= 1: errno" it even
+                # lets 2 through, where both forbid it.
+                assert got == answers[0]
 
 
-@settings(max_examples=250, deadline=None)
-@given(profiles(), calls())
-def test_any_profile(profile, asked):
-    compare(profile, asked)
+@settings(max_examples=120, deadline=None, phases=(Phase.reuse, Phase.generate, Phase.shrink))
+@given(cases())
+def test_any_profile(case):
+    compare(*case)
 
 
-@settings(max_examples=250, deadline=None)
-@given(st.sampled_from(["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"]).flatmap(lambda a: profiles(st.just(a))), calls())
-def test_allow_lists_and_deny_lists(profile, asked):
+@settings(max_examples=120, deadline=None, phases=(Phase.reuse, Phase.generate, Phase.shrink))
+@given(st.sampled_from(["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"]).flatmap(lambda a: cases(st.just(a))))
+def test_allow_lists_and_deny_lists(case):
     """One action for all rules, as in nearly every real profile: no contradictions, answers must be the same."""
-    compare(profile, asked)
+    compare(*case)
 
 
 @pytest.mark.parametrize("docker", [False, True])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import bpf_machine
 import model
 import pytest
-from hypothesis import given, settings
-from strategies import MACHINES, calls, profiles
+from hypothesis import Phase, given, settings
+from strategies import EDGES, MACHINES, cases
 
 from atoll.base import errors
 from atoll.runtime import seccomp
@@ -31,9 +31,10 @@ def ask(given: Seccomp, nr: int, *args: int, table: str = "x86_64", machine: str
     return bpf_machine.run(program, nr, bpf_machine.AUDIT[table], args)[0]
 
 
-@settings(max_examples=400, deadline=None)
-@given(profiles(), calls())
-def test_filters_mean_what_the_model_says(given_profile, asked):
+@settings(max_examples=150, deadline=None, phases=(Phase.reuse, Phase.generate, Phase.shrink))
+@given(cases())
+def test_filters_mean_what_the_model_says(case):
+    given_profile, asked = case
     for machine, tables in MACHINES.items():
         program = seccomp.compile(given_profile, arch=machine)
         bpf_machine.check(program)
@@ -44,6 +45,22 @@ def test_filters_mean_what_the_model_says(given_profile, asked):
                 got = bpf_machine.run(program, marked, bpf_machine.AUDIT[table], args)[0]
                 wanted = model.answer(given_profile, machine, table, nr, args)
                 assert got == wanted, (machine, table, nr, args, hex(got), hex(wanted))
+
+
+@pytest.mark.parametrize("op", ["NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"])
+def test_every_operator_at_every_edge(op):
+    """All edges of 32 and 64 bits against each other, on a wide and on a narrow entry point."""
+    around = sorted({(edge + d) & (1 << 64) - 1 for edge in EDGES for d in (-1, 0, 1)})
+    for value, datum in [(v, d) for v in EDGES for d in (EDGES if op == "MASKED_EQ" else (0,))]:
+        arg = SeccompArg(index=3, op=f"SCMP_CMP_{op}", value=value, value_two=datum)
+        one = SyscallRule(names=("read",), action="SCMP_ACT_ALLOW", args=(arg,))
+        program = seccomp.compile(profile(one, architectures=("SCMP_ARCH_X86",)), arch="x86_64")
+        bpf_machine.check(program)
+        for got in around:
+            for table, nr in (("x86_64", 0), ("i386", 3)):
+                args = (0, 0, 0, got)
+                wanted = ALLOW if model.holds(arg, args, table == "x86_64") else EPERM
+                assert bpf_machine.run(program, nr, bpf_machine.AUDIT[table], args)[0] == wanted, (table, arg, got)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +141,16 @@ def test_unconditional_rules_decide_and_the_first_of_them():
     assert ask(profile(rule("socket", "SCMP_ACT_LOG"), rule("socket")), SOCKET) == 0x7FFC0000
 
 
+def test_of_contradicting_rules_equality_comes_first_then_the_order():
+    above = rule("socket", "SCMP_ACT_LOG", (0, "GT", 0))
+    exact = rule("socket", "SCMP_ACT_TRAP", (0, "EQ", 1))
+    other = rule("socket", "SCMP_ACT_KILL", (1, "NE", 5))
+    for rules in ((above, exact), (exact, above)):
+        assert [ask(profile(*rules), SOCKET, n) for n in (0, 1, 2)] == [EPERM, 0x30000, 0x7FFC0000]
+    assert ask(profile(above, other), SOCKET, 1) == 0x7FFC0000
+    assert ask(profile(other, above), SOCKET, 1) == 0
+
+
 def test_arguments_of_one_rule_are_joined_and_repeated_ones_split():
     joined = profile(rule("socket", "SCMP_ACT_ALLOW", (0, "EQ", 1), (1, "EQ", 2)))
     assert ask(joined, SOCKET, 1, 2) == ALLOW
@@ -138,6 +165,9 @@ def test_the_upper_half_of_an_argument_counts():
     assert ask(exact, SOCKET, 1 << 32 | 1) == EPERM
     narrow = exact.replace(architectures=("SCMP_ARCH_X86",))
     assert ask(narrow, 359, 1 << 32 | 1, table="i386") == ALLOW
+    x32 = exact.replace(architectures=("SCMP_ARCH_X32",))
+    assert ask(x32, bpf_machine.X32_BIT | SOCKET, 1 << 32 | 1) == ALLOW
+    assert ask(x32, SOCKET, 1 << 32 | 1) == EPERM
 
 
 def test_socketcall_follows_the_calls_behind_it_and_is_never_looser():
