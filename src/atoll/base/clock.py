@@ -34,7 +34,9 @@ def parse(text: str) -> int:
 
     Without a zone it is local time, as Docker reads it. Raises InvalidArgument.
     """
-    wrong = errors.InvalidArgument(f"invalid time: '{text}'", hint="write e.g. 2024-05-01T12:00:00Z, 10m or 1714557600")
+    wrong = errors.InvalidArgument(
+        f"invalid time: '{text}'", hint="write e.g. 2024-05-01T12:00:00Z, 10m or 1714557600"
+    )
     body, offset = _split_zone(text)
     day, _, clock = body.partition("T")
     clock, _, part = clock.partition(".")

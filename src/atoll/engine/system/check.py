@@ -29,6 +29,7 @@ def check(engine: Engine, *, repair: bool) -> list[str]:
         *_directories(engine, repair),
         *_writables(engine, repair),
         *_runs(engine, repair),
+        *_trash(engine, repair),
         *_images(engine, repair),
         *_garbage(engine, repair),
     ]
@@ -97,6 +98,14 @@ def _runs(engine: Engine, repair: bool) -> list[str]:
                 continue
             files.remove_tree(run)
     return found
+
+
+def _trash(engine: Engine, repair: bool) -> list[str]:
+    """What was on its way out when a command was killed, and layers half unpacked by a dead process."""
+    left = _listdir(engine.paths.snapshots + "/trash")
+    if repair:
+        engine.snapshots.sweep()
+    return [f"{len(left)} removed layers are still in the trash"] if left else []
 
 
 def _images(engine: Engine, repair: bool) -> list[str]:
