@@ -132,7 +132,7 @@ def _runnable(path: str, name: str) -> None:
             raise errors.CommandNotExecutable(f'exec: "{name}": permission denied') from None
         raise errors.CommandNotFound(f'exec: "{name}": {os.strerror(error.errno or 2).lower()}') from None
     if stat.S_ISDIR(info.st_mode):
-        raise errors.CommandNotExecutable(f'exec: "{name}": is a directory')
+        raise errors.CommandNotExecutable(f'exec: "{name}": is a directory: permission denied')
     if not os.access(path, os.X_OK, effective_ids=True):
         raise errors.CommandNotExecutable(f'exec: "{name}": permission denied')
 
