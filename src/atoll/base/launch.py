@@ -17,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from atoll.base.pack import Pack
+
 # Arguments: DIRECTORY (that holds the package, or empty: ask `site`), MODULE (whose `main` is called), then its own.
 BOOT = """\
 import sys
@@ -56,6 +58,7 @@ def enter(module: str) -> NoReturn:
     """
     if sys.flags.no_site:
         sys.meta_path.append(_LateSite())
+    packed = _use_pack()
     sys.argv[0] = "atoll-runtime" if module == RUNTIME else "atoll"
     __import__(module)
     status = sys.modules[module].main(sys.argv[1:])
@@ -65,7 +68,31 @@ def enter(module: str) -> NoReturn:
                 stream.flush()
         except (OSError, ValueError):  # the reader is gone, or the program closed it: nobody is left to tell
             pass
+    if packed.missed and module == CLI and sys.argv[1:2] == ["run"]:
+        keep_pack()
     os._exit(status)
+
+
+_packed: list[Pack] = []
+
+
+def _use_pack() -> Pack:
+    from atoll.base.pack import Pack
+
+    packed = Pack(directory())
+    # After the built-in and frozen finders, before the path's.
+    sys.meta_path.insert(2, packed)
+    _packed.append(packed)
+    return packed
+
+
+def keep_pack() -> None:
+    """Write what had to be looked for into the pack, so that the next start need not; where one is in use."""
+    from atoll.base.pack import save
+
+    for packed in _packed:
+        save(packed)
+        packed.missed.clear()
 
 
 class _LateSite:

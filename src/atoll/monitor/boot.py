@@ -27,8 +27,10 @@ def main(argv: list[str]) -> int:
     if not is_sealed():
         print("refused to start: the interpreter is not sealed", file=sys.stderr)  # noqa: T201 - the faults file is all there is to talk to
         return 125
+    from atoll.base.launch import keep_pack
     from atoll.monitor import spawner
 
+    keep_pack()
     if argv[0] == "spawner":
         spawner.run_spawner(CHANNEL_FD, argv[1], argv[2], float(argv[3]))
     else:
