@@ -58,8 +58,13 @@ def descendants(root: int) -> list[Process]:
 
 
 def spawners(run_root: str) -> list[Process]:
-    """Atoll's spawners that hold something open, or listen, below this run root."""
-    return [p for p in everyone() if p.title.startswith("atoll:[spawner") and _uses(p.pid, run_root)]
+    """Atoll's spawners that hold something open, or listen, below this run root; also one that is still starting."""
+    return [
+        p
+        for p in everyone()
+        if (p.title.startswith("atoll:[spawner") and _uses(p.pid, run_root))
+        or ("atoll.monitor.boot spawner" in p.title and run_root in p.title)
+    ]
 
 
 def monitors(run_root: str) -> list[Process]:

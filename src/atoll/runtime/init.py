@@ -392,10 +392,10 @@ def _become_user(
     # The bounding set goes first: dropping from it takes CAP_SETPCAP.
     capability.drop_bounding(bounding)
     _set_groups(plan, identity)
-    os.setresgid(identity.gid, identity.gid, identity.gid)
+    _set_gid(identity)
     # Keep the permitted set across the change of user; the capset below makes it exact.
     process.prctl(process.PR_SET_KEEPCAPS, 1)
-    os.setresuid(identity.uid, identity.uid, identity.uid)
+    _set_uid(identity)
     process.prctl(process.PR_SET_KEEPCAPS, 0)
     # setresuid(2) made us dumpable again only at the next execve; the kernel resets the flag here, so set it anew.
     process.prctl(process.PR_SET_DUMPABLE, 0)
@@ -458,6 +458,31 @@ def _set_label(proc: Process, proc_fd: int) -> None:
             lsm.set_exec_label(proc_fd, proc.selinux_label, apparmor=False)
     except OSError as error:
         raise errors.from_os_error(error, "set the security label of the process") from error
+
+
+def _set_uid(identity: Identity) -> None:
+    try:
+        os.setresuid(identity.uid, identity.uid, identity.uid)
+    except OSError as error:
+        raise _unmapped(error, "user", identity.uid) from None
+
+
+def _set_gid(identity: Identity) -> None:
+    try:
+        os.setresgid(identity.gid, identity.gid, identity.gid)
+    except OSError as error:
+        raise _unmapped(error, "group", identity.gid) from None
+
+
+def _unmapped(error: OSError, what: str, number: int) -> errors.AtollError:
+    # setresuid(2), EINVAL: the id is not valid in this user namespace.
+    if error.errno != errno.EINVAL:
+        return errors.from_os_error(error, f"become {what} {number}")
+    return errors.Denied(
+        f"cannot become {what} {number}: this container's user namespace does not map it",
+        hint="an ordinary user has ids beside his own with newuidmap and newgidmap (package uidmap) and ranges in "
+        "/etc/subuid and /etc/subgid",
+    )
 
 
 def _set_groups(plan: InitPlan, identity: Identity) -> None:
