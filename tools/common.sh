@@ -73,7 +73,7 @@ make_venv() {
 pip_install() {
     venv=$1
     shift
-    "$venv/bin/python3" -m pip --disable-pip-version-check install --quiet --no-input --retries 10 "$@"
+    "$venv/bin/python3" -m pip --disable-pip-version-check install --quiet --no-input "$@"
 }
 
 # locked VENV LOCKS...: installs lock files unless the same ones were installed last.

@@ -101,7 +101,7 @@ def create(
 
             trees = idmap.prepare(spec.mounts, linux, bundle, undo)
         if any("tmpcopyup" in entry.options for entry in spec.mounts):
-            from atoll.runtime import copyup  # noqa: F401
+            from atoll.runtime import copyup  # noqa: F401 - the init must find it loaded
         placed = needs_placement(proc, linux)
         fifo = -1 if start else _make_fifo(run, undo)
         hierarchy = detect()
@@ -395,7 +395,7 @@ def needs_placement(proc: Process, linux: Linux | None) -> bool:
     own = proc.scheduler or proc.io_priority
     if not own and not (linux is not None and (linux.memory_policy or linux.personality)):
         return False
-    from atoll.runtime import placement  # noqa: F401
+    from atoll.runtime import placement  # noqa: F401 - the init must find it loaded
 
     return True
 
