@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
     from atoll.base.pack import Pack
 
+# An interrupt while the first modules load ends the process without a traceback; `cli.main` handles later ones.
 # Arguments: DIRECTORY (that holds the package, or empty: ask `site`), MODULE (whose `main` is called), then its own.
 BOOT = """\
-import sys
+import sys, _signal
+if _signal.getsignal(2) is _signal.default_int_handler:
+    _signal.signal(2, _signal.SIG_DFL)
 directory = sys.argv.pop(1)
 if directory:
     sys.path.append(directory)

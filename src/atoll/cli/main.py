@@ -11,6 +11,7 @@ import sys
 from atoll.base import errors, timing
 from atoll.cli.commands import COMMANDS, SPELLINGS
 from atoll.cli.options import UsageError, help_text, parse
+from atoll.linux import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _run(name: str, module_name: str, words: list[str], *, debug: bool) -> int:
     module = _load(module_name)
     fallback = ENGINE_OF_RUN if name in _RUNS else ELSEWHERE
     try:
+        signals.interruptible()  # from here on an interrupt undoes what was begun
         given = parse(module.COMMAND, words)
         if given.help:
             return _print(help_text(module.COMMAND))

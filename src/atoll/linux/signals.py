@@ -47,6 +47,12 @@ def name_of(number: int) -> str:
     return f"SIG{NAMES[number - 1]}" if 1 <= number <= len(NAMES) else f"SIG{number}"
 
 
+def interruptible() -> None:
+    """Let SIGINT raise KeyboardInterrupt again, which the launcher turned off; ignored stays ignored."""
+    if _signal.getsignal(SIGINT) == _signal.SIG_DFL:
+        _signal.signal(SIGINT, _signal.default_int_handler)
+
+
 def handle(number: int, handler: Callable[[int, Any], Any]) -> None:
     """Install a Python handler."""
     _signal.signal(number, handler)
