@@ -130,6 +130,8 @@ def _once(request: dict[str, object], null: int, output: int) -> dict[str, float
         (os.POSIX_SPAWN_DUP2, output, 1),
         (os.POSIX_SPAWN_DUP2, errors, 2),
     ]
+    if "ATOLL_TIMING" in env:
+        env["ATOLL_TIMING_START"] = str(time.monotonic_ns())
     began = time.perf_counter()
     pid = os.posix_spawn(argv[0], argv, env, file_actions=actions)
     _, status, usage = os.wait4(pid, 0)

@@ -1,13 +1,11 @@
 """Where `atoll run --rm busybox true` spends its time.
 
-With ATOLL_TIMING=1 the command prints JSON lines on stderr, {"mark": NAME, "ms": SINCE THE START OF THE PROCESS};
-what lies between two marks is charged to the later one. Before the first mark: the shell launcher and the
-interpreter, measured by the harness' own clock.
+With ATOLL_TIMING=1 the command prints `atoll-timing: STEP MILLISECONDS` lines on standard error. The worker tells it
+by ATOLL_TIMING_START when it was spawned, so that the first step holds the shell launcher and the interpreter too.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 from collections.abc import Iterator
@@ -40,25 +38,21 @@ def measure(world: World, options: Options) -> Iterator[Result | str]:
         return
     inside = [sum(run.values()) for run in runs]
     outside = [wall - total for wall, total in zip(walls, inside, strict=True)]
-    yield _line("process start and end (launcher, interpreter, exit)", outside, walls)
     for name in names:
         yield _line(name, [run.get(name, 0.0) for run in runs], walls)
+    yield _line("exit of the process", outside, walls)
     yield _line("all, from outside", walls, walls)
 
 
 def read(path: str) -> dict[str, float]:
-    """Mark → milliseconds since the mark before it, in the order printed."""
+    """Step → its milliseconds, in the order printed."""
     found: dict[str, float] = {}
-    last = 0.0
     with open(path) as stream:
         for text in stream:
-            try:
-                line = json.loads(text)
-                name, at = str(line["mark"]), float(line["ms"])
-            except (ValueError, KeyError, TypeError):
-                continue
-            found[name] = found.get(name, 0.0) + at - last
-            last = at
+            label, _, rest = text.rstrip("\n").partition(": ")
+            name, _, spent = rest.rpartition(" ")
+            if label == "atoll-timing" and name and name != "total":
+                found[name] = found.get(name, 0.0) + float(spent)
     return found
 
 
