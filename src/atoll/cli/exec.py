@@ -31,7 +31,7 @@ COMMAND = Command(
 
 def main(given: Given) -> int:
     """Run the command."""
-    from atoll.cli.streams import attend
+    from atoll.cli.streams import SignalPipe, attend
     from atoll.cli.wiring import open_engine
     from atoll.engine.requests import ExecRequest
 
@@ -45,6 +45,7 @@ def main(given: Given) -> int:
         window = terminal.size(0) or terminal.size(1)
     engine = open_engine()
     engine.prepare()
+    arrived = SignalPipe(pass_on=not detach, window=wants_tty)
     attachment = engine.exec(
         ExecRequest(
             container=given.args[0],
@@ -71,7 +72,7 @@ def main(given: Given) -> int:
         raw = terminal.RawTerminal(0)
         raw.__enter__()
     try:
-        ending = attend(attachment, stdin=stdin, keys=keys, raw=raw)
+        ending = attend(attachment, arrived, stdin=stdin, keys=keys, raw=raw)
     finally:
         if raw is not None:
             raw.restore()

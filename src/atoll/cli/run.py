@@ -148,9 +148,11 @@ def _detached(engine: Engine, container_id: str) -> int:
 
 
 def _foreground(engine: Engine, container_id: str, request: RunRequest, given: Given) -> int:
-    from atoll.cli.streams import attend
+    from atoll.cli.streams import SignalPipe, attend
 
-    attachment = engine.launch(container_id, promise=request.remove)
+    # Before the launch, which starts the program: an interrupt in between is the program's already.
+    arrived = SignalPipe(pass_on=not given.has("sig-proxy") or given.on("sig-proxy"), window=request.terminal)
+    attachment = engine.launch(container_id, promise=request.remove, start=True)
     timing.mark("launch")
     keys = raw = None
     if request.terminal:
@@ -165,14 +167,7 @@ def _foreground(engine: Engine, container_id: str, request: RunRequest, given: G
             raw = terminal.RawTerminal(0)
             raw.__enter__()
     try:
-        ending = attend(
-            attachment,
-            stdin=request.stdin,
-            keys=keys,
-            raw=raw,
-            pass_signals=not given.has("sig-proxy") or given.on("sig-proxy"),
-            start=True,
-        )
+        ending = attend(attachment, arrived, stdin=request.stdin, keys=keys, raw=raw)
     except errors.AtollError:
         if raw is not None:
             raw.restore()

@@ -41,61 +41,66 @@ class Ending(Value):
     gone: bool = False
 
 
+class SignalPipe:
+    """From its making on, signals that are to be passed on end up in a pipe: also one that comes before there is a
+    container to pass it to. `wake` is readable when there are some."""
+
+    def __init__(self, *, pass_on: bool, window: bool) -> None:
+        self.wake, self._into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signals.set_wakeup_fd(self._into)
+        if pass_on:
+            for number in range(1, 32):
+                if number not in _NOT_PASSED:
+                    signals.handle(number, _noted)
+        if window:
+            signals.handle(signals.SIGWINCH, _noted)
+
+    def close(self) -> None:
+        """Note no more."""
+        signals.set_wakeup_fd(-1)
+        os.close(self.wake)
+        os.close(self._into)
+
+
+def _noted(number: int, frame: object) -> None:
+    """The wake-up descriptor carries the number; the loop acts on it."""
+
+
 class _Session:
     def __init__(
-        self, attachment: Attachment, *, stdin: bool, keys: DetachKeys | None, raw: RawTerminal | None
+        self,
+        attachment: Attachment,
+        arrived: SignalPipe,
+        *,
+        stdin: bool,
+        keys: DetachKeys | None,
+        raw: RawTerminal | None,
     ) -> None:
         self.attachment = attachment
+        self.wake = arrived.wake
         self.keys = keys
         self.raw = raw
         self.input_open = stdin
         self.broken = False
         self.gone = False
         self.interrupts = 0
-        self.wake, self._wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signals.set_wakeup_fd(self._wake_end)
-
-    def close(self) -> None:
-        signals.set_wakeup_fd(-1)
-        os.close(self.wake)
-        os.close(self._wake_end)
 
 
 def attend(
     attachment: Attachment,
+    arrived: SignalPipe,
     *,
     stdin: bool,
     keys: DetachKeys | None = None,
     raw: RawTerminal | None = None,
-    pass_signals: bool = True,
-    start: bool = False,
 ) -> Ending:
     """Copy until the exit report. With `raw` (a terminal) the size follows; with `keys` the user can leave.
 
-    Signals go to the container's process; the third interrupt that it ignores abandons it. When nobody reads our
-    output any more the container is killed, as a pipeline's other commands are. With `start` the container is
-    started first, and an error of its start raised.
+    Signals that `arrived` go to the container's process; the third interrupt that it ignores abandons it. When nobody
+    reads our output any more the container is killed, as a pipeline's other commands are. Raises the error of a
+    failed start.
     """
-    session = _Session(attachment, stdin=stdin, keys=keys, raw=raw)
-    try:
-        _install(pass_signals=pass_signals, window=raw is not None)
-        if start:
-            attachment.send_start()
-        return _loop(session)
-    finally:
-        session.close()
-
-
-def _install(*, pass_signals: bool, window: bool) -> None:
-    def noted(number: int, frame: object) -> None:
-        pass  # the wake-up descriptor carries the number; the loop acts on it
-
-    if pass_signals:
-        for number in range(1, 32):
-            if number not in _NOT_PASSED:
-                signals.handle(number, noted)
-    if window:
-        signals.handle(signals.SIGWINCH, noted)
+    return _loop(_Session(attachment, arrived, stdin=stdin, keys=keys, raw=raw))
 
 
 def _loop(session: _Session) -> Ending:

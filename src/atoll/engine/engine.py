@@ -116,12 +116,12 @@ class Engine:
 
         return explain(self, request)
 
-    def launch(self, container_id: str, *, promise: bool = False) -> Attachment:
+    def launch(self, container_id: str, *, promise: bool = False, start: bool = False) -> Attachment:
         """Make the created (or ended) container's processes: attached, waiting for its start. `promise`: the caller
         will `finish` it."""
         from atoll.engine.containers.launch import launch
 
-        return launch(self, container_id, promise=promise)
+        return launch(self, container_id, promise=promise, start=start)
 
     def started(self, container_id: str) -> None:
         """Its program runs: note it, let others at it."""

@@ -89,10 +89,11 @@ class ContainerDriver(Driver):
         channel, self._channel = self._channel, None
         return channel or self._connect()
 
-    def create(self, plan: ContainerPlan, *, promise: bool = False) -> Attachment:
+    def create(self, plan: ContainerPlan, *, promise: bool = False, start: bool = False) -> Attachment:
         """Through a monitor."""
         fields = {name: getattr(plan, name) for name in _CREATE_FIELDS}
-        return self._take_channel().create(Create(**fields, caller=client.caller()), promise=promise)
+        request = Create(**fields, caller=client.caller())
+        return self._take_channel().create(request, promise=promise, start=start)
 
     def start(self, run: str) -> None:
         """Through its monitor, which alone hears whether the program was executed."""

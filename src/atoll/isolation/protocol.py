@@ -163,8 +163,9 @@ class Driver(ABC):
         """Begin what the next `create` or `exec` needs anyway (start or reach the spawner); may be left out."""
 
     @abstractmethod
-    def create(self, plan: ContainerPlan, *, promise: bool = False) -> Attachment:
-        """Make a container that waits for its start, attached. With `promise` this command will clean up (else,
+    def create(self, plan: ContainerPlan, *, promise: bool = False, start: bool = False) -> Attachment:
+        """Make a container that waits for its start, attached; with `start` it is started at once, and what
+        becomes of that comes as control frames. With `promise` this command will clean up (else,
         also when it dies, `on_exit` runs). On failure nothing of it is left but the two directories' own files."""
 
     @abstractmethod

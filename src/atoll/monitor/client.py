@@ -201,9 +201,11 @@ class Channel:
     def __init__(self, peer: socket) -> None:
         self._peer = peer
 
-    def create(self, request: Create, *, promise: bool = False) -> Attachment:
-        """Have a container created; returns once it waits for its start. Raises why it was not."""
-        return self._ask({"do": "create", "promise": promise, "request": request.to_json()}, "created")
+    def create(self, request: Create, *, promise: bool = False, start: bool = False) -> Attachment:
+        """Have a container created; returns once it waits for its start, or with `start` is being started. Raises
+        why it was not."""
+        message = {"do": "create", "promise": promise, "start": start, "request": request.to_json()}
+        return self._ask(message, "created")
 
     def exec(self, request: Exec) -> Attachment:
         """Have a process executed in a running container; returns once it runs. Raises why it does not."""

@@ -38,12 +38,14 @@ if TYPE_CHECKING:
 
 class Made(Value):
     """The outcome of a request: the process and its descriptors by name (`pidfd`, `sync`, and `console`, or `stdin`,
-    `stdout`, `stderr` as far as there are any), or the error. With `promise` the command will clean up."""
+    `stdout`, `stderr` as far as there are any), or the error. With `promise` the command will clean up,
+    with `start` it wants the container started as soon as it is on record."""
 
     charge: Charge
     fds: Any = None
     error: errors.AtollError | None = None
     promise: bool = False
+    start: bool = False
 
 
 def first_request(connection: socket) -> dict[str, Any] | None:
@@ -67,7 +69,8 @@ def make(message: dict[str, Any]) -> Made:
     check_version(message)
     do = message.get("do")
     if do == CREATE:
-        return _create(Create.from_json(message.get("request")), promise=message.get("promise") is True)
+        made = _create(Create.from_json(message.get("request")), promise=message.get("promise") is True)
+        return made.replace(start=message.get("start") is True)
     if do == EXEC:
         return _exec(Exec.from_json(message.get("request")))
     raise Malformed(f"unknown request {do!r}")

@@ -140,7 +140,7 @@ class Monitor(Company):
         if not peer.known:
             self._introduce(peer, message)
         elif do == "start":
-            self._start(peer)
+            self.start(peer)
         elif do == "promise":
             peer.promise = True
         elif do == "cleaned":
@@ -161,7 +161,8 @@ class Monitor(Company):
         peer.input = message.get("stdin") is True and (self.charge.stdin or self.charge.terminal)
         self.relay.tell(peer, {"is": "attached", "id": self.charge.id, "pid": self.pid, "started": self.started})
 
-    def _start(self, peer: Peer) -> None:
+    def start(self, peer: Peer) -> None:
+        """Let the program run; `peer` is told if that is refused."""
         try:
             runtime_start.start(self.charge.run)
             self._starting = True
@@ -293,6 +294,8 @@ def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int |
         monitor.fail(error)
     else:
         monitor.relay.tell(peer, {"is": "created", "pid": charge.pid})  # (9)
+        if made.start:  # asked for beforehand, which saves the command and us waking one another (11)
+            monitor.start(peer)
     set_title(b"atoll:[clerk] " + charge.id[:12].encode())
     # 4. Start, streams, signals, other commands: all of it is events (10 to 15).
     return monitor.serve()

@@ -26,7 +26,7 @@ MARK = "launched"
 _END_SECONDS = 10.0
 
 
-def launch(engine: Engine, container_id: str, *, promise: bool) -> Attachment:
+def launch(engine: Engine, container_id: str, *, promise: bool, start: bool = False) -> Attachment:
     """Make the processes of a container that has none. One that cannot be launched stays as Docker leaves it, created
     and with the reason in `inspect`, unless it was to go with its end: then nothing of it stays.
 
@@ -45,7 +45,7 @@ def launch(engine: Engine, container_id: str, *, promise: bool) -> Attachment:
         os.mkdir(plan.run, 0o700)
         undo.push(files.remove_tree, plan.run)
         try:
-            attachment = engine.driver.create(plan, promise=promise)
+            attachment = engine.driver.create(plan, promise=promise, start=start)
         except errors.AtollError as error:
             _note_failure(plan.bundle, error)
             raise
