@@ -1,6 +1,6 @@
 """What all tests share: their order, the two tiers, the seed, and the rule that a skip is on the list.
 
-- Stages run in the order unit, gates, integration; the marker comes from the folder.
+- Stages run in the order unit, gates, contract, integration; the marker comes from the folder.
 - `--full` runs whole matrices (`.ci/full`); without it `sample` picks from them, by a seed that is printed.
 - `--strict-skips` (`.ci/run`) turns every skip that `tests/allowed-skips.txt` does not name into a failure.
 """
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 
 TESTS = Path(__file__).resolve().parent
-STAGES = ("unit", "gates", "integration")
+STAGES = ("unit", "gates", "contract", "integration")
 T = TypeVar("T")
 # Set before any other conftest is read, so that there is one seed and a child process has the same.
 os.environ.setdefault("ATOLL_TEST_SEED", str(random.SystemRandom().randrange(10**9)))
