@@ -13,6 +13,7 @@ import os
 import time
 
 from atoll.base import errors
+from atoll.base.value import fields
 from atoll.isolation.protocol import (
     EXITED,
     LOST,
@@ -24,6 +25,7 @@ from atoll.isolation.protocol import (
     Status,
 )
 from atoll.monitor import client
+from atoll.monitor.protocol import CONTROL
 from atoll.monitor.requests import Create, Exec
 
 TYPE_CHECKING = False
@@ -163,8 +165,11 @@ class ContainerDriver(Driver):
         while True:
             if (ended := _end(run, bundle)) is not None:
                 return ended
-            if not _await_change(run, deadline):
+            said: list[Status] = []
+            if not _await_change(run, deadline, said):
                 return self.status(run, bundle)
+            if said:  # by now whoever cleans up may have removed the records
+                return said[0]
             now = self.status(run, bundle)
             if now.ended:
                 return now
@@ -195,8 +200,10 @@ def _end(run: str, bundle: str) -> Status | None:
     from atoll.monitor import record
 
     ended: Exit | None = record.read_exit(bundle) or record.read_exit(run)
-    if ended is None:
-        return None
+    return None if ended is None else _ending(ended)
+
+
+def _ending(ended: Exit) -> Status:
     return Status(
         status=EXITED,
         exit_code=ended.code,
@@ -229,8 +236,9 @@ def _lost(untraced: bool, started: str | None) -> Status:
     return Status(status=LOST, exit_code=LOST_CODE, error=reason, started_at=started)
 
 
-def _await_change(run: str, deadline: float | None) -> bool:
-    """Wait until the container may have ended; False when the time is up."""
+def _await_change(run: str, deadline: float | None, said: list[Status]) -> bool:
+    """Wait until the container may have ended; False when the time is up. What its monitor says of the end is added
+    to `said`."""
     import select
 
     from atoll.runtime import state
@@ -254,7 +262,7 @@ def _await_change(run: str, deadline: float | None) -> bool:
             left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
             if not poller.poll(left):
                 return False
-            if attachment is None or _said_end(attachment):
+            if attachment is None or _said_end(attachment, said):
                 return True
     finally:
         if attachment is not None:
@@ -263,5 +271,12 @@ def _await_change(run: str, deadline: float | None) -> bool:
             os.close(pidfd)
 
 
-def _said_end(attachment: client.Attachment) -> bool:
-    return any(b'"is":"exit"' in payload for _, payload in attachment.receive()) or attachment.ended
+def _said_end(attachment: client.Attachment, said: list[Status]) -> bool:
+    from atoll.base import jsontext
+    from atoll.monitor.record import Exit
+
+    for stream, payload in attachment.receive():
+        if stream == CONTROL and b'"is":"exit"' in payload:
+            told = jsontext.loads(payload)
+            said.append(_ending(Exit(**{name: told[name] for name in fields(Exit) if name in told})))
+    return bool(said) or attachment.ended
