@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from atoll.base import errors, suggest, units
+from atoll.base import errors
 from atoll.base.value import Value
 
 TYPE_CHECKING = False
@@ -69,6 +69,8 @@ def _positive(value: Any) -> int:
 def _size(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
+    from atoll.base import units
+
     try:
         return units.parse_size(_text(value))
     except errors.InvalidArgument:
@@ -175,6 +177,8 @@ def _read(path: str, table: str, key: str, value: Any, changes: dict[str, Any]) 
 
 
 def _unknown(path: str, key: str, known: list[str]) -> errors.InvalidArgument:
+    from atoll.base import suggest
+
     guess = suggest.nearest(key, known)
     hint = f"did you mean '{guess}'?" if guess else "known are " + ", ".join(sorted(known))
     return errors.InvalidArgument(f"{path}: unknown setting '{key}'", hint=hint)

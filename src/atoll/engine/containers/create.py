@@ -10,7 +10,7 @@ import time
 
 from atoll.base import errors, files, ids
 from atoll.base.rollback import Rollback
-from atoll.engine.containers import bundle, facts
+from atoll.engine.containers import facts
 from atoll.engine.containers.plan import Planned, plan
 from atoll.engine.images.resolve import find
 from atoll.engine.locks import lock_container
@@ -62,6 +62,8 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         # 6. The plan in the directory says that all is there. A container that goes with its end is never started
         #    from its directory, so it needs none.
         if not planned.record.remove:
+            from atoll.engine.containers import bundle
+
             bundle.save(planned.container)
         undo.release()
     engine.plans[container_id] = planned.container

@@ -11,14 +11,13 @@ import time
 
 from atoll.base import clock, errors, files
 from atoll.base.rollback import Rollback
-from atoll.engine.containers import bundle
 from atoll.engine.containers.record import Record
 from atoll.engine.locks import ContainerLock, lock_container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.engine.engine import Engine
-    from atoll.isolation.protocol import Attachment
+    from atoll.isolation.protocol import Attachment, ContainerPlan
 
 MARK = "launched"
 """A file in the bundle: the container has had processes once. Without it, and without any trace of a process, it is
@@ -36,7 +35,7 @@ def launch(engine: Engine, container_id: str, *, promise: bool, start: bool = Fa
     lock = engine.locks.pop(container_id, None) or _lock(engine, container_id)
     with Rollback() as undo:
         undo.push(lock.release)
-        plan = fresh or bundle.load(engine.paths.container(container_id))
+        plan = fresh or _load(engine, container_id)
         if plan.on_exit:
             undo.push(_remove_failed, engine, container_id)
         if fresh is None:
@@ -55,6 +54,12 @@ def launch(engine: Engine, container_id: str, *, promise: bool, start: bool = Fa
         undo.release()
     lock.release()
     return attachment
+
+
+def _load(engine: Engine, container_id: str) -> ContainerPlan:
+    from atoll.engine.containers import bundle
+
+    return bundle.load(engine.paths.container(container_id))
 
 
 def _clear(engine: Engine, container_id: str) -> None:
