@@ -49,7 +49,7 @@ class FakeDriver(Driver):
     def prepare(self):
         pass
 
-    def create(self, plan, *, promise=False):
+    def create(self, plan, *, promise=False, start=False):
         if self.fail is not None:
             raise self.fail
         self.plans.append(plan)

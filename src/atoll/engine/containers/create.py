@@ -172,7 +172,8 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
 
         config = parse_config(image.config.encode(), f"the configuration of {request.image}")
         writable = engine.snapshots.writable(container_id)
-        # What is thrown away at the end need not be flushed to the disk at its unmount (overlayfs.rst, "Volatile mount").
+        # What is thrown away at the end need not be flushed to the disk at its unmount (overlayfs.rst, "Volatile
+        # mount").
         overlay = engine.snapshots.plan(engine.store.chain_ids(image.id), writable, volatile=request.remove)
         planned = plan(
             image=config.config,
