@@ -16,6 +16,8 @@ import pytest
 from kit import processes
 from kit.command import Atoll
 
+pytestmark = pytest.mark.timeout(1800)  # with --full each kills some hundred commands
+
 
 def kill_after(atoll: Atoll, seconds: float, *words: str) -> int:
     """Start a command, SIGKILL it after so long; its code (-9, or how it ended before)."""

@@ -10,6 +10,8 @@ from kit import leaks, processes
 from kit.command import Atoll
 from kit.sandbox import Sandbox
 
+pytestmark = pytest.mark.timeout(600)
+
 
 def finish(children: list) -> list[tuple[int, str, str]]:
     """(code, out, err) of each."""
