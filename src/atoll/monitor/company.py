@@ -89,14 +89,18 @@ class Company:
 
     def _heard(self) -> None:
         """The init's word: end of file once the program runs, otherwise its error."""
-        word = os.read(self._sync, 1 << 16)
+        killed = False
+        try:
+            word = os.read(self._sync, 1 << 16)
+        except ConnectionResetError:  # it was killed before it had read what the creator said: it ran nothing
+            word, killed = b"", True
         self.loop.forget(self._sync)
         os.close(self._sync)
         self._sync = -1
         if word:
             self.failure = _failure(word)
             self.on_failed(self.failure)
-        elif self.program_runs():
+        elif not killed and self.program_runs():
             self.started = True
             self.on_started()
 
