@@ -66,6 +66,7 @@ def main(given: Given) -> int:
         return 0
     if not request.detach:
         _check_terminal(given, request)
+    _check_image(request.image)  # before anything is started for it
     engine.prepare()
     container_id = engine.create(request, on_missing=lambda reference: _pull(engine, reference, request.platform))
     timing.mark("create")
@@ -115,6 +116,13 @@ def read(given: Given) -> RunRequest:
         stop_signal=given.text("stop-signal"),
         stop_timeout=given.number("stop-timeout"),
     )
+
+
+def _check_image(image: str) -> None:
+    if image != "host":
+        from atoll.spec import reference
+
+        reference.parse(image)
 
 
 def _check_terminal(given: Given, request: RunRequest) -> None:
