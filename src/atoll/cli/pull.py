@@ -7,6 +7,7 @@ import sys
 
 from atoll.base import ids
 from atoll.cli.options import TEXT, Command, Flag
+from atoll.images.values import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from atoll.cli.options import Given
     from atoll.engine.engine import Engine
-    from atoll.images.values import Progress, PulledImage
+    from atoll.images.values import PulledImage
 
 COMMAND = Command(
     name="pull",
@@ -48,8 +49,10 @@ def fetch(engine: Engine, reference: str, *, platform: str | None, out: TextIO, 
     shown = Display(out)
     try:
         image = engine.pull(reference, progress=shown.step, platform=platform)
-    finally:
+    except BaseException:
         shown.close()
+        raise
+    shown.complete()
     fresh = "Downloaded newer image for" if image.fetched else "Image is up to date for"
     out.write(f"Digest: {image.target_digest}\nStatus: {fresh} {image.reference}\n")
     out.flush()
@@ -75,10 +78,21 @@ class Display:
             if not self._worth_showing(name, progress):
                 return
             self._rewrite(name, words)
-        elif progress.what in ("exists", "done") or (progress.what == "unpack" and name not in self.lines):
+        elif progress.what == "exists":
             self.lines[name] = words
-            if progress.what != "unpack":
-                self.out.write(f"{name}: {words}\n")
+            self.out.write(f"{name}: {words}\n")
+        else:
+            self.lines[name] = words
+
+    def complete(self) -> None:
+        """All layers that were fetched are there."""
+        for name, words in list(self.lines.items()):
+            if words != _words(Progress(what="exists")):
+                if self.live:
+                    self._rewrite(name, "Pull complete")
+                else:
+                    self.out.write(f"{name}: Pull complete\n")
+        self.close()
 
     def close(self) -> None:
         """Leave the cursor below what was shown."""
