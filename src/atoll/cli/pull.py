@@ -67,12 +67,17 @@ class Display:
         self.live = out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self.lines: dict[str, str] = {}
         self._last: dict[str, int] = {}
+        self._coming: dict[str, bool] = {}
 
     def step(self, progress: Progress) -> None:
         """One report of the pull."""
         if progress.digest is None:
             return
         name = ids.short_id(progress.digest)
+        if progress.what == "download":
+            self._coming[name] = not progress.total or progress.current < progress.total
+        elif progress.what == "unpack" and self._coming.get(name):
+            return  # it is unpacked while it comes; the download is what takes the time
         words = _words(progress)
         if self.live:
             if not self._worth_showing(name, progress):
