@@ -127,9 +127,15 @@ class Runtime:
         return self.ids[-1]
 
     def popen(
-        self, *words: str, env: dict[str, str] | None = None, fds: dict[int, int] | None = None, **how: Any
+        self,
+        *words: str,
+        env: dict[str, str] | None = None,
+        fds: dict[int, int] | None = None,
+        before: list[str] | None = None,
+        **how: Any,
     ) -> subprocess.Popen[str]:
-        """Start the runtime with these words; `fds` are descriptors to have there: number → ours."""
+        """Start the runtime with these words; `fds` are descriptors to have there: number → ours; `before` is what
+        to run in the runtime's stead, with its words appended."""
         if fds:
             how["pass_fds"] = tuple(fds)
 
@@ -154,7 +160,7 @@ class Runtime:
             "errors": "replace",
             **how,
         }
-        command = [self.program, "--root", self.root, *words]
+        command = [*(before or [self.program]), "--root", self.root, *words]
         return subprocess.Popen(command, env={**base, **(env or {})}, preexec_fn=enter, **settings)
 
     def __call__(self, *words: str, timeout: float = 30, stdin: str | None = None, **how: Any) -> Result:

@@ -297,10 +297,22 @@ def sweep_stale() -> None:
         for entry in os.listdir(place):
             pid = entry.removeprefix(PREFIX)
             if entry.startswith(PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+                if holds_processes(f"{place}/{entry}"):
+                    continue  # a session in another pid namespace, alive
                 try:
                     os.rmdir(f"{place}/{entry}") if place == "/tmp" else remove_cgroups(f"{place}/{entry}")
                 except OSError:
                     continue
+
+
+def holds_processes(path: str) -> bool:
+    """Whether a cgroup or one below it has a process."""
+    for folder, _, files in os.walk(path):
+        if "cgroup.procs" in files:
+            with open(os.path.join(folder, "cgroup.procs")) as stream:
+                if stream.read():
+                    return True
+    return False
 
 
 def loopback_up() -> None:

@@ -1,0 +1,64 @@
+"""`atoll-runtime` that ends by SIGKILL at a chosen point: run as a program with POINT COUNT, then its arguments.
+
+Holds: the points, which are functions of the runtime; the process dies just before (`before:`) or just after
+(`after:`) the COUNT-th call of one. Does not hold: what is to be found afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+POINTS = {
+    "note": "atoll.runtime.state:note_creating",
+    "cgroup": "atoll.runtime.cgroups.cgroup:Cgroup.create",
+    "clone": "atoll.linux.process:clone3",
+    "join": "atoll.runtime.cgroups.cgroup:Cgroup.add",
+    "send": "atoll.runtime.sync:send",
+    "receive": "atoll.runtime.sync:receive",
+    "record": "atoll.runtime.state:write",
+    "unlink": "os:unlink",
+    "pidfile": "atoll.base.files:write_atomic",
+    "kill": "atoll.runtime.cgroups.cgroup:Cgroup.kill",
+    "remove": "atoll.runtime.cgroups.cgroup:Cgroup.delete",
+    "tree": "atoll.base.files:remove_tree",
+    "signal": "atoll.linux.process:pidfd_send_signal",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Patch, then be the runtime."""
+    when, _, point = argv[0].partition(":")
+    wanted, calls, me = int(argv[1]), 0, os.getpid()
+    module, _, path = POINTS[point].partition(":")
+    __import__(module)
+    holder = sys.modules[module]
+    *outer, name = path.split(".")
+    for part in outer:
+        holder = getattr(holder, part)
+    original = getattr(holder, name)
+
+    def dying(*args: object, **named: object) -> object:
+        nonlocal calls
+        if os.getpid() != me:  # the container's init: it is the creator that dies
+            return original(*args, **named)
+        calls += 1
+        if calls == wanted and when == "before":
+            os.kill(me, signal.SIGKILL)
+        result = original(*args, **named)
+        if calls == wanted and os.getpid() == me:
+            os.kill(me, signal.SIGKILL)
+        return result
+
+    bound = outer and hasattr(original, "__self__")  # a class method
+    setattr(holder, name, staticmethod(dying) if bound else dying)
+    from atoll.runtime import main as runtime
+    from atoll.runtime import seal
+
+    seal.is_sealed = lambda: True  # nothing hostile runs here, and a new program would lose the patch
+    return runtime.main(argv[2:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
