@@ -17,6 +17,8 @@ from bench.world import BUSYBOX, World
 
 TITLE = "Where `atoll run --rm busybox true` spends its time (warm spawner)"
 PEERS = (Atoll,)
+INNER = "launch, of which "
+"""Before the steps of the monitor's side and of the init, which lie inside the command's step."""
 
 
 def measure(world: World, options: Options) -> Iterator[Result | str]:
@@ -36,7 +38,7 @@ def measure(world: World, options: Options) -> Iterator[Result | str]:
     if not names:
         yield "breakdown: the command printed no marks"
         return
-    inside = [sum(run.values()) for run in runs]
+    inside = [sum(spent for name, spent in run.items() if not name.startswith(INNER)) for run in runs]
     outside = [wall - total for wall, total in zip(walls, inside, strict=True)]
     for name in names:
         yield _line(name, [run.get(name, 0.0) for run in runs], walls)
@@ -53,6 +55,8 @@ def read(path: str) -> dict[str, float]:
             name, _, spent = rest.rpartition(" ")
             if label == "atoll-timing" and name and name != "total":
                 found[name] = found.get(name, 0.0) + float(spent)
+            elif label == "atoll-timing-inside":
+                found[INNER + name] = float(spent)
     return found
 
 

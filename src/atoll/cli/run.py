@@ -160,6 +160,7 @@ def _foreground(engine: Engine, container_id: str, request: RunRequest, given: G
 
     # Before the launch, which starts the program: an interrupt in between is the program's already.
     arrived = SignalPipe(pass_on=not given.has("sig-proxy") or given.on("sig-proxy"), window=request.terminal)
+    timing.mark("signals")
     attachment = engine.launch(container_id, promise=request.remove, start=True)
     timing.mark("launch")
     keys = raw = None

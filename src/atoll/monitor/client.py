@@ -12,7 +12,7 @@ from _socket import AF_UNIX, SHUT_RDWR, SOCK_CLOEXEC, SOCK_STREAM, socket, socke
 from zlib import crc32
 
 import atoll
-from atoll.base import errors, files, jsontext
+from atoll.base import errors, files, jsontext, timing
 from atoll.monitor.protocol import (
     ATTACH_SOCKET,
     CONTROL,
@@ -225,7 +225,7 @@ class Channel:
         attachment = Attachment(self._peer)
         try:
             attachment._tell(data)
-            attachment.expect(answer)
+            timing.put(answer, attachment.expect(answer).get("steps"))
         except BaseException:
             attachment.close()
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 
-from atoll.base import errors, jsontext
+from atoll.base import errors, jsontext, timing
 from atoll.base.value import Value
 from atoll.monitor import record
 from atoll.monitor.protocol import (
@@ -91,9 +91,12 @@ def _create(request: Create, *, promise: bool) -> Made:
         env=request.caller.env,
     )
     stdio = None
+    if f"{timing.VARIABLE}=1" in request.caller.env:
+        timing.begin()
     try:
         # An earlier run's end must not be taken for this one's.
         record.forget_exit(request.bundle)
+        timing.mark("request")
         take_rlimits(request.caller)
         stdio = None if request.terminal else open_stdio(stdin=request.stdin, run=request.run)
         created = runtime_create.create(

@@ -12,7 +12,7 @@ import os
 import time
 from _struct import unpack
 
-from atoll.base import errors
+from atoll.base import errors, timing
 from atoll.linux import process
 from atoll.linux.title import set_title
 from atoll.monitor import record
@@ -293,7 +293,9 @@ def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int |
     except (errors.AtollError, OSError) as error:
         monitor.fail(error)
     else:
-        monitor.relay.tell(peer, {"is": "created", "pid": charge.pid})  # (9)
+        timing.mark("record and door")
+        answer = {"is": "created", "pid": charge.pid, "steps": timing.take()}
+        monitor.relay.tell(peer, answer)  # (9)
         if made.start:  # asked for beforehand, which saves the command and us waking one another (11)
             monitor.start(peer)
     set_title(b"atoll:[clerk] " + charge.id[:12].encode())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from atoll.base import errors, files, jsontext
+from atoll.base import errors, files, jsontext, timing
 from atoll.base.rollback import Rollback
 from atoll.base.value import Value
 from atoll.linux import process
@@ -113,6 +113,7 @@ def create(
         undo.push(_poststop_of_failed, spec, container_id, bundle)
         cgroup = Cgroup.create(path, linux.resources or Resources(), hierarchy, rootless=rootless)
         undo.push(cgroup.delete)
+        timing.mark("filter, cgroup")
         ours, theirs = sync.pair()
         undo.push(ours.close)
         root_plan, mounts = root if root is not None else _root_of(spec, bundle), spec.mounts
@@ -146,6 +147,7 @@ def create(
         # other with its offsets.
         later = process.CLONE_NEWCGROUP | process.CLONE_NEWTIME
         pid, pidfd = _clone(flags & ~later, joins, cgroup, lambda: _become_init(ours, theirs, plan))
+        timing.mark("clone")
         theirs.close()
         undo.push(_end, pidfd, pid, cgroup)
         _close_all(held)
@@ -156,6 +158,7 @@ def create(
             _write_maps(pid, linux, helpers)
 
         # P3. If the init died already, its own error is in the socket and says more than EPIPE would.
+        timing.mark("join cgroup, id maps")
         _go(ours, "mapped")
         if program is not None:  # what exec gives its newcomers
             files.write_atomic(f"{run}/{state.FILTER}", program)
@@ -329,6 +332,8 @@ def _await_ready(ours: socket, plan: InitPlan, pid: int, undo: Rollback) -> tupl
         elif message.get("at") == "warning":
             warnings.append(str(message.get("text")))
         elif message.get("at") == "ready":
+            timing.mark("await init")
+            timing.put("init", message.get("steps"))
             return console, tuple(warnings)
         else:
             raise errors.Internal(f"out of step: {message!r}")

@@ -11,7 +11,7 @@ import errno
 import os
 import resource
 
-from atoll.base import errors, files, jsontext
+from atoll.base import errors, files, jsontext, timing
 from atoll.linux import capability, netdevice, process, seccomp, signals, timens, tty
 from atoll.linux import mount as m
 from atoll.linux.root import Root
@@ -77,6 +77,8 @@ def _become_container(plan: InitPlan, end: socket) -> None:
     # C1: the cgroup is joined and the ids are mapped; before that, nothing here has any right.
     sync.expect(end, "go", "mapped")
 
+    if timing.enabled():
+        timing.begin()
     # The way to the mount point may be closed to the mapped root: held while we still are the caller.
     place = os.open(plan.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if plan.root is not None else -1
     opened: list[int] = []
@@ -107,13 +109,16 @@ def _become_container(plan: InitPlan, end: socket) -> None:
         if plan.new_namespaces & process.CLONE_NEWNS:
             # Nothing mounted from here on may show on the host; its later unmounts still reach us (slave).
             m.set_propagation("/", m.MS_REC | _PROPAGATION.get(linux.rootfs_propagation or "", m.MS_SLAVE))
+        timing.mark("namespaces")
         root = _open_root(plan, place)
+        timing.mark("root")
         # A procfs of this pid namespace that only we hold: nothing inside can redirect what is written through
         # it (CVE-2019-19921, CVE-2025-52881).
         proc_fd = _private_proc()
         rootfs.mount_all(
             root, spec.mounts, plan.bundle, plan.cgroup_mounts, trees=plan.trees, label=linux.mount_label
         )
+        timing.mark("mounts")
         own_dev = any(entry.destination.rstrip("/") == "/dev" for entry in spec.mounts if entry.type != "bind")
         if own_dev:
             devices.make_devices(root, linux.devices, by_bind=plan.user_namespace)
@@ -129,6 +134,7 @@ def _become_container(plan: InitPlan, end: socket) -> None:
         rootfs.hide(root, linux.masked_paths)
         if spec.root is not None and spec.root.readonly:
             m.mount_setattr(root.fd, set=m.MOUNT_ATTR_RDONLY)
+        timing.mark("devices, masks")
         # Resolved now, by the files of the root, while the handle is at hand; used after the pivot.
         identity = resolve_user(root, proc.user)
         if plan.pivot:
@@ -153,7 +159,8 @@ def _become_container(plan: InitPlan, end: socket) -> None:
         _install_filter(plan, end)  # before the creator is gone, which passes its descriptor on
 
     # C5: everything that can fail has been done, but for the filter and execve itself.
-    sync.send(end, {"at": "ready"})
+    timing.mark("pivot, rights")
+    sync.send(end, {"at": "ready", "steps": timing.take()})
 
     # C6: the creator has written its record; then `start` opens the other end of the fifo. Through our own procfs:
     # the path is outside the root by now. It stays open: execve closes it, which tells `start` that the program runs.
