@@ -7,6 +7,7 @@ hold: what becomes of it (`monitor.py`, `session.py`). Runs in a clerk (`service
 from __future__ import annotations
 
 import resource
+import sys
 
 from atoll.base import errors, jsontext, timing
 from atoll.base.value import Value
@@ -27,6 +28,23 @@ from atoll.runtime import create as runtime_create
 from atoll.runtime import exec as runtime_exec
 from atoll.runtime.cgroups.detect import detect
 from atoll.runtime.validate import validate
+
+# What the runtime loads only where a container needs it, this long-lived process has from its start: a fork need not
+# load it each time (3 ms a run), and what is replaced on the disk meanwhile is not mixed with what runs.
+for _later in (
+    "_sha256" if sys.version_info < (3, 12) else "_sha2",
+    "atoll.linux.lsm",
+    "atoll.linux.nsfs",
+    "atoll.runtime.cgroup_mounts",
+    "atoll.runtime.copyup",
+    "atoll.runtime.hooks",
+    "atoll.runtime.idmap",
+    "atoll.runtime.notify",
+    "atoll.runtime.placement",
+    "atoll.runtime.seccomp.cache",
+    "atoll.runtime.seccomp.flags",
+):
+    __import__(_later)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
