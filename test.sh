@@ -11,6 +11,19 @@ cd "$(dirname "$0")"
 
 case ${1:-} in -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 
+# The tests become ordinary users, who must be able to read the tree: one below a closed directory (a clone in /root)
+# is tested as a copy, which keeps its .venv for the next time.
+if [ "$(id -u)" = 0 ] && ! reachable "$PWD"; then
+    copy=/var/cache/atoll-tests/tree
+    say "$PWD cannot be reached by ordinary users: testing a copy, $copy"
+    mkdir -p "$copy"
+    chmod 755 "${copy%/*}" "$copy"
+    find "$copy" -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -rf {} +
+    tar -C . --exclude=./.venv --exclude=__pycache__ -cf - . | tar -C "$copy" --no-same-owner -xf -
+    chmod -R a+rX "$copy"
+    exec "$copy/test.sh" "$@"
+fi
+
 # shellcheck disable=SC2046 # one word a package
 [ ! -e /etc/debian_version ] || apt_install $(sed 's/#.*//' tests/apt-packages.txt)
 make_venv .venv

@@ -11,6 +11,12 @@ as_root() {
     fi
 }
 
+# reachable DIRECTORY: whether anyone may go there.
+reachable() {
+    case $(stat -c %A "$1") in *[xt]) ;; *) return 1 ;; esac
+    [ "$1" = / ] || reachable "$(dirname "$1")"
+}
+
 # find_python: prints an interpreter of 3.11 or newer. Debian's own first: a version manager's shim starts slowly.
 find_python() {
     for candidate in /usr/bin/python3 python3.14 python3.13 python3.12 python3.11 python3; do
