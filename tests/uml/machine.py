@@ -60,11 +60,16 @@ def run(
         "HOME": "/root",
         "LANG": "C.UTF-8",
     }
+    # A checkout below /tmp, say, must stay in sight: the guest keeps the host's directory there and writes elsewhere.
+    needed = [f"{Path(place).resolve()}/" for place in (cwd, REPOSITORY, sys.prefix, sys.base_prefix)]
+    covered = [place for place in tmpfs if not any(one.startswith(f"{place}/") for one in needed)]
+    if covered:
+        variables["TMPDIR"] = covered[0]
     job = {
         "argv": list(argv),
         "environment": {**variables, **(environment or {})},
         "cwd": str(cwd),
-        "tmpfs": list(tmpfs),
+        "tmpfs": covered,
     }
     with tempfile.TemporaryDirectory(prefix="atoll-uml-") as exchange:
         Path(exchange, "job.json").write_text(json.dumps(job))
