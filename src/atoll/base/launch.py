@@ -10,7 +10,6 @@ whatever else is asked for (a dependency elsewhere, an editable tree) brings `si
 
 from __future__ import annotations
 
-import os
 import sys
 
 TYPE_CHECKING = False
@@ -38,6 +37,8 @@ enter(sys.argv.pop(1))"""
 
 CLI = "atoll.cli.main"
 RUNTIME = "atoll.runtime.main"
+_FIRST = {RUNTIME: "atoll.runtime.quick"}
+"""What a command does before anything else is loaded."""
 
 
 def argv(*args: str, module: str = CLI, python: str | None = None) -> list[str]:
@@ -50,7 +51,12 @@ def argv(*args: str, module: str = CLI, python: str | None = None) -> list[str]:
 
 def directory() -> str:
     """The directory that the running package was loaded from, absolute."""
-    return os.path.abspath(__file__).removesuffix("/atoll/base/launch.py")
+    path = __file__
+    if not path.startswith("/"):
+        import os
+
+        path = os.path.abspath(path)
+    return path.removesuffix("/atoll/base/launch.py")
 
 
 def enter(module: str) -> NoReturn:
@@ -61,7 +67,10 @@ def enter(module: str) -> NoReturn:
     """
     if sys.flags.no_site:
         sys.meta_path.append(_LateSite())
-    packed = _use_pack()
+    if module in _FIRST:  # by name: this room may not know that one
+        __import__(_FIRST[module])
+        sys.modules[_FIRST[module]].first(sys.argv[1:], argv(*sys.argv[1:], module=module))
+    packed = _use_pack("runtime" if module == RUNTIME else "run")
     sys.argv[0] = "atoll-runtime" if module == RUNTIME else "atoll"
     __import__(module)
     status = sys.modules[module].main(sys.argv[1:])
@@ -71,18 +80,20 @@ def enter(module: str) -> NoReturn:
                 stream.flush()
         except (OSError, ValueError):  # the reader is gone, or the program closed it: nobody is left to tell
             pass
-    if packed.missed and module == CLI and sys.argv[1:2] == ["run"]:
+    if packed.missed and (module == RUNTIME or sys.argv[1:2] == ["run"]):
         keep_pack()
-    os._exit(status)
+    import posix
+
+    posix._exit(status)
 
 
 _packed: list[Pack] = []
 
 
-def _use_pack() -> Pack:
+def _use_pack(name: str) -> Pack:
     from atoll.base.pack import Pack
 
-    packed = Pack(directory())
+    packed = Pack(directory(), name)
     # After the built-in and frozen finders, before the path's.
     sys.meta_path.insert(2, packed)
     _packed.append(packed)

@@ -28,9 +28,9 @@ _HEAD = b"atoll-pack-1" + MAGIC_NUMBER
 class Pack:
     """Serves what the file holds and is still true. `missed` names the modules that it should have held."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, name: str = "run") -> None:
         self.directory = directory
-        self.path = f"{directory}/{PACKAGE}/__pycache__/run.{sys.implementation.cache_tag}.pack"
+        self.path = f"{directory}/{PACKAGE}/__pycache__/{name}.{sys.implementation.cache_tag}.pack"
         self.missed: list[str] = []
         self._entries: dict[str, Any] = _read(self.path)
 
@@ -102,7 +102,10 @@ def save(pack: Pack) -> None:
         return
     entries: dict[str, Any] = {}
     for name in [*pack._entries, *pack.missed]:
-        entry = _entry(name, pack.directory)
+        held = pack._entries.get(name)
+        # What another command had put there stays: a pack that served one at a time would be written at each.
+        true = held is not None and _is_true(f"{pack.directory}/{held[0]}", held[2])
+        entry = held if true else _entry(name, pack.directory)
         if entry is not None:
             entries[name] = entry
     temporary = f"{pack.path}.{os.getpid()}"

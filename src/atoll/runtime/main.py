@@ -3,8 +3,9 @@
 Holds: `main`: global options, the table of verbs, sealing, errors and exit codes. Does not hold: the verbs
 (`command/`). Start reading at `main`.
 
-Sealing (CVE-2019-5736): the verbs that fork a process into a container first execute this very command again from an
-interpreter on a read-only mount (`seal.py`); nothing but the table of verbs is imported before that.
+Sealing (CVE-2019-5736): the verbs that fork a process into a container are executed again from an interpreter on a
+read-only mount. `quick.py` has done that before this module is loaded, or `seal.py` does it here, with words for what
+goes wrong, and for an ordinary user.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import sys
 
 from atoll.base import errors
+from atoll.runtime import quick
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,25 +23,25 @@ if TYPE_CHECKING:
     from atoll.runtime.command.context import Context
     from atoll.runtime.command.report import Log
 
-# verb: (module below `command`, function, whether it forks into a container)
+# verb: (module below `command`, function)
 VERBS = {
-    "create": ("make", "create", True),
-    "run": ("make", "run", True),
-    "exec": ("enter", "exec_", True),
-    "start": ("life", "start", False),
-    "kill": ("life", "kill", False),
-    "delete": ("life", "delete", False),
-    "pause": ("life", "pause", False),
-    "resume": ("life", "resume", False),
-    "state": ("look", "state_", False),
-    "list": ("look", "list_", False),
-    "ps": ("look", "ps", False),
-    "events": ("events", "events", False),
-    "update": ("update", "update", False),
-    "spec": ("template", "spec", False),
-    "features": ("features", "features", False),
-    "checkpoint": ("checkpoint", "checkpoint", False),
-    "restore": ("checkpoint", "restore", False),
+    "create": ("make", "create"),
+    "run": ("make", "run"),
+    "exec": ("enter", "exec_"),
+    "start": ("life", "start"),
+    "kill": ("life", "kill"),
+    "delete": ("life", "delete"),
+    "pause": ("life", "pause"),
+    "resume": ("life", "resume"),
+    "state": ("look", "state_"),
+    "list": ("look", "list_"),
+    "ps": ("look", "ps"),
+    "events": ("events", "events"),
+    "update": ("update", "update"),
+    "spec": ("template", "spec"),
+    "features": ("features", "features"),
+    "checkpoint": ("checkpoint", "checkpoint"),
+    "restore": ("checkpoint", "restore"),
 }
 GLOBAL = {
     "root": "text",
@@ -58,15 +60,12 @@ _FAILED_TO_EXEC = 255
 
 def main(argv: list[str]) -> int:
     """Run one command; its exit code (1 for an error, 255 for one of exec, otherwise what the verb returns)."""
-    if _must_seal(argv):
-        from atoll.runtime import seal
-
-        if not seal.is_sealed():
-            try:
-                _seal(argv)
-            except errors.AtollError as error:
-                _complain(_log_of(argv), argv, error)
-                return 1
+    if quick.verb_of(argv) in quick.FORKING and not quick.is_sealed():
+        try:
+            _seal(argv)
+        except errors.AtollError as error:
+            _complain(_log_of(argv), argv, error)
+            return 1
     from atoll.runtime.command.report import Log
 
     log = Log()
@@ -93,26 +92,15 @@ def main(argv: list[str]) -> int:
             rootless=_tristate(given.text("rootless")),
             criu=given.text("criu"),
         )
-        return function(context, rest)
+        try:
+            return function(context, rest)
+        finally:
+            quick.reap()
     except errors.AtollError as error:
         _complain(log, [verb], error)
     except OSError as error:
         _complain(log, [verb], errors.from_os_error(error, f"{verb or 'run'} the container"))
     return _FAILED_TO_EXEC if verb == "exec" else 1
-
-
-def _must_seal(argv: list[str]) -> bool:
-    """Whether the verb (the first word that is no option or its value) forks into a container."""
-    values = False
-    for word in argv:
-        if values:
-            values = False
-        elif word.startswith("-"):
-            name, equals, _ = word.lstrip("-").partition("=")
-            values = not equals and GLOBAL.get(name) == "text"
-        else:
-            return VERBS.get(word, ("", "", False))[2]
-    return False
 
 
 def _seal(argv: list[str]) -> None:
@@ -136,7 +124,7 @@ def _function(verb: str) -> Callable[[Context, list[str]], int]:
 
         near = nearest(verb, sorted(VERBS))
         raise errors.InvalidArgument(f"unknown command {verb!r}", hint=f"did you mean {near}?" if near else None)
-    module, name, _ = VERBS[verb]
+    module, name = VERBS[verb]
     path = f"atoll.runtime.command.{module}"
     __import__(path)
     function: Callable[[Context, list[str]], int] = getattr(sys.modules[path], name)
