@@ -55,8 +55,8 @@ def test_what_go_would_print(template, expected):
 
 @pytest.mark.parametrize(
     "template",
-    ["{{", "{{.Name", "{{.Absent}}", "{{nofunc .Name}}", "{{end}}", "{{if .Name}}", "{{.Name.More}}", "{{}}", "{{(.Name}}",
-     '{{"open}}', "{{range .Ports}}", "{{$x}}", "{{len}}", "{{.Name .Name}}"],
+    ["{{", "{{.Name", "{{.Absent}}", "{{nofunc .Name}}", "{{end}}", "{{if .Name}}", "{{.Name.More}}", "{{}}",
+     "{{(.Name}}", '{{"open}}', "{{range .Ports}}", "{{$x}}", "{{len}}", "{{.Name .Name}}"],
 )  # fmt: skip
 def test_wrong_templates_are_told(template):
     with pytest.raises(InvalidArgument, match="template parsing error"):
