@@ -9,11 +9,11 @@ import os
 
 from atoll.base import errors, files, jsontext
 from atoll.base.value import Value
-from atoll.spec.runtime import Process, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.runtime.command.report import Log
+    from atoll.spec.runtime import Process, Spec
 
 NAME = "atoll-runtime"
 _ID_LONGEST = 1024
@@ -87,12 +87,15 @@ def check_id(container_id: str) -> None:
 
 def load_spec(bundle: str) -> Spec:
     """`config.json` of a bundle. Raises NotFound, InvalidArgument with the JSON path of what is wrong."""
+    from atoll.spec.runtime import Spec
+
     return Spec.from_json(_document(f"{bundle}/config.json", "JSON specification file config.json not found"))
 
 
 def load_process(path: str) -> Process:
     """A process document, for `exec --process`. Raises NotFound, InvalidArgument."""
     from atoll.spec.codec import parse
+    from atoll.spec.runtime import Process
 
     return parse(Process, _document(path, f"process file {path} not found"), "process")
 
