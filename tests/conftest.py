@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import random
+import signal
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background job ignores the interrupt, and so would every program that the tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[SEED] = int(os.environ["ATOLL_TEST_SEED"])
     config.stash[ALLOWED] = allowed_skips(TESTS / "allowed-skips.txt")
     import hypothesis

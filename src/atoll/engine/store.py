@@ -209,6 +209,10 @@ class Store:
         """Whether a container has that name now."""
         return bool(self._rows("SELECT 1 FROM containers WHERE name = ?", name))
 
+    def container_count(self) -> int:
+        """How many containers there are."""
+        return int(self._rows("SELECT count(*) FROM containers")[0][0])
+
     def containers(self) -> list[ContainerRow]:
         """All, newest first."""
         found = self._rows("SELECT id, name, image, created_at, record FROM containers ORDER BY created_at DESC, id")

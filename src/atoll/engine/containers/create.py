@@ -13,7 +13,7 @@ from atoll.base.rollback import Rollback
 from atoll.engine.containers import facts
 from atoll.engine.containers.plan import Planned, plan
 from atoll.engine.images.resolve import find
-from atoll.engine.locks import lock_container
+from atoll.engine.locks import ContainerLock, lock_container
 from atoll.engine.store import ContainerRow
 
 TYPE_CHECKING = False
@@ -38,6 +38,7 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
     # 1. What is wrong with the name is said before an image is pulled for nothing.
     if request.name is not None:
         _check_name(engine, request.name)
+    _mend_if_needed(engine)
     image = None if request.image == HOST_IMAGE else _image(engine, request, on_missing)
     container_id = ids.new_id()
     with Rollback() as undo:
@@ -46,9 +47,8 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         _check_volumes(engine, planned)
         # 3. The directory, locked before anyone can know of it: row or not, it is in work as long as we live.
         directory = planned.container.bundle
-        os.mkdir(directory, 0o700)
         undo.push(files.remove_tree, directory)
-        lock = lock_container(directory)
+        lock = _make_locked(directory)
         undo.push(lock.release)
         # 4. The row reserves the name and keeps the image from being removed.
         _add_row(engine, container_id, request.name, image, planned)
@@ -72,6 +72,27 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
     else:
         lock.release()
     return container_id
+
+
+def _make_locked(directory: str) -> ContainerLock:
+    """The container's directory, made and locked. In the instant between, a command that mends may take it for one
+    that was left; then it is made again."""
+    for _ in range(_NAME_ATTEMPTS):
+        os.mkdir(directory, 0o700)
+        try:
+            return lock_container(directory)
+        except errors.NotFound:
+            continue
+    raise errors.Unavailable(f"cannot keep the directory {directory}: something removes it", hint="try again")
+
+
+def _mend_if_needed(engine: Engine) -> None:
+    """As many directories as rows: all is well, or somebody is at work. Otherwise look closer: a command that was
+    killed left something, and this is the next command."""
+    if len(os.listdir(engine.paths.containers)) != engine.store.container_count():
+        from atoll.engine.system.check import mend_containers
+
+        mend_containers(engine)
 
 
 def explain(engine: Engine, request: RunRequest) -> dict[str, Any]:

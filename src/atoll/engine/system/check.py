@@ -11,7 +11,7 @@ import os
 from atoll.base import errors, files
 from atoll.engine.containers.remove import remove_if_leftover
 from atoll.engine.images import garbage
-from atoll.engine.locks import is_busy
+from atoll.engine.locks import is_busy, lock_container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,14 @@ def check(engine: Engine, *, repair: bool) -> list[str]:
         *_images(engine, repair),
         *_garbage(engine, repair),
     ]
+
+
+def mend_containers(engine: Engine) -> None:
+    """Remove what killed commands left of containers, without looking at anything else."""
+    _containers(engine, True)
+    _directories(engine, True)
+    _writables(engine, True)
+    _runs(engine, True)
 
 
 def _containers(engine: Engine, repair: bool) -> list[str]:
@@ -63,11 +71,18 @@ def _directories(engine: Engine, repair: bool) -> list[str]:
     known = _known(engine)
     for name in _listdir(engine.paths.containers):
         path = f"{engine.paths.containers}/{name}"
-        if name in known or is_busy(path) or name in _known(engine):
+        if name in known:
             continue
-        found.append(f"directory {path} belongs to no container")
-        if repair:
-            files.remove_tree(path)
+        try:
+            lock = lock_container(path, blocking=False)
+        except (errors.NotFound, errors.Unavailable):
+            continue
+        with lock:  # who is just making it finds that it went, and makes another
+            if name in _known(engine):
+                continue
+            found.append(f"directory {path} belongs to no container")
+            if repair:
+                files.remove_tree(path)
     return found
 
 
