@@ -81,8 +81,9 @@ def create(
     assert linux is not None
     assert proc is not None
     terminal = terminal or proc.terminal
+    initial = in_initial()
     if rootless is None:
-        rootless = os.geteuid() != 0 or not in_initial()
+        rootless = os.geteuid() != 0 or not initial
     if systemd:
         raise errors.Unsupported("--systemd-cgroup: there is no systemd driver yet", hint="use cgroupfs paths")
     with Rollback() as undo:
@@ -109,10 +110,16 @@ def create(
 
         # P0. What is made below is noted first: a creator that is killed leaves a container that `delete` can undo.
         undo.push(files.unlink_if_present, f"{run}/{state.CREATING}")
-        state.note_creating(run, Cgroup.planned(path, hierarchy))
+        planned = Cgroup.planned(path, hierarchy)
+        state.note_creating(run, planned)
         undo.push(_poststop_of_failed, spec, container_id, bundle)
-        cgroup = Cgroup.create(path, linux.resources or Resources(), hierarchy, rootless=rootless)
-        undo.push(cgroup.delete)
+        # On cgroup v1 making and joining ten hierarchies takes as long as half the mounts: the init begins with those
+        # meanwhile. On v2 it is cloned into its cgroup, and where a limit may be refused nothing is begun before.
+        meanwhile = bool(hierarchy.v1) and bool(flags & process.CLONE_NEWCGROUP) and not (rootless or joins)
+        made: list[Cgroup] = []
+        undo.push(_delete_all, made)
+        if not meanwhile:
+            made.append(Cgroup.create(path, linux.resources or Resources(), hierarchy, rootless=rootless))
         timing.mark("filter, cgroup")
         ours, theirs = sync.pair()
         undo.push(ours.close)
@@ -131,7 +138,7 @@ def create(
             new_namespaces=flags,
             user_namespace=user_namespace,
             id=container_id,
-            cgroup_mounts=_cgroup_mounts(spec, hierarchy, cgroup, flags, joins),
+            cgroup_mounts=_cgroup_mounts(spec, hierarchy, made[0] if made else planned, flags, joins),
             seccomp=program,
             seccomp_flags=seccomp.install_flags(linux.seccomp) if linux.seccomp else 0,
             fifo=fifo,
@@ -141,25 +148,31 @@ def create(
             pivot=pivot,
             trees=trees,
             placed=placed,
+            bound_devices=user_namespace or not initial,
         )
 
         # P1. The cgroup and time namespaces are unshared later (C2): the one when the process is in its cgroup, the
         # other with its offsets.
         later = process.CLONE_NEWCGROUP | process.CLONE_NEWTIME
-        pid, pidfd = _clone(flags & ~later, joins, cgroup, lambda: _become_init(ours, theirs, plan))
+        into = made[0] if made else None
+        pid, pidfd = _clone(flags & ~later, joins, into, lambda: _become_init(ours, theirs, plan))
         timing.mark("clone")
         theirs.close()
-        undo.push(_end, pidfd, pid, cgroup)
+        undo.push(_end, pidfd, pid, made)
         _close_all(held)
 
         # P2
-        cgroup.add(pid)
         if own_user_namespace:
             _write_maps(pid, linux, helpers)
 
         # P3. If the init died already, its own error is in the socket and says more than EPIPE would.
-        timing.mark("join cgroup, id maps")
         _go(ours, "mapped")
+        if meanwhile:
+            made.append(Cgroup.create(path, linux.resources or Resources(), hierarchy, rootless=rootless))
+        cgroup = made[0]
+        cgroup.add(pid)
+        timing.mark("id maps, cgroup")
+        _go(ours, "joined")
         if program is not None:  # what exec gives its newcomers
             files.write_atomic(f"{run}/{state.FILTER}", program)
             undo.push(os.unlink, f"{run}/{state.FILTER}")
@@ -250,8 +263,8 @@ def _become_init(ours: socket, theirs: socket, plan: InitPlan) -> None:
     init.run(plan, theirs)
 
 
-def _clone(flags: int, joins: tuple[Join, ...], cgroup: Cgroup, body: Callable[[], None]) -> tuple[int, int]:
-    directory = cgroup.open_dir()
+def _clone(flags: int, joins: tuple[Join, ...], cgroup: Cgroup | None, body: Callable[[], None]) -> tuple[int, int]:
+    directory = cgroup.open_dir() if cgroup is not None else None
     try:
         try:
             return _clone_in(flags, joins, -1 if directory is None else directory, body)
@@ -424,13 +437,19 @@ def _listener(linux: Linux) -> Any:
     return [linux.seccomp.listener_path, linux.seccomp.listener_metadata or ""]
 
 
-def _end(pidfd: int, pid: int, cgroup: Cgroup) -> None:
+def _delete_all(made: list[Cgroup]) -> None:
+    for cgroup in made:
+        cgroup.delete()
+
+
+def _end(pidfd: int, pid: int, made: list[Cgroup]) -> None:
     """Undo of the clone: kill, reap, close."""
     try:
         process.pidfd_send_signal(pidfd, process.SIGKILL)
     except ProcessLookupError:
         pass
-    cgroup.kill()
+    for cgroup in made:
+        cgroup.kill()
     try:
         os.waitpid(pid, 0)
     except ChildProcessError:

@@ -74,7 +74,7 @@ def _become_container(plan: InitPlan, end: socket) -> None:
     # Until start, this process lives with copies of all that its creator has open: it keeps what it needs.
     _close_foreign(plan, end)
 
-    # C1: the cgroup is joined and the ids are mapped; before that, nothing here has any right.
+    # C1: the ids are mapped; before that, nothing here has any right.
     sync.expect(end, "go", "mapped")
 
     if timing.enabled():
@@ -98,9 +98,9 @@ def _become_container(plan: InitPlan, end: socket) -> None:
     os.setsid()
     if plan.keyring is not None:
         _join_keyring(plan.keyring)
-    # The cgroup namespace is rooted where we are now, so it comes after P2 has moved us.
-    if plan.new_namespaces & process.CLONE_NEWCGROUP:
-        process.unshare(process.CLONE_NEWCGROUP)
+    joined = _CgroupJoined(plan, end)
+    if not any(entry.type == "cgroup" for entry in spec.mounts):
+        joined()
     if plan.new_namespaces & process.CLONE_NEWNET:
         netdevice.set_up("lo")
 
@@ -116,12 +116,19 @@ def _become_container(plan: InitPlan, end: socket) -> None:
         # it (CVE-2019-19921, CVE-2025-52881).
         proc_fd = _private_proc()
         rootfs.mount_all(
-            root, spec.mounts, plan.bundle, plan.cgroup_mounts, trees=plan.trees, label=linux.mount_label
+            root,
+            spec.mounts,
+            plan.bundle,
+            plan.cgroup_mounts,
+            trees=plan.trees,
+            label=linux.mount_label,
+            before_cgroups=joined,
         )
+        joined()
         timing.mark("mounts")
         own_dev = any(entry.destination.rstrip("/") == "/dev" for entry in spec.mounts if entry.type != "bind")
         if own_dev:
-            devices.make_devices(root, linux.devices, by_bind=plan.user_namespace)
+            devices.make_devices(root, linux.devices, by_bind=plan.bound_devices)
             devices.make_links(root, own_devpts=any(e.type == "devpts" for e in spec.mounts))
             rootfs.seal_dev(root, spec.mounts)
         if proc.terminal:
@@ -145,6 +152,7 @@ def _become_container(plan: InitPlan, end: socket) -> None:
         for fd in opened:
             os.close(fd)
     else:
+        joined()
         proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         with Root.open("/") as root:
             identity = resolve_user(root, proc.user)
@@ -183,6 +191,20 @@ def _become_container(plan: InitPlan, end: socket) -> None:
             except OSError:  # who started us has read its one byte and left; the socket still tells
                 pass
         raise
+
+
+class _CgroupJoined:
+    """Waits, once, until the creator has moved us into the cgroup: the cgroup namespace is rooted where we are."""
+
+    def __init__(self, plan: InitPlan, end: socket) -> None:
+        self.plan, self.end, self.done = plan, end, False
+
+    def __call__(self) -> None:
+        if not self.done:
+            self.done = True
+            sync.expect(self.end, "go", "joined")
+            if self.plan.new_namespaces & process.CLONE_NEWCGROUP:
+                process.unshare(process.CLONE_NEWCGROUP)
 
 
 def _become_newcomer(plan: InitPlan, end: socket) -> None:

@@ -23,6 +23,8 @@ from atoll.spec.rootfs import IN_ROOT, Bind, Detach, Directory, Mask, Overlay, S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from atoll.runtime.plan import CgroupMount
     from atoll.spec.rootfs import RootPlan, RootStep
     from atoll.spec.runtime import Mount
@@ -181,11 +183,15 @@ def mount_all(
     *,
     trees: tuple[tuple[int, int], ...] = (),
     label: str | None = None,
+    before_cgroups: Callable[[], None] | None = None,
 ) -> None:
     """Mount `mounts` of config.json in their order. `trees` are detached mounts that the creator has prepared, by
-    their index in `mounts`; `label` is for SELinux. Raises AtollError naming the mount."""
+    their index in `mounts`; `label` is for SELinux; `before_cgroups` is called before a mount of type cgroup.
+    Raises AtollError naming the mount."""
     prepared = dict(trees)
     for index, entry in enumerate(mounts):
+        if entry.type == "cgroup" and before_cgroups is not None:
+            before_cgroups()
         try:
             _mount_one(root, entry, bundle, cgroups, prepared.get(index, -1), label)
         except OSError as error:

@@ -7,9 +7,10 @@ One SOCK_SEQPACKET pair, closed by execve, one JSON message a packet. The number
     ---------------------------------------------     ---------------------------------------------------
     P0 notes the cgroup that it makes
     P1 clone3 into the namespaces
-    P2 joins the cgroup, writes the id maps
+    P2 writes the id maps
     P3 {"go": "mapped"}                          ──►  C1 waits for P3
-                                                      C2 becomes the namespace's root; cgroup namespace; mounts
+       makes (v1) and joins the cgroup                C2 becomes the namespace's root; mounts, and before those of
+       {"go": "joined"}                          ──►     cgroups, or at their end, its cgroup namespace
     P4 runs prestart and createRuntime hooks     ◄──  C3 {"at": "hooks"}          (only if there are such hooks)
        {"go": "hooked"}                          ──►  C4 createContainer hooks, pivot_root, identity, rights
     P5 takes the terminal, records "created"     ◄──  C5 {"at": "ready"} (+ the terminal's master)

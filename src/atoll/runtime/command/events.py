@@ -62,10 +62,11 @@ def _follow(name: str, cgroup: Cgroup, pidfd: int, interval: float) -> None:
             if oom is not None and oom[0] in ready:
                 os.read(oom[0], 4096)
                 os.lseek(oom[0], 0, os.SEEK_SET) if oom[1] == select.POLLPRI else None
-                now = cgroup.oom_kills()
-                if now > kills:
-                    _print("oom", name, None)
-                kills = now
+            # v1 tells before it kills and counts: so look at every turn, and once more when the end is known.
+            now = cgroup.oom_kills()
+            if now > kills:
+                _print("oom", name, None)
+            kills = now
             if pidfd in ready:
                 return
             if time.monotonic() >= due:
