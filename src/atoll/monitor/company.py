@@ -92,8 +92,10 @@ class Company:
         killed = False
         try:
             word = os.read(self._sync, 1 << 16)
-        except ConnectionResetError:  # it was killed before it had read what the creator said: it ran nothing
-            word, killed = b"", True
+        except ConnectionResetError:
+            # It ended before it had read what the creator said, so it ran nothing. The kernel tells that once, before
+            # the last word of the other side, if there is one.
+            word, killed = os.read(self._sync, 1 << 16), True
         self.loop.forget(self._sync)
         os.close(self._sync)
         self._sync = -1

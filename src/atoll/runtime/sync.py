@@ -60,7 +60,11 @@ def send(end: socket, message: dict[str, Any], fd: int | None = None) -> None:
 
 def receive(end: socket) -> tuple[dict[str, Any] | None, int | None]:
     """The next message and its descriptor; (None, None) at the end of file. Raises the error the other side sent."""
-    data, ancillary, _, _ = end.recvmsg(LIMIT, 64, MSG_CMSG_CLOEXEC)
+    try:
+        data, ancillary, _, _ = end.recvmsg(LIMIT, 64, MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        # It ended with a message of ours unread. The kernel says so once, before what the other side said last.
+        data, ancillary, _, _ = end.recvmsg(LIMIT, 64, MSG_CMSG_CLOEXEC)
     fd: int | None = None
     for level, kind, content in ancillary:
         if level == SOL_SOCKET and kind == SCM_RIGHTS and len(content) >= 4:
