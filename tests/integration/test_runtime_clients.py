@@ -140,6 +140,25 @@ def test_podman_privileged_and_host_namespaces(emptied: Podman):
     assert emptied.good(*ALONE, *flags, "busybox", "hostname") == os.uname().nodename
 
 
+def test_podman_of_an_ordinary_user(sandbox: Sandbox):
+    folder = os.path.join(sandbox.scratch, "podman-rootless")
+    engine = Podman(sandbox, folder, installed("atoll-runtime"), user=sandbox.users["atoll-full"])
+    try:
+        script = "id -u; cat /proc/self/uid_map; grep Seccomp: /proc/self/status"
+        out = engine.good(*ALONE, "busybox", "sh", "-c", script).split()
+        assert out[0] == "0"
+        assert out[1:4] == ["0", "61501", "1"]
+        assert out[-1] == "2"
+        engine.good("run", "-d", "--name", "c", "--network", "none", "busybox", "sleep", "100")
+        assert engine.good("exec", "c", "echo", "hi") == "hi"
+        assert engine.good("exec", "-t", "c", "tty").strip() == "/dev/pts/0"
+        assert engine.good(*ALONE, "--userns", "keep-id", "busybox", "id", "-u") == "61501"
+        assert engine(*ALONE, "--pid", "host", "busybox", "nope").code == 127
+        engine.good("rm", "--force", "--time", "0", "c")
+    finally:
+        engine.stop()
+
+
 # --- docker -----------------------------------------------------------------------------------------------------
 
 

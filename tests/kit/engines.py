@@ -139,6 +139,10 @@ class Podman(Engine):
         """Remove every container, then the mounts."""
         self("rm", "--all", "--force", "--time", "0")
         self("pod", "rm", "--all", "--force", "--time", "0")
+        for process in processes.descendants(os.getpid()):
+            if self.user is not None and process.title == "catatonit -P":  # keeps an ordinary user's namespaces
+                processes.end(process.pid)
+        processes.reap()
         super().stop()
 
 

@@ -52,6 +52,7 @@ class InitPlan(Value):
     open_sources: bool = False
     trees: tuple[tuple[int, int], ...] = ()
     placed: bool = False
+    bound_devices: bool = False
     cgroup_mounts: tuple[CgroupMount, ...] = ()
     seccomp: bytes | None = None
     seccomp_flags: int = 0

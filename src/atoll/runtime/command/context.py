@@ -67,8 +67,11 @@ def _make_root(root: str) -> None:
 
 
 def default_root() -> str:
-    """`/run/atoll-runtime`, for an ordinary user below $XDG_RUNTIME_DIR."""
-    if os.geteuid() != 0:
+    """`/run/atoll-runtime`; for an ordinary user, also as root of a user namespace (rootless podman), below
+    $XDG_RUNTIME_DIR."""
+    from atoll.linux.userns import in_initial
+
+    if os.geteuid() != 0 or not in_initial():
         folder = os.environ.get("XDG_RUNTIME_DIR")
         if folder:
             return f"{folder}/{NAME}"
