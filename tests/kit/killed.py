@@ -54,9 +54,9 @@ def main(argv: list[str]) -> int:
     bound = outer and hasattr(original, "__self__")  # a class method
     setattr(holder, name, staticmethod(dying) if bound else dying)
     from atoll.runtime import main as runtime
-    from atoll.runtime import seal
+    from atoll.runtime import quick
 
-    seal.is_sealed = lambda: True  # nothing hostile runs here, and a new program would lose the patch
+    quick.is_sealed = lambda: True  # nothing hostile runs here, and a new program would lose the patch
     return runtime.main(argv[2:])
 
 
