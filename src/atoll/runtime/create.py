@@ -165,12 +165,16 @@ def create(
         if own_user_namespace:
             _write_maps(pid, linux, helpers)
 
+        # An ordinary user may move only a process of their own uid, which the mapped init soon has no more.
+        if not meanwhile:
+            made[0].add(pid)
+
         # P3. If the init died already, its own error is in the socket and says more than EPIPE would.
         _go(ours, "mapped")
         if meanwhile:
             made.append(Cgroup.create(path, linux.resources or Resources(), hierarchy, rootless=rootless))
+            made[0].add(pid)
         cgroup = made[0]
-        cgroup.add(pid)
         timing.mark("id maps, cgroup")
         _go(ours, "joined")
         if program is not None:  # what exec gives its newcomers
