@@ -78,14 +78,14 @@ def _command_lines() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("document", "line"), _command_lines())
 def test_documented_commands_exist(document: str, line: str) -> None:
     """The command is in the table, and its own parser takes the flags."""
-    from atoll.cli.commands import COMMANDS, SPELLINGS
+    from atoll.cli.commands import COMMANDS, find, module_of
 
     words = shlex.split(line.split(" | ")[0])[1:]
-    name = SPELLINGS.get((words[0], words[1]), words[0]) if len(words) > 1 else words[0]
+    name, rest = find(words)
     assert name in COMMANDS, f"{document}: {line}: there is no `atoll {name}`"
-    flags = [word for word in words[1:] if word.startswith("-")]
-    if line.startswith("atoll") and len(words) > 1 and flags and not any(word.isupper() for word in words):
-        _parses(COMMANDS[name].module, words[1:])
+    flags = [word for word in rest if word.startswith("-")]
+    if line.startswith("atoll") and flags and not any(word.isupper() for word in words):
+        _parses(module_of(name), rest)
 
 
 def _parses(module_name: str, words: list[str]) -> None:

@@ -54,11 +54,11 @@ def _shape(thing: type | object) -> str:
 
 
 def _commands() -> list[str]:
-    from atoll.cli.commands import COMMANDS
+    from atoll.cli.commands import COMMANDS, module_of
 
     lines = []
-    for name, entry in COMMANDS.items():
-        module = importlib.import_module(f"atoll.cli.{entry.module}")
+    for name in COMMANDS:
+        module = importlib.import_module(f"atoll.cli.{module_of(name)}")
         command = getattr(module, "COMMAND", None)
         flags = sorted(f"--{flag.name}" for flag in command.flags) if command is not None else []
         lines.append(" ".join(["$ atoll", name, *flags]))

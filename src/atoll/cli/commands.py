@@ -1,70 +1,103 @@
-"""The table of commands: name, one line of help, and the module that holds it.
+"""The table of commands: name and one line of help, grouped as the overview shows them.
 
-Holds: the table. Does not hold: flags (each command's module has its own `COMMAND`, so that starting one command
-loads one). Help, and later completion and man pages, are made from this table and those.
+Holds: the table, where a command's module is (`module_of`), Docker's other spellings. Does not hold: flags (each
+command's module has its own `COMMAND`, so that starting one command loads one). Help, completion and man pages are
+made from this table and those.
 """
 
 from __future__ import annotations
 
-from atoll.base.value import Value
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
+CONTAINERS: dict[str, str] = {
+    "run": "Create and run a new container from an image",
+    "exec": "Execute a command in a running container",
+    "ps": "List containers",
+    "logs": "Show what a container has written",
+    "stop": "Stop one or more running containers",
+    "kill": "Send a signal to one or more running containers",
+    "rm": "Remove one or more containers",
+    "wait": "Wait until containers stop, then print their exit codes",
+    "inspect": "Show all that is known of containers or images",
+}
+IMAGES: dict[str, str] = {
+    "pull": "Download an image from a registry",
+    "images": "List images",
+    "rmi": "Remove one or more images",
+}
+SYSTEM: dict[str, str] = {
+    "info": "Tell what this host and this installation can do",
+    "version": "Show version information",
+    "system check": "Compare what is recorded with what is there, and mend it",
+}
+OWN: dict[str, str] = {"internal": "For Atoll's own processes"}
 
-class Entry(Value):
-    """One row: the module below `atoll.cli`, and what the overview says."""
+GROUPS: dict[str, dict[str, str]] = {"Containers": CONTAINERS, "Images": IMAGES, "System": SYSTEM}
+COMMANDS: dict[str, str] = {**CONTAINERS, **IMAGES, **SYSTEM, **OWN}
+"""Every command: a name of one word (`run`), or of two (`system check`)."""
 
-    module: str
-    help: str
-    group: str = "Commands"
-
-
-COMMANDS: dict[str, Entry] = {
-    "run": Entry(module="run", help="Create and run a new container from an image"),
-    "exec": Entry(module="exec", help="Execute a command in a running container"),
-    "ps": Entry(module="ps", help="List containers"),
-    "logs": Entry(module="logs", help="Show what a container has written"),
-    "stop": Entry(module="stop", help="Stop one or more running containers"),
-    "kill": Entry(module="kill", help="Send a signal to one or more running containers"),
-    "rm": Entry(module="rm", help="Remove one or more containers"),
-    "wait": Entry(module="wait", help="Wait until containers stop, then print their exit codes"),
-    "inspect": Entry(module="inspect", help="Show all that is known of containers or images"),
-    "pull": Entry(module="pull", help="Download an image from a registry", group="Images"),
-    "images": Entry(module="images", help="List images", group="Images"),
-    "rmi": Entry(module="rmi", help="Remove one or more images", group="Images"),
-    "info": Entry(module="info", help="Tell what this host and this installation can do", group="System"),
-    "version": Entry(module="version", help="Show version information", group="System"),
-    "system": Entry(module="system", help="Check and repair the store: system check [--repair]", group="System"),
-    "internal": Entry(module="internal", help="For Atoll's own processes", group=""),
+# Docker's longer and shorter spellings.
+SPELLINGS: dict[str, str] = {
+    **{f"container {verb}": verb for verb in CONTAINERS if verb != "ps"},
+    "container ls": "ps",
+    "container list": "ps",
+    "container ps": "ps",
+    "image ls": "images",
+    "image list": "images",
+    "image rm": "rmi",
+    "image remove": "rmi",
+    "image pull": "pull",
+    "image inspect": "inspect",
 }
 
-# `container ls` and the like: Docker's longer spellings.
-_CONTAINER = "run exec logs stop kill rm wait inspect".split()
-SPELLINGS: dict[tuple[str, str], str] = {
-    **{("container", verb): verb for verb in _CONTAINER},
-    ("container", "ls"): "ps",
-    ("container", "list"): "ps",
-    ("container", "ps"): "ps",
-    ("image", "ls"): "images",
-    ("image", "list"): "images",
-    ("image", "rm"): "rmi",
-    ("image", "remove"): "rmi",
-    ("image", "pull"): "pull",
-    ("image", "inspect"): "inspect",
-}
+
+def find(words: list[str]) -> tuple[str, list[str]]:
+    """The command that these words begin with, and the rest: ("system check", ["--repair"]). The name is that of no
+    command when there is none, or the first word of several (`system`)."""
+    if len(words) > 1:
+        two = f"{words[0]} {words[1]}"
+        two = SPELLINGS.get(two, two)
+        if two in COMMANDS:
+            return two, words[2:]
+    return SPELLINGS.get(words[0], words[0]), words[1:]
 
 
-def overview() -> str:
-    """What `atoll --help` prints."""
-    lines = ["Usage:  atoll [OPTIONS] COMMAND", "", "A complete container stack: images, containers, isolation.", ""]
-    for group in dict.fromkeys(entry.group for entry in COMMANDS.values() if entry.group):
-        lines.append(f"{group}:")
-        lines += [f"  {name:<10}{e.help}" for name, e in COMMANDS.items() if e.group == group]
-        lines.append("")
-    lines += [
-        "Options:",
-        "  -D, --debug     Show where an unexpected error came from",
-        "  -h, --help      Show this help",
-        "  -v, --version   Show the version",
-        "",
-        "Run 'atoll COMMAND --help' for more on a command.",
-    ]
+def module_of(name: str) -> str:
+    """The module below `atoll.cli` of a command: `system check` is in `system/check.py`, `import` in `import_.py`."""
+    words = name.replace("-", "_").split(" ")
+    return ".".join(["import_" if word == "import" else word for word in words])  # a keyword
+
+
+def subcommands(noun: str) -> list[str]:
+    """The second words of the commands that begin with `noun`, other spellings included."""
+    return sorted({name.partition(" ")[2] for name in (*COMMANDS, *SPELLINGS) if name.startswith(f"{noun} ")})
+
+
+def overview(noun: str | None = None) -> str:
+    """What `atoll --help` prints, or `atoll NOUN --help`."""
+    usage = f"{noun} COMMAND" if noun else "[OPTIONS] COMMAND"
+    lines = [f"Usage:  atoll {usage}", ""]
+    if noun:
+        rows = [(second, COMMANDS[find([noun, second])[0]]) for second in subcommands(noun)]
+        lines += ["Commands:", *_rows(rows), ""]
+    else:
+        lines += ["A complete container stack: images, containers, isolation.", ""]
+        for group, commands in GROUPS.items():
+            lines += [f"{group}:", *_rows(commands.items()), ""]
+        lines += [
+            "Options:",
+            "  -D, --debug     Show where an unexpected error came from",
+            "  -h, --help      Show this help",
+            "  -v, --version   Show the version",
+            "",
+        ]
+    lines.append(f"Run 'atoll {noun + ' ' if noun else ''}COMMAND --help' for more on a command.")
     return "\n".join(lines) + "\n"
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> list[str]:
+    known = list(rows)
+    width = max(len(name) for name, _ in known) + 2
+    return [f"  {name:<{width}}{text}" for name, text in known]

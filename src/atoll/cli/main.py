@@ -9,7 +9,7 @@ import os
 import sys
 
 from atoll.base import errors, timing
-from atoll.cli.commands import COMMANDS, SPELLINGS
+from atoll.cli.commands import COMMANDS, find, module_of
 from atoll.cli.options import UsageError, help_text, parse
 from atoll.linux import signals
 
@@ -49,25 +49,28 @@ def main(argv: list[str]) -> int:
         return _print(_overview())
     if words[0] == "help":
         words = [*words[1:], "--help"]
-    name, rest = _spelled(words)
-    entry = COMMANDS.get(name)
-    if entry is None:
-        from atoll.base import suggest
-
-        guess = suggest.nearest(name, list(COMMANDS))
-        hint = f"did you mean 'atoll {guess}'?" if guess else "see 'atoll --help'"
-        return _fail(errors.InvalidArgument(f"'{_safe(name)}' is not an atoll command", hint=hint), ELSEWHERE)
-    return _run(name, entry.module, rest, debug=debug)
+    name, rest = find(words)
+    if name in COMMANDS:
+        return _run(name, rest, debug=debug)
+    return _no_such(name, rest)
 
 
-def _spelled(words: list[str]) -> tuple[str, list[str]]:
-    if len(words) > 1 and (words[0], words[1]) in SPELLINGS:
-        return SPELLINGS[words[0], words[1]], words[2:]
-    return words[0], words[1:]
+def _no_such(name: str, rest: list[str]) -> int:
+    from atoll.base import suggest
+    from atoll.cli.commands import overview, subcommands
+
+    seconds = subcommands(name)
+    if seconds and (not rest or rest[0] in ("-h", "--help")):
+        return _print(overview(name))
+    known = [f"{name} {second}" for second in seconds] if seconds else list(COMMANDS)
+    wrong = f"{name} {rest[0]}" if seconds else name
+    guess = suggest.nearest(wrong, known)
+    hint = f"did you mean 'atoll {guess}'?" if guess else f"see 'atoll {name + ' ' if seconds else ''}--help'"
+    return _fail(errors.InvalidArgument(f"'{_safe(wrong)}' is not an atoll command", hint=hint), ELSEWHERE)
 
 
-def _run(name: str, module_name: str, words: list[str], *, debug: bool) -> int:
-    module = _load(module_name)
+def _run(name: str, words: list[str], *, debug: bool) -> int:
+    module = _load(module_of(name))
     fallback = ENGINE_OF_RUN if name in _RUNS else ELSEWHERE
     try:
         signals.interruptible()  # from here on an interrupt undoes what was begun

@@ -1,17 +1,12 @@
 """What has a name: images, their tags and layers, containers. SQLite, shared by many commands at once.
 
-Holds: the schema and its version, transactions, every query. Does not hold: files (`content/`, `snapshots/`,
-`containers/`), whether a container runs (`containers/state.py` asks the kernel).
-
-    images(id, target, manifest, config, size, created_at)          id = digest of the configuration
-    tags(reference, image, repository, tag, digest, updated_at)     what a person may call it
-    layers(image, position, blob, blob_size, diff_id, chain_id, size)
-    blobs(image, digest)                                            what of content/ the image keeps alive
-    containers(id, name, image, created_at, record)                 record = `containers/record.py` as JSON
+Holds: the connection, transactions, the queries on images and containers. Does not hold: the tables themselves
+(`schema.py`), queries on what one use case alone owns (beside it, over `read` and `write`), files
+(`content/`, `snapshots/`, `containers/`), whether a container runs (`containers/state.py` asks the kernel).
 
 Rules: WAL, so that readers never wait; synchronous=NORMAL, so that a commit costs no fsync and a loss of power takes
 the last commits, never the store; `BEGIN IMMEDIATE`, nothing slow between it and COMMIT; the schema is numbered in
-`user_version`, a newer one is refused, an older one is brought up to date by the steps in `_STEPS`.
+`user_version`, a newer one is refused, an older one is brought up to date by the steps in `schema.py`.
 """
 
 from __future__ import annotations
@@ -22,6 +17,7 @@ import time
 from atoll.base import errors
 from atoll.base.value import Value
 from atoll.engine import sqlite
+from atoll.engine.schema import SCHEMA, STEPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,25 +27,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 BUSY_SECONDS = 30.0
-_STEPS: tuple[tuple[str, ...], ...] = (
-    (
-        "CREATE TABLE images (id TEXT PRIMARY KEY, target TEXT NOT NULL, manifest TEXT NOT NULL, config TEXT"
-        " NOT NULL, size INTEGER NOT NULL, created_at INTEGER NOT NULL) WITHOUT ROWID",
-        "CREATE TABLE tags (reference TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,"
-        " repository TEXT NOT NULL, tag TEXT, digest TEXT NOT NULL, updated_at INTEGER NOT NULL) WITHOUT ROWID",
-        "CREATE INDEX tags_image ON tags(image)",
-        "CREATE TABLE layers (image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, position INTEGER NOT NULL,"
-        " blob TEXT NOT NULL, blob_size INTEGER NOT NULL, diff_id TEXT NOT NULL, chain_id TEXT NOT NULL,"
-        " size INTEGER NOT NULL, PRIMARY KEY (image, position)) WITHOUT ROWID",
-        "CREATE TABLE blobs (image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, digest TEXT NOT NULL,"
-        " PRIMARY KEY (image, digest)) WITHOUT ROWID",
-        "CREATE TABLE containers (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
-        " image TEXT REFERENCES images(id) ON DELETE RESTRICT, created_at INTEGER NOT NULL, record TEXT NOT NULL)"
-        " WITHOUT ROWID",
-        "CREATE INDEX containers_image ON containers(image)",
-    ),
-)
-SCHEMA = len(_STEPS)
 
 
 class ImageRow(Value):
@@ -139,7 +116,7 @@ class Store:
         connection.execute("BEGIN IMMEDIATE")
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            for step in _STEPS[version:]:
+            for step in STEPS[version:]:
                 for statement in step:
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -158,7 +135,7 @@ class Store:
                 raise sqlite.translate(error, self.path) from error
             raise
 
-    def _write(self, work: Callable[[Any], T]) -> T:
+    def write(self, work: Callable[[Any], T]) -> T:
         """One short transaction; all of it or nothing. BEGIN waits for its turn, at most BUSY_SECONDS."""
 
         def transaction(connection: Any) -> T:
@@ -174,7 +151,8 @@ class Store:
 
         return self._run(transaction)
 
-    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """All rows of one query."""
         return self._run(lambda connection: connection.execute(query, values).fetchall())
 
     # --- containers ---------------------------------------------------------------------------------------------
@@ -199,23 +177,23 @@ class Store:
                 (row.id, row.name, row.image, row.created_at, row.record),
             )
 
-        self._write(work)
+        self.write(work)
 
     def remove_container(self, container_id: str) -> None:
         """Forget it; unknown is fine."""
-        self._write(lambda connection: connection.execute("DELETE FROM containers WHERE id = ?", (container_id,)))
+        self.write(lambda connection: connection.execute("DELETE FROM containers WHERE id = ?", (container_id,)))
 
     def name_taken(self, name: str) -> bool:
         """Whether a container has that name now."""
-        return bool(self._rows("SELECT 1 FROM containers WHERE name = ?", name))
+        return bool(self.read("SELECT 1 FROM containers WHERE name = ?", name))
 
     def container_count(self) -> int:
         """How many containers there are."""
-        return int(self._rows("SELECT count(*) FROM containers")[0][0])
+        return int(self.read("SELECT count(*) FROM containers")[0][0])
 
     def containers(self) -> list[ContainerRow]:
         """All, newest first."""
-        found = self._rows("SELECT id, name, image, created_at, record FROM containers ORDER BY created_at DESC, id")
+        found = self.read("SELECT id, name, image, created_at, record FROM containers ORDER BY created_at DESC, id")
         return [_container(row) for row in found]
 
     def container(self, wanted: str) -> ContainerRow:
@@ -225,9 +203,9 @@ class Store:
         """
         name = wanted.removeprefix("/")
         query = "SELECT id, name, image, created_at, record FROM containers WHERE "
-        found = self._rows(query + "id = ?", wanted) or self._rows(query + "name = ?", name)
+        found = self.read(query + "id = ?", wanted) or self.read(query + "name = ?", name)
         if not found and wanted and all(c in "0123456789abcdef" for c in wanted):
-            found = self._rows(query + "id >= ? AND id < ? LIMIT 2", wanted, wanted + "g")
+            found = self.read(query + "id >= ? AND id < ? LIMIT 2", wanted, wanted + "g")
         if not found:
             raise errors.NotFound(f"No such container: {wanted}")
         if len(found) > 1:
@@ -236,7 +214,7 @@ class Store:
 
     def image_users(self, image_id: str) -> list[tuple[str, str]]:
         """The containers made from an image: (id, name)."""
-        return [(r[0], r[1]) for r in self._rows("SELECT id, name FROM containers WHERE image = ?", image_id)]
+        return [(r[0], r[1]) for r in self.read("SELECT id, name FROM containers WHERE image = ?", image_id)]
 
     # --- images -------------------------------------------------------------------------------------------------
 
@@ -261,18 +239,16 @@ class Store:
                     (tag.reference, tag.image, tag.repository, tag.tag, tag.digest, tag.updated_at),
                 )
 
-        self._write(work)
+        self.write(work)
 
     def images(self) -> list[ImageRow]:
         """All, in no order."""
-        return [
-            _image(row) for row in self._rows("SELECT id, target, manifest, config, size, created_at FROM images")
-        ]
+        return [_image(row) for row in self.read("SELECT id, target, manifest, config, size, created_at FROM images")]
 
     def image(self, image_id: str) -> ImageRow | None:
         """By its full id."""
         query = "SELECT id, target, manifest, config, size, created_at FROM images WHERE id = ?"
-        found = self._rows(query, image_id)
+        found = self.read(query, image_id)
         return _image(found[0]) if found else None
 
     def image_by_reference(self, reference: str) -> ImageRow | None:
@@ -281,12 +257,12 @@ class Store:
             "SELECT i.id, i.target, i.manifest, i.config, i.size, i.created_at"
             " FROM tags t JOIN images i ON i.id = t.image WHERE t.reference = ?"
         )
-        found = self._rows(query, reference)
+        found = self.read(query, reference)
         return _image(found[0]) if found else None
 
     def image_by_digest(self, repository: str, digest: str) -> ImageRow | None:
         """By what a registry calls it: the digest of its index or manifest."""
-        found = self._rows(
+        found = self.read(
             "SELECT i.id, i.target, i.manifest, i.config, i.size, i.created_at"
             " FROM tags t JOIN images i ON i.id = t.image WHERE t.repository = ?"
             " AND (t.digest = ? OR i.manifest = ?)",
@@ -300,15 +276,15 @@ class Store:
         """Those whose id begins with these hex digits; two at most."""
         low = "sha256:" + prefix
         query = "SELECT id, target, manifest, config, size, created_at FROM images WHERE id >= ? AND id < ? LIMIT 2"
-        return [_image(row) for row in self._rows(query, low, low + "g")]
+        return [_image(row) for row in self.read(query, low, low + "g")]
 
     def tags(self, image_id: str | None = None) -> list[TagRow]:
         """The names of one image, or of all."""
         query = "SELECT reference, image, repository, tag, digest, updated_at FROM tags"
         if image_id is None:
-            found = self._rows(query + " ORDER BY reference")
+            found = self.read(query + " ORDER BY reference")
         else:
-            found = self._rows(query + " WHERE image = ? ORDER BY reference", image_id)
+            found = self.read(query + " WHERE image = ? ORDER BY reference", image_id)
         return [
             TagRow(reference=r[0], image=r[1], repository=r[2], tag=r[3], digest=r[4], updated_at=r[5]) for r in found
         ]
@@ -318,16 +294,16 @@ class Store:
         query = "SELECT blob, blob_size, diff_id, chain_id, size FROM layers WHERE image = ? ORDER BY position"
         return [
             LayerRow(blob=r[0], blob_size=r[1], diff_id=r[2], chain_id=r[3], size=r[4])
-            for r in self._rows(query, image_id)
+            for r in self.read(query, image_id)
         ]
 
     def chain_ids(self, image_id: str) -> list[str]:
         """The chainIDs of an image's layers, bottom first."""
-        return [r[0] for r in self._rows("SELECT chain_id FROM layers WHERE image = ? ORDER BY position", image_id)]
+        return [r[0] for r in self.read("SELECT chain_id FROM layers WHERE image = ? ORDER BY position", image_id)]
 
     def remove_tag(self, reference: str) -> None:
         """Take a name away; unknown is fine. The image stays."""
-        self._write(lambda connection: connection.execute("DELETE FROM tags WHERE reference = ?", (reference,)))
+        self.write(lambda connection: connection.execute("DELETE FROM tags WHERE reference = ?", (reference,)))
 
     def remove_image(self, image_id: str) -> None:
         """Forget an image, its names and its layers. Raises Conflict while a container is made from it."""
@@ -342,17 +318,17 @@ class Store:
                 )
             connection.execute("DELETE FROM images WHERE id = ?", (image_id,))
 
-        self._write(work)
+        self.write(work)
 
     def kept(self) -> tuple[set[str], set[str]]:
         """What rows name: (chainIDs, blob digests). Everything else in the stores is garbage."""
-        chains = {r[0] for r in self._rows("SELECT DISTINCT chain_id FROM layers")}
-        blobs = {r[0] for r in self._rows("SELECT DISTINCT digest FROM blobs")}
+        chains = {r[0] for r in self.read("SELECT DISTINCT chain_id FROM layers")}
+        blobs = {r[0] for r in self.read("SELECT DISTINCT digest FROM blobs")}
         return chains, blobs
 
     def integrity(self) -> list[str]:
         """What SQLite finds wrong with its file; empty when it is sound."""
-        found = [str(r[0]) for r in self._rows("PRAGMA quick_check")]
+        found = [str(r[0]) for r in self.read("PRAGMA quick_check")]
         return [] if found == ["ok"] else found
 
 

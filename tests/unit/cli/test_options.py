@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.cli.commands import COMMANDS
+from atoll.cli.commands import COMMANDS, module_of
 from atoll.cli.options import LIST, NUMBER, SWITCH, TEXT, Command, Flag, UsageError, help_text, parse
 
 COMMAND = Command(
@@ -96,7 +96,7 @@ def test_no_words_crash_the_parser(words):
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_has_help_and_sound_flags(name):
-    module = __import__(f"atoll.cli.{COMMANDS[name].module}", fromlist=["COMMAND"])
+    module = __import__(f"atoll.cli.{module_of(name)}", fromlist=["COMMAND"])
     command = module.COMMAND
     assert command.name == name
     page = help_text(command)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import sys
 
 from atoll.cli.display import printable
-from atoll.cli.options import Command, Flag, UsageError
+from atoll.cli.options import Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.cli.options import Given
 
 COMMAND = Command(
-    name="system",
+    name="system check",
     usage="system check [OPTIONS]",
     help="Check the store: rows, blobs, snapshots, run directories. Exit code 1 if something is wrong.",
     flags=(Flag(name="repair", help="Mend what is found"),),
-    least=1,
-    most=1,
 )
 
 
@@ -25,8 +23,6 @@ def main(given: Given) -> int:
     """Run the command."""
     from atoll.cli.wiring import open_engine
 
-    if given.args != ["check"]:
-        raise UsageError(f"unknown command: system {given.args[0]}", "system", hint="there is: system check")
     repair = given.on("repair")
     findings = open_engine().check(repair=repair)
     for finding in findings:

@@ -1,0 +1,1 @@
+"""`atoll system …`: a file per second word."""

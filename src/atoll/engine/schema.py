@@ -1,0 +1,34 @@
+"""The store's tables: what makes them, step by step.
+
+Holds: `STEPS`, the statements that bring a store from one version to the next; `SCHEMA`, the number of the last. Does
+not hold: queries (`store.py`, and the use cases that own a table). A step that a release has written is never
+changed, only followed by another; `user_version` says how many a store has had.
+
+    images(id, target, manifest, config, size, created_at)          id = digest of the configuration
+    tags(reference, image, repository, tag, digest, updated_at)     what a person may call it
+    layers(image, position, blob, blob_size, diff_id, chain_id, size)
+    blobs(image, digest)                                            what of content/ the image keeps alive
+    containers(id, name, image, created_at, record)                 record = `containers/record.py` as JSON
+"""
+
+from __future__ import annotations
+
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE images (id TEXT PRIMARY KEY, target TEXT NOT NULL, manifest TEXT NOT NULL, config TEXT"
+        " NOT NULL, size INTEGER NOT NULL, created_at INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE tags (reference TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,"
+        " repository TEXT NOT NULL, tag TEXT, digest TEXT NOT NULL, updated_at INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX tags_image ON tags(image)",
+        "CREATE TABLE layers (image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, position INTEGER NOT NULL,"
+        " blob TEXT NOT NULL, blob_size INTEGER NOT NULL, diff_id TEXT NOT NULL, chain_id TEXT NOT NULL,"
+        " size INTEGER NOT NULL, PRIMARY KEY (image, position)) WITHOUT ROWID",
+        "CREATE TABLE blobs (image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, digest TEXT NOT NULL,"
+        " PRIMARY KEY (image, digest)) WITHOUT ROWID",
+        "CREATE TABLE containers (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
+        " image TEXT REFERENCES images(id) ON DELETE RESTRICT, created_at INTEGER NOT NULL, record TEXT NOT NULL)"
+        " WITHOUT ROWID",
+        "CREATE INDEX containers_image ON containers(image)",
+    ),
+)
+SCHEMA = len(STEPS)
