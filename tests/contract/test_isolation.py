@@ -8,6 +8,7 @@ import time
 import pytest
 
 from atoll.base import errors
+from atoll.spec.runtime import Pids, Resources
 from kit.level import Level, output
 
 
@@ -260,3 +261,42 @@ def test_a_kept_promise_spares_the_clean_up_command_and_a_broken_one_does_not(le
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert not os.path.exists(notes[0])
+
+
+def test_pause_and_resume(level: Level):
+    plan = level.plan("sh", "-c", "while :; do echo x >> /tmp/beat; sleep 0.02; done")
+    level.driver.create(plan).start()
+    beat = level.bundle.path("/tmp/beat")
+    while not os.path.exists(beat):
+        time.sleep(0.01)
+    level.driver.pause(plan.run)
+    assert level.status(plan).status == "paused"
+    with pytest.raises(errors.FailedPrecondition):
+        level.driver.pause(plan.run)
+    before = os.path.getsize(beat)
+    time.sleep(0.2)
+    assert os.path.getsize(beat) == before, "nothing runs in a paused container"
+    level.driver.resume(plan.run)
+    assert level.status(plan).status == "running"
+    with pytest.raises(errors.FailedPrecondition):
+        level.driver.resume(plan.run)
+    while os.path.getsize(beat) == before:
+        time.sleep(0.01)
+    level.driver.kill_all(plan.run)
+    assert level.wait(plan).exit_code == 137
+
+
+def test_what_it_uses_and_other_limits(level: Level):
+    plan = level.plan("sh", "-c", "sleep 600 & sleep 600 & wait")
+    level.driver.create(plan).start()
+    while len(level.driver.pids(plan.run)) < 3:
+        time.sleep(0.01)
+    assert level.status(plan).pid in level.driver.pids(plan.run)
+    used = level.driver.stats(plan.run)
+    assert used is not None
+    assert used.pids.current == 3
+    assert used.memory.usage > 0
+    level.driver.update(plan.run, Resources(pids=Pids(limit=77)))
+    assert level.driver.stats(plan.run).pids.limit == 77
+    level.driver.kill_all(plan.run)
+    assert level.wait(plan).ended

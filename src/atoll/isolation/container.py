@@ -31,6 +31,9 @@ from atoll.monitor.requests import Create, Exec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.monitor.record import Exit
+    from atoll.runtime.cgroups.cgroup import Cgroup
+    from atoll.runtime.cgroups.stats import CgroupStats
+    from atoll.spec.runtime import Resources
 
 KERNEL = (5, 14)
 SETTLE_SECONDS = 5.0
@@ -138,6 +141,39 @@ class ContainerDriver(Driver):
 
         kill(run, SIGKILL, all=True)
 
+    def pause(self, run: str) -> None:
+        """By the cgroup's freezer."""
+        from atoll.runtime.pause import pause
+
+        pause(run)
+
+    def resume(self, run: str) -> None:
+        """By the cgroup's freezer."""
+        from atoll.runtime.pause import resume
+
+        resume(run)
+
+    def update(self, run: str, resources: Resources) -> None:
+        """Writes into the cgroup."""
+        from atoll.runtime.cgroups.detect import detect
+
+        _cgroup(run, "change the limits of").update(resources, detect())
+
+    def stats(self, run: str) -> CgroupStats | None:
+        """As the cgroup counts it."""
+        from atoll.runtime import state
+
+        return None if state.read(run).cgroup is None else _cgroup(run, "look at").stats()
+
+    def pids(self, run: str) -> list[int]:
+        """Those of the cgroup, or without one those of the pid namespace, as far as they are children of its init."""
+        from atoll.runtime import state
+
+        known = state.read(run)
+        if known.cgroup is not None:
+            return _cgroup(run, "look at").pids()
+        return _descendants(known.pid)
+
     def status(self, run: str, bundle: str) -> Status:
         """As the module says."""
         from atoll.monitor import record
@@ -185,6 +221,37 @@ class ContainerDriver(Driver):
         except errors.NotFound:
             if os.path.isdir(run):
                 delete(run, force=True)
+
+
+def _cgroup(run: str, verb: str) -> Cgroup:
+    from atoll.runtime import state
+    from atoll.runtime.cgroups.cgroup import Cgroup
+
+    known = state.read(run)
+    if known.cgroup is None:
+        raise errors.Denied(
+            f"cannot {verb} container {known.id[:12]}: it has no cgroup",
+            hint="delegate a cgroup subtree to this user",
+        )
+    return Cgroup.from_json(known.cgroup)
+
+
+def _descendants(pid: int) -> list[int]:
+    """The process and all below it, by /proc/PID/task/*/children (proc_pid_task_children(5))."""
+    from atoll.base import files
+
+    found = []
+    waiting = [pid]
+    while waiting:
+        one = waiting.pop(0)
+        try:
+            tasks = os.listdir(f"/proc/{one}/task")
+            below = " ".join([files.read_text(f"/proc/{one}/task/{task}/children") for task in tasks])
+        except OSError:  # ended meanwhile
+            continue
+        found.append(one)
+        waiting += [int(word) for word in below.split()]
+    return found
 
 
 def _reads(path: str) -> str | None:

@@ -23,6 +23,9 @@ from atoll.spec.runtime import Process, Spec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
+
+    from atoll.runtime.cgroups.stats import CgroupStats
+    from atoll.spec.runtime import Resources
 else:
     Protocol = object
 
@@ -187,6 +190,28 @@ class Driver(ABC):
     @abstractmethod
     def kill_all(self, run: str) -> None:
         """SIGKILL to every process. One that has ended is fine. Raises NotFound."""
+
+    @abstractmethod
+    def pause(self, run: str) -> None:
+        """Let every process stand still; returns when they do. Raises NotFound, FailedPrecondition (not running),
+        Unsupported or Denied where nothing can freeze them."""
+
+    @abstractmethod
+    def resume(self, run: str) -> None:
+        """Let a paused container go on. Raises NotFound, FailedPrecondition (not paused)."""
+
+    @abstractmethod
+    def update(self, run: str, resources: Resources) -> None:
+        """Other limits for one that has processes; what `resources` does not name stays. Raises NotFound, Denied
+        where there are no limits to set, and what the kernel says to a value."""
+
+    @abstractmethod
+    def stats(self, run: str) -> CgroupStats | None:
+        """What it uses at this moment; None where nobody counts (no cgroup of its own). Raises NotFound."""
+
+    @abstractmethod
+    def pids(self, run: str) -> list[int]:
+        """The processes in it, exec sessions included, by their ids on the host. Raises NotFound."""
 
     @abstractmethod
     def status(self, run: str, bundle: str) -> Status:

@@ -8,7 +8,7 @@ import os
 from atoll.base import errors
 from atoll.engine.engine import Engine
 from atoll.engine.store import ImageRow, LayerRow, TagRow
-from atoll.isolation.protocol import EXITED, LOST, RUNNING, Availability, Driver, Status
+from atoll.isolation.protocol import EXITED, LOST, PAUSED, RUNNING, Availability, Driver, Status
 
 CONFIG = {
     "architecture": "amd64",
@@ -42,6 +42,8 @@ class FakeDriver(Driver):
         self.signals = []
         self.plans = []
         self.stubborn = False
+        self.states = {}
+        self.updates = []
 
     def probe(self):
         return Availability(ok=True)
@@ -68,6 +70,7 @@ class FakeDriver(Driver):
 
     def end(self, run, code=0, **more):
         plan = self.processes.pop(run)
+        self.states.pop(run, None)
         document = {"code": code, "at": "2024-01-01T00:00:00Z", "started": "2023-12-31T00:00:00Z", **more}
         with open(plan.bundle + "/exit.json", "w") as file:
             json.dump(document, file)
@@ -85,13 +88,35 @@ class FakeDriver(Driver):
         if run in self.processes:
             self.end(run, 137)
 
+    def pause(self, run):
+        self._change(run, RUNNING, PAUSED)
+
+    def resume(self, run):
+        self._change(run, PAUSED, RUNNING)
+
+    def _change(self, run, before, after):
+        if run not in self.processes:
+            raise errors.NotFound("gone")
+        if self.states.get(run, RUNNING) != before:
+            raise errors.FailedPrecondition(f"container not {before}")
+        self.states[run] = after
+
+    def update(self, run, resources):
+        self.updates.append(resources)
+
+    def stats(self, run):
+        return None
+
+    def pids(self, run):
+        return [42]
+
     def status(self, run, bundle):
         try:
             with open(bundle + "/exit.json") as file:
                 ended = json.load(file)
         except FileNotFoundError:
             if run in self.processes:
-                return Status(status=RUNNING, pid=42, started_at="2023-12-31T00:00:00Z")
+                return Status(status=self.states.get(run, RUNNING), pid=42, started_at="2023-12-31T00:00:00Z")
             return Status(status=LOST, exit_code=255, error="lost")
         return Status(
             status=EXITED,
