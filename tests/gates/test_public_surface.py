@@ -55,12 +55,13 @@ def _shape(thing: type | object) -> str:
 
 def _commands() -> list[str]:
     from atoll.cli.commands import COMMANDS, module_of
+    from atoll.cli.options import all_flags
 
     lines = []
     for name in COMMANDS:
         module = importlib.import_module(f"atoll.cli.{module_of(name)}")
         command = getattr(module, "COMMAND", None)
-        flags = sorted(f"--{flag.name}" for flag in command.flags) if command is not None else []
+        flags = sorted(f"--{flag.name}" for flag in all_flags(command)) if command is not None else []
         lines.append(" ".join(["$ atoll", name, *flags]))
     return sorted(lines)
 

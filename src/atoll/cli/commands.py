@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CONTAINERS: dict[str, str] = {
     "run": "Create and run a new container from an image",
+    "create": "Create a new container, without starting it",
     "exec": "Execute a command in a running container",
     "ps": "List containers",
     "logs": "Show what a container has written",

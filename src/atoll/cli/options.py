@@ -7,6 +7,8 @@ carry their value (`-eKEY=1`, `-e KEY=1`). `--` ends them. The `argparse` module
 
 from __future__ import annotations
 
+import sys
+
 from atoll.base import errors
 from atoll.base.value import Value
 
@@ -26,12 +28,14 @@ class Flag(Value):
 
 
 class Command(Value):
-    """A command: what it takes and says of itself. With `stops` the flags end at the first argument (`run`)."""
+    """A command: what it takes and says of itself. With `stops` the flags end at the first argument (`run`). `rare`
+    names a module of `cli` whose `FLAGS` are read when one of them is given; `all_flags` has all."""
 
     name: str
     usage: str
     help: str
     flags: tuple[Flag, ...] = ()
+    rare: str | None = None
     least: int = 0
     most: int | None = 0
     stops: bool = False
@@ -53,6 +57,7 @@ class Given:
         self.command = command
         self.args: list[str] = []
         self.help = False
+        self.rare = False  # whether one of the command's rare flags may have been given
         self._values: dict[str, object] = {}
 
     def has(self, name: str) -> bool:
@@ -107,8 +112,7 @@ class Given:
 def parse(command: Command, words: list[str]) -> Given:
     """The flags and arguments of a command. Raises UsageError, with a guess for an unknown flag."""
     given = Given(command)
-    long = {flag.name: flag for flag in command.flags}
-    short = {flag.short: flag for flag in command.flags if flag.short is not None}
+    known = _Known(given)
     at = 0
     while at < len(words):
         word = words[at]
@@ -122,19 +126,56 @@ def parse(command: Command, words: list[str]) -> Given:
                 given.args.extend(words[at:])
                 break
             continue
-        if word in ("--help", "-h") and "h" not in short:
+        if word == "--help" or (word == "-h" and "h" not in known.short):
             given.help = True
             return given
-        at = _long(given, long, word, words, at) if word.startswith("--") else _short(given, short, word, words, at)
+        at = _long(given, known, word, words, at) if word.startswith("--") else _short(given, known, word, words, at)
     _check_count(command, len(given.args))
     return given
 
 
-def _long(given: Given, long: dict[str, Flag], word: str, words: list[str], at: int) -> int:
+def all_flags(command: Command) -> tuple[Flag, ...]:
+    """Every flag of a command, the rare ones too, by name."""
+    if command.rare is None:
+        return command.flags
+    __import__(f"atoll.cli.{command.rare}")
+    further: tuple[Flag, ...] = sys.modules[f"atoll.cli.{command.rare}"].FLAGS
+    return tuple(sorted((*command.flags, *further), key=lambda flag: flag.name))
+
+
+class _Known:
+    """The flags by their names; the rare ones only once a name is not found."""
+
+    def __init__(self, given: Given) -> None:
+        self._given = given
+        self._take(given.command.flags)
+
+    def _take(self, flags: tuple[Flag, ...]) -> None:
+        self.long = {flag.name: flag for flag in flags}
+        self.short = {flag.short: flag for flag in flags if flag.short is not None}
+
+    def _all(self) -> bool:
+        given = self._given
+        if given.rare or given.command.rare is None:
+            return False
+        given.rare = True
+        self._take(all_flags(given.command))
+        return True
+
+    def named(self, name: str) -> Flag | None:
+        found = self.long.get(name)
+        return found if found is not None or not self._all() else self.long.get(name)
+
+    def lettered(self, letter: str) -> Flag | None:
+        found = self.short.get(letter)
+        return found if found is not None or not self._all() else self.short.get(letter)
+
+
+def _long(given: Given, known: _Known, word: str, words: list[str], at: int) -> int:
     name, equals, value = word[2:].partition("=")
-    flag = long.get(name)
+    flag = known.named(name)
     if flag is None:
-        raise _unknown(given.command, f"--{name}", [f"--{one}" for one in long])
+        raise _unknown(given.command, f"--{name}", [f"--{one}" for one in known.long])
     if equals:
         given.put(flag, value)
     elif flag.kind == SWITCH:
@@ -145,13 +186,13 @@ def _long(given: Given, long: dict[str, Flag], word: str, words: list[str], at: 
     return at
 
 
-def _short(given: Given, short: dict[str, Flag], word: str, words: list[str], at: int) -> int:
+def _short(given: Given, known: _Known, word: str, words: list[str], at: int) -> int:
     rest = word[1:]
     while rest:
         letter, rest = rest[0], rest[1:]
-        flag = short.get(letter)
+        flag = known.lettered(letter)
         if flag is None:
-            raise _unknown(given.command, f"-{letter}", [f"-{one}" for one in short], inside=word)
+            raise _unknown(given.command, f"-{letter}", [f"-{one}" for one in known.short], inside=word)
         if flag.kind == SWITCH:
             given.put(flag, None)
             continue
@@ -192,7 +233,7 @@ def help_text(command: Command) -> str:
     lines = [f"Usage:  atoll {command.usage}", "", command.help, ""]
     if command.aliases:
         lines += ["Aliases:", "  " + ", ".join([f"atoll {one}" for one in (command.name, *command.aliases)]), ""]
-    shown = [flag for flag in command.flags if not flag.hidden]
+    shown = [flag for flag in all_flags(command) if not flag.hidden]
     if shown:
         lines.append("Options:")
         left = [_left(flag) for flag in shown]

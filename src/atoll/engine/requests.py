@@ -7,11 +7,43 @@ Sizes are bytes, times seconds; None means "not given".
 from __future__ import annotations
 
 from atoll.base.value import Value
+from atoll.spec.codec import int64, list_of, text
+
+
+class Health(Value):
+    """How a container's health is judged. `test` as Docker writes it: `CMD` and words, `CMD-SHELL` and a line,
+    `NONE`; times in nanoseconds; 0 is "not given": `filled` has the defaults."""
+
+    test: tuple[str, ...] = ()
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+    WIRE = {
+        "test": list_of(text),
+        "interval": int64,
+        "timeout": int64,
+        "start_period": int64,
+        "start_interval": int64,
+        "retries": int64,
+    }
+
+    def filled(self) -> Health:
+        """With Docker's defaults where nothing was given."""
+        return self.replace(
+            interval=self.interval or 30 * 10**9,
+            timeout=self.timeout or 30 * 10**9,
+            start_interval=self.start_interval or 5 * 10**9,
+            retries=self.retries or 3,
+        )
 
 
 class RunRequest(Value):
     """`run` and `create`. `env` entries are `KEY=value` or `KEY` (taken from the caller's environment); `volumes`
-    are `source:destination[:options]` as typed; `cpus` is in billionths of a CPU."""
+    are `source:destination[:options]` as typed; `cpus` is in billionths of a CPU; `restart` is a policy of
+    `restart_policy.py`, `restart_max` its most restarts (0: no bound); `starts_later`: the caller will not launch
+    it."""
 
     image: str
     command: tuple[str, ...] = ()
@@ -39,6 +71,11 @@ class RunRequest(Value):
     security_opt: tuple[str, ...] = ()
     stop_signal: str | None = None
     stop_timeout: int | None = None
+    restart: str = "no"
+    restart_max: int = 0
+    health: Health | None = None
+    init: bool = False
+    starts_later: bool = False
 
 
 class ExecRequest(Value):

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.cli.commands import COMMANDS, module_of
-from atoll.cli.options import LIST, NUMBER, SWITCH, TEXT, Command, Flag, UsageError, help_text, parse
+from atoll.cli.options import LIST, NUMBER, SWITCH, TEXT, Command, Flag, UsageError, all_flags, help_text, parse
 
 COMMAND = Command(
     name="try",
@@ -101,9 +101,10 @@ def test_every_command_has_help_and_sound_flags(name):
     assert command.name == name
     page = help_text(command)
     assert command.usage in page
-    long = [flag.name for flag in command.flags]
-    short = [flag.short for flag in command.flags if flag.short]
+    flags = all_flags(command)
+    long = [flag.name for flag in flags]
+    short = [flag.short for flag in flags if flag.short]
     assert len(long) == len(set(long))
     assert len(short) == len(set(short))
-    assert all(flag.kind in (SWITCH, TEXT, LIST, NUMBER) and flag.help for flag in command.flags)
+    assert all(flag.kind in (SWITCH, TEXT, LIST, NUMBER) and flag.help for flag in flags)
     assert callable(module.main)

@@ -60,12 +60,15 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         for name, content in planned.files:
             files.write_atomic(f"{directory}/{name}", content, mode=0o644)
         # 6. The plan in the directory says that all is there. A container that goes with its end is never started
-        #    from its directory, so it needs none.
-        if not planned.record.remove:
+        #    from its directory, so it needs none, unless another command is to start it.
+        if not planned.record.remove or request.starts_later:
             from atoll.engine.containers import bundle
 
             bundle.save(planned.container)
         undo.release()
+    if request.starts_later:
+        lock.release()
+        return container_id
     engine.plans[container_id] = planned.container
     if planned.record.remove:
         engine.locks[container_id] = lock  # until it is launched: nothing else tells it from a half made one

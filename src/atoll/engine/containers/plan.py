@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from atoll.engine.config import Config
     from atoll.engine.paths import Paths
-    from atoll.engine.requests import RunRequest
+    from atoll.engine.requests import Health, RunRequest
     from atoll.spec.idmap import IdMap, RootlessMap
     from atoll.spec.image import RunConfig
     from atoll.spec.rootfs import RootPlan
@@ -160,9 +160,21 @@ def _record(
         log_max_size=config.log_max_size,
         log_max_files=config.log_max_files,
         mounts=mounts,
+        restart=request.restart,
+        restart_max=request.restart_max,
+        health=_health(request, image),
+        init=request.init,
         user_namespace=idmap is not None,
         cgroup=f"atoll-{container_id}" if facts.uid else f"{config.cgroup_parent}/{container_id}",
     )
+
+
+def _health(request: RunRequest, image: RunConfig) -> Health | None:
+    if request.health is None and image.healthcheck is None:
+        return None
+    from atoll.engine.containers.health_request import merge
+
+    return merge(request.health, image.healthcheck)
 
 
 def _command(request: RunRequest, image: RunConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:

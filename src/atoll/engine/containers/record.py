@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from atoll.base import errors, jsontext
 from atoll.base.value import Value
+from atoll.engine.requests import Health
 from atoll.spec import codec
 from atoll.spec.codec import flag, int64, list_of, map_of, text
 
@@ -38,7 +39,8 @@ class MountPoint(Value):
 class Record(Value):
     """`image` is as the user wrote it; `args` is what runs (entrypoint and command); `env` is the image's and the
     user's together; sizes in bytes, `cpus` in billionths, `stop_timeout` in seconds. `pids_by` tells what enforces
-    the limit on processes: "cgroup" or, for an ordinary user without delegation, "rlimit"."""
+    the limit on processes: "cgroup" or, for an ordinary user without delegation, "rlimit". `restart` and
+    `restart_max` as in the request; `health` is the flags' and the image's together, None where nothing is checked."""
 
     image: str
     args: tuple[str, ...]
@@ -77,6 +79,10 @@ class Record(Value):
     platform: str = ""
     cgroup: str = ""
     notes: tuple[str, ...] = ()
+    restart: str = "no"
+    restart_max: int = 0
+    health: Health | None = None
+    init: bool = False
     WIRE = {
         "image": text,
         "args": _texts,
@@ -115,6 +121,10 @@ class Record(Value):
         "platform": text,
         "cgroup": text,
         "notes": _texts,
+        "restart": text,
+        "restart_max": int64,
+        "health": codec.record(Health),
+        "init": flag,
     }
 
     def to_text(self) -> str:
