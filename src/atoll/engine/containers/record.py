@@ -40,7 +40,8 @@ class Record(Value):
     """`image` is as the user wrote it; `args` is what runs (entrypoint and command); `env` is the image's and the
     user's together; sizes in bytes, `cpus` in billionths, `stop_timeout` in seconds. `pids_by` tells what enforces
     the limit on processes: "cgroup" or, for an ordinary user without delegation, "rlimit". `restart` and
-    `restart_max` as in the request; `health` is the flags' and the image's together, None where nothing is checked."""
+    `restart_max` as in the request; `health` is the flags' and the image's together,
+    None where nothing is checked."""
 
     image: str
     args: tuple[str, ...]
