@@ -7,6 +7,7 @@ Start reading at `pull`; `transfer.py` is its engine room.
 from __future__ import annotations
 
 from atoll.base import errors
+from atoll.images.source import Document
 from atoll.images.values import Progress, PulledImage, PulledLayer, RegistryOptions
 from atoll.spec import digest as digests
 from atoll.spec import image as documents
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from atoll.images.content import ContentStore
-    from atoll.images.registry import Registry
+    from atoll.images.source import Source
     from atoll.snapshots.store import Snapshots
     from atoll.spec.image import Descriptor, ImageConfig, Index, Manifest
     from atoll.spec.platform import Platform
     from atoll.spec.reference import Reference
 
     Report = Callable[[Progress], None]
+    Check = Callable[[Document, Document], None]
 
 
 def pull(
@@ -34,28 +36,38 @@ def pull(
     platform: Platform | None = None,
     options: RegistryOptions | None = None,
     progress: Report | None = None,
+    source: Source | None = None,
+    at: str | None = None,
+    all_platforms: bool = False,
+    check: Check | None = None,
 ) -> PulledImage:
     """Pull an image: every blob in `store`, every layer in `snapshots`, all digests checked before anything is
     visible. What is there already is not moved again. Interrupted, it keeps the bytes that came.
 
-    `platform` None is this machine. `progress` is called from several threads, one call at a time; it must be quick.
+    `platform` None is this machine. `source` None is the registry of `reference`; `at` is what to ask another source
+    for. `all_platforms` also fetches the content for the other platforms, to be pushed or saved. `check(target,
+    manifest)` sees the verified documents before anything that they name is asked for, and raises to end the pull.
+    `progress` is called from several threads, one call at a time; it must be quick.
     Uses threads and a process; both are gone when it returns or raises, KeyboardInterrupt included.
-    Raises NotFound, Denied, Unavailable, Corrupt, Unsupported, Exhausted, Cancelled.
+    Raises NotFound, Denied, Unavailable, Corrupt, Unsupported, Exhausted, Cancelled, and what `check` does.
     """
-    from atoll.images.registry import Registry
-    from atoll.images.transfer import Transfer
+    from atoll.images.remote import Repository
 
     report = progress or _silent
     report(Progress(what="resolve"))
-    registry = Registry(reference.registry, options)
     snapshots.sweep()
-    resolved = _Resolver(reference, registry, store, platform or platforms.host())
-    resolved.run(explicit=platform is not None)
-    layers = _layers(resolved.manifest, resolved.config, reference)
-    transfer = Transfer(registry, reference.repository, store, snapshots, report)
-    transfer.run(layers)
+    opened = source or Repository(reference, options)
+    resolved = _Resolver(reference, opened, store, platform or platforms.host(), reference.at if at is None else at)
+    try:
+        resolved.run(explicit=platform is not None, check=check)
+        others = resolved.others() if all_platforms else []
+        layers = _layers(resolved.manifest, resolved.config, reference)
+        moved = _move(opened, store, snapshots, layers, others, report)
+    finally:
+        if source is None:
+            opened.close()
     # Children before parents: whoever finds a document in the store finds all that it names.
-    for body in (resolved.config_body, resolved.manifest_body, resolved.target_body):
+    for body in (*resolved.other_bodies, resolved.config_body, resolved.manifest_body, resolved.target_body):
         store.put(body)
     sizes = [snapshots.layer_usage(layer.chain_id).bytes for layer in layers]
     report(Progress(what="done"))
@@ -67,12 +79,50 @@ def pull(
         config=resolved.config,
         layers=tuple([layer.replace(unpacked_size=size) for layer, size in zip(layers, sizes, strict=True)]),
         size=sum(sizes),
-        fetched=transfer.fetched + resolved.fetched,
+        fetched=moved + resolved.fetched,
+        others=(*[one.digest for one in others], *[digests.of(body) for body in resolved.other_bodies]),
     )
 
 
 def _silent(_: Progress) -> None:
     return
+
+
+def _move(
+    source: Source,
+    store: ContentStore,
+    snapshots: Snapshots,
+    layers: list[PulledLayer],
+    others: list[Descriptor],
+    report: Report,
+) -> int:
+    """Blobs and layers that are not here; the bytes that came. Nothing is started when nothing is missing."""
+    wanted = [(one.digest, one.size) for one in layers] + [(one.digest, one.size) for one in others]
+    missing = snapshots.missing([layer.chain_id for layer in layers])
+    if not missing and all(store.has(digest, size) for digest, size in wanted):
+        for one in layers:
+            report(Progress(what="exists", digest=one.digest, current=one.size, total=one.size))
+        return 0
+    from atoll.images.remote import Repository
+    from atoll.images.transfer import Transfer
+
+    transfer = Transfer(source, store, snapshots, report)
+    try:
+        transfer.run(layers, others)
+    except errors.Corrupt as error:
+        alone = source.without_mirrors() if isinstance(source, Repository) else None
+        if alone is None:
+            raise
+        try:
+            again = Transfer(alone, store, snapshots, report)
+            again.run(layers, others)
+        except errors.AtollError as second:
+            second.add_note(f"a mirror's content was wrong: {error.message}")
+            raise
+        finally:
+            alone.close()
+        return transfer.fetched + again.fetched
+    return transfer.fetched
 
 
 class _Resolver:
@@ -84,49 +134,78 @@ class _Resolver:
     manifest_body: bytes
     config_body: bytes
 
-    def __init__(self, reference: Reference, registry: Registry, store: ContentStore, platform: Platform) -> None:
+    def __init__(
+        self, reference: Reference, source: Source, store: ContentStore, platform: Platform, at: str
+    ) -> None:
         self.reference = reference
-        self.registry = registry
+        self.source = source
         self.store = store
         self.platform = platform
+        self.at = at
         self.fetched = 0
+        self.other_bodies: list[bytes] = []
+        self._index: Index | None = None
 
-    def run(self, *, explicit: bool) -> None:
+    def run(self, *, explicit: bool, check: Check | None) -> None:
         what = self.reference.familiar
         self.target_body, media_type = self._target()
         document = documents.parse_document(self.target_body, media_type, what)
         self.manifest_body = self.target_body
         if isinstance(document, documents.Index):
+            self._index = document
             document = self._choose(document)
         self.manifest = document
+        if check is not None:
+            check(_document(self.target_body, self._index or document), _document(self.manifest_body, document))
         self.config_body = self._config(document.config)
         self.config = documents.parse_config(self.config_body, f"the configuration of {what}")
         have = self.config.platform
         if explicit and platforms.rank(self.platform, have) is None:
             raise errors.NotFound(f"image {what} is for {have}, not for {self.platform}")
 
+    def others(self) -> list[Descriptor]:
+        """The blobs of all other manifests that the target names, whose bodies go to `other_bodies`."""
+        blobs: list[Descriptor] = []
+        for entry in self._index.manifests if self._index else ():
+            body, media_type = self._child(entry)
+            if body == self.manifest_body:
+                continue
+            what = f"{self.reference.familiar_name}@{entry.digest}"
+            document = documents.parse_document(body, media_type, what)
+            if not isinstance(document, documents.Manifest):
+                raise errors.Unsupported(f"{what}: an index within an index")
+            self.other_bodies.append(body)
+            blobs += [document.config, *document.layers]
+        return list({one.digest: one for one in blobs}.values())
+
     def _target(self) -> tuple[bytes, str | None]:
         """What the reference points at. A tag is asked for each time, but only its digest when that is known."""
-        reference = self.reference
-        known = reference.digest or self.registry.manifest_digest(reference.repository, reference.at)
+        known = self.reference.digest or self.source.digest(self.at)
         if known is not None and self.store.has(known):
             return self.store.read(known, limit=documents.MAX_MANIFEST_BYTES), None
-        fetched = self.registry.manifest(reference.repository, reference.at)
+        fetched = self.source.document(self.at)
+        if self.reference.digest is not None and fetched.digest != self.reference.digest:
+            raise errors.Corrupt(f"{self.source.where}: {fetched.digest} instead of {self.reference.digest}")
         self.fetched += len(fetched.body)
         return fetched.body, fetched.media_type
+
+    def _child(self, entry: Descriptor) -> tuple[bytes, str]:
+        """A manifest that an index names, of exactly the size that it announces."""
+        if self.store.has(entry.digest, entry.size):
+            body, media_type = self.store.read(entry.digest, limit=documents.MAX_MANIFEST_BYTES), entry.media_type
+        else:
+            fetched = self.source.document(entry.digest)
+            self.fetched += len(fetched.body)
+            body, media_type = fetched.body, fetched.media_type
+        if len(body) != entry.size:
+            what = f"{self.reference.familiar_name}@{entry.digest}"
+            raise errors.Corrupt(f"{what}: {len(body)} bytes, the index announces {entry.size}")
+        return body, media_type
 
     def _choose(self, index: Index) -> Manifest:
         entry = index.select(self.platform)
         what = f"{self.reference.familiar_name}@{entry.digest}"
-        if self.store.has(entry.digest, entry.size):
-            self.manifest_body = self.store.read(entry.digest, limit=documents.MAX_MANIFEST_BYTES)
-            media_type = entry.media_type
-        else:
-            fetched = self.registry.manifest(self.reference.repository, entry.digest)
-            self.fetched += len(fetched.body)
-            self.manifest_body, media_type = fetched.body, fetched.media_type
-        if len(self.manifest_body) != entry.size:
-            raise errors.Corrupt(f"{what}: {len(self.manifest_body)} bytes, the index announces {entry.size}")
+        self.manifest_body, media_type = self._child(entry)
         document = documents.parse_document(self.manifest_body, media_type, what)
         if not isinstance(document, documents.Manifest) or document.media_type != entry.media_type:
             raise errors.Corrupt(f"{what}: the index announces {entry.media_type}, it is {document.media_type}")
@@ -141,7 +220,7 @@ class _Resolver:
             raise errors.Corrupt(f"the configuration {entry.digest} announces {entry.size} bytes")
         if self.store.has(entry.digest, entry.size):
             return self.store.read(entry.digest, limit=documents.MAX_CONFIG_BYTES)
-        parts = [chunk for _, chunk in self.registry.blob(self.reference.repository, entry.digest, 0, entry.size)]
+        parts = [chunk for _, chunk in self.source.blob(entry.digest, 0, entry.size)]
         body = b"".join(parts)
         self.fetched += len(body)
         if len(body) != entry.size or digests.of(body) != entry.digest:
@@ -150,6 +229,10 @@ class _Resolver:
                 hint="the registry or something on the way alters content; nothing was kept",
             )
         return body
+
+
+def _document(body: bytes, parsed: Manifest | Index) -> Document:
+    return Document(body=body, media_type=parsed.media_type, digest=digests.of(body))
 
 
 def _layers(manifest: Manifest, config: ImageConfig, reference: Reference) -> list[PulledLayer]:

@@ -1,20 +1,19 @@
-"""A registry: the pull half of the distribution-spec 1.1.
+"""A registry: requests of the distribution-spec 1.1, authorised and repeated as needed; manifests and blobs.
 
-Holds: `Registry` (manifests, blobs), tokens, retries. Does not hold: redirects and TLS (`transport.py`), what to do
-with content (`pull.py`). Every body is bounded, everything that comes is hostile until its digest was checked.
+Holds: `Registry`. Does not hold: tokens (`tokens.py`), redirects and TLS (`transport.py`), uploads (`push.py`), lists
+(`listing.py`), mirrors (`remote.py`). Every body is bounded, everything that comes is hostile until its digest was
+checked.
 """
 
 from __future__ import annotations
 
-import threading
+import _thread
 import time
-from urllib.parse import urlencode, urlsplit
-
-from urllib3.exceptions import HTTPError
 
 from atoll.base import errors, jsontext
-from atoll.base.value import Value
-from atoll.images import auth
+from atoll.images import auth, settings
+from atoll.images import url as urls
+from atoll.images.source import Document
 from atoll.images.transport import Transport, explain
 from atoll.images.values import RegistryOptions
 from atoll.spec import digest as digests
@@ -22,11 +21,9 @@ from atoll.spec.image import ACCEPT, MAX_MANIFEST_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from urllib3.response import BaseHTTPResponse
-
-    from atoll.images.values import Credentials
+    from atoll.images.http import Response
 
 _CHUNK = 256 << 10
 _RETRIED = (408, 425, 429, 500, 502, 503, 504)
@@ -35,49 +32,46 @@ _SMALL = 1 << 20
 _SLOWEST, _WINDOW = 32 << 10, 45.0
 
 
-class Fetched(Value):
-    """A manifest as it came, its digest computed from its bytes."""
-
-    body: bytes
-    media_type: str
-    digest: str
-
-
 class Registry:
     """One registry host. Safe to use from several threads; `stop` ends what they wait for."""
 
     def __init__(
-        self, host: str, options: RegistryOptions | None = None, *, sleep: Callable[[float], object] | None = None
+        self,
+        host: str,
+        options: RegistryOptions | None = None,
+        *,
+        insecure: bool = False,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         self.host = host
         self.options = options or RegistryOptions()
         self.address = "registry-1.docker.io" if host == "docker.io" else host
-        self._lock = threading.Lock()
-        self._insecure = host in self.options.insecure or _name_of(host) in self.options.insecure
-        self._transport = Transport(self.address, self.options, verify=not self._insecure)
-        self._sleep = sleep or self._transport.stopped.wait
+        self.insecure = insecure or settings.is_insecure(self.options, host)
+        self.transport = Transport(self.address, self.options, insecure=self.insecure)
+        self._lock = _thread.allocate_lock()
+        self._sleep = sleep or self.transport.pause
         self._base: str | None = None
-        self._authorization: dict[str, str] = {}
+        self._authorization: dict[tuple[str, ...], str] = {}
 
     # --- content ------------------------------------------------------------------------------------------------
 
     def manifest_digest(self, repository: str, at: str) -> str | None:
         """What a tag points at, by HEAD; None when this registry does not tell."""
-        response = self._ask("HEAD", f"{repository}/manifests/{at}", repository, accept=True)
-        digest = response.headers.get("Docker-Content-Digest", "")
+        response = self.request("HEAD", f"{repository}/manifests/{at}", pull_scope(repository), headers=_ACCEPT)
+        digest = response.headers.get("Docker-Content-Digest")
         ok = response.status == 200 and digests.valid(digest)
-        self._transport.done(response)
+        self.discard(response)
         return digest if ok else None
 
-    def manifest(self, repository: str, at: str) -> Fetched:
+    def manifest(self, repository: str, at: str) -> Document:
         """A manifest or index by tag or digest, at most 4 MiB.
 
         Raises NotFound and Denied in Docker's words, Corrupt when it is not what its digest says, Unavailable.
         """
-        response = self._ask("GET", f"{repository}/manifests/{at}", repository, accept=True)
+        response = self.request("GET", f"{repository}/manifests/{at}", pull_scope(repository), headers=_ACCEPT)
         if response.status != 200:
-            raise self._refused(response, repository, at)
-        body = self._read_small(response, MAX_MANIFEST_BYTES)
+            raise self.refused(response, repository, at)
+        body = self.read(response, MAX_MANIFEST_BYTES)
         actual = digests.of(body)
         stated = response.headers.get("Docker-Content-Digest", actual)
         wanted = at if ":" in at else stated
@@ -85,7 +79,16 @@ class Registry:
             raise errors.Corrupt(
                 f"registry {self.host}: the manifest of {repository} has digest {actual}, not {wanted}"
             )
-        return Fetched(body=body, media_type=response.headers.get("Content-Type", ""), digest=actual)
+        return Document(body=body, media_type=response.headers.get("Content-Type"), digest=actual)
+
+    def has_blob(self, repository: str, digest: str, size: int) -> bool:
+        """Whether the repository has a blob, by HEAD. Raises Denied, Unavailable."""
+        response = self.request("HEAD", f"{repository}/blobs/{digest}", pull_scope(repository))
+        stated = response.headers.get("Content-Length")
+        self.discard(response)
+        if response.status in (401, 403):
+            raise self.no_access(repository)
+        return response.status == 200 and (not stated.isdecimal() or int(stated) == size)
 
     def blob(self, repository: str, digest: str, offset: int, size: int) -> Iterator[tuple[int, bytes]]:
         """A blob's bytes from `offset` on as (position, chunk), through cuts and delays.
@@ -112,13 +115,16 @@ class Registry:
             failures = 1 if position - before >= _SLOWEST else failures + 1
             if failures >= self.options.attempts:
                 raise problem
-            self._pause(failures, None)
+            self.pause(failures, "")
 
     def _blob_once(self, repository: str, digest: str, start: int, size: int) -> Iterator[bytes]:
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        response = self._ask("GET", f"{repository}/blobs/{digest}", repository, headers=headers)
+        path, scope = f"{repository}/blobs/{digest}", pull_scope(repository)
+        response = self.request("GET", path, scope, headers={"Range": f"bytes={start}-"} if start else {})
+        if response.status == 416 and start:  # it has fewer bytes, or cannot count: from the beginning, then
+            self.discard(response)
+            response = self.request("GET", path, scope)
         if response.status not in (200, 206):
-            raise self._refused(response, repository, digest)
+            raise self.refused(response, repository, digest)
         skip = start if response.status == 200 else start - _range_start(response, start)
         clean = False
         try:
@@ -145,63 +151,74 @@ class Registry:
                 left -= len(chunk)
                 if chunk:
                     yield chunk
-            if left == 0 and response.read(1):
+            if left == 0 and response.read1(1):
                 raise errors.Corrupt(f"{digest}: more than the {size} bytes that its manifest announces")
             clean = True
-        except (HTTPError, OSError) as error:
+        except OSError as error:
             raise explain(self.address, error) from error
         finally:
-            (self._transport.done if clean else self._transport.drop)(response)
+            (self.transport.done if clean else self.transport.drop)(response)
 
     def stop(self) -> None:
         """End all exchanges from another thread."""
-        self._transport.stop()
+        self.transport.stop()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self.transport.close()
 
     # --- requests -----------------------------------------------------------------------------------------------
 
-    def _ask(
+    def request(
         self,
         method: str,
         path: str,
-        repository: str,
+        scopes: tuple[str, ...],
         *,
-        accept: bool = False,
         headers: dict[str, str] | None = None,
-    ) -> BaseHTTPResponse:
-        """One answered request: authorised when asked to be, repeated when the registry is busy or away."""
-        url = f"{self._find_base()}/v2/{path}"
-        sent = {**({"Accept": ", ".join(ACCEPT)} if accept else {}), **(headers or {})}
+        body: bytes | Callable[[], Iterable[bytes]] | None = None,
+        repeat: bool = True,
+    ) -> Response:
+        """One answered request: authorised when asked to be, repeated when the registry is busy or away.
+
+        `path` is below /v2/, or a whole URL of this registry (what it answered as Location). With `repeat` off a
+        failure is the caller's to judge. Whatever the status, the response is to be read, discarded or refused.
+        """
+        url = path if path.startswith(("http://", "https://")) else f"{self.base()}/v2/{path}"
+        sent = {"Accept-Encoding": "identity", **(headers or {})}
         failures = 0
         renewed = False
         while True:
-            known = self._authorization.get(repository)
+            known = self._authorization.get(scopes)
+            trusted = urls.parse(url).origin == urls.parse(self.base()).origin
+            given = {"Authorization": known} if known and trusted else {}
             try:
-                response = self._transport.exchange(
-                    method, url, {**sent, **({"Authorization": known} if known else {})}
+                response = self.transport.exchange(
+                    method, url, {**sent, **given}, body, follow=method in ("GET", "HEAD")
                 )
             except errors.Unavailable:
                 failures += 1
-                if failures >= self.options.attempts:
+                if failures >= self.options.attempts or not repeat:
                     raise
-                self._pause(failures, None)
+                self.pause(failures, "")
                 continue
-            if response.status == 401 and not renewed:
+            if response.status == 401 and not renewed and trusted:
                 renewed = True
-                challenge = auth.parse_challenge(response.headers.getlist("WWW-Authenticate"))
-                self._discard(response)
-                if challenge is None or not self._authorise(challenge, repository, known):
-                    raise self._no_access(repository)
+                challenge = auth.parse_challenge(response.headers.all("WWW-Authenticate"))
+                self.discard(response)
+                if challenge is None or not self._authorise(challenge, scopes, known):
+                    raise self.no_access(_repository_of(scopes))
                 continue
-            if response.status not in _RETRIED:
+            if response.status not in _RETRIED or not repeat:
                 return response
             failures += 1
             after = response.headers.get("Retry-After")
             if failures >= self.options.attempts:
-                raise self._refused(response, repository, path.rpartition("/")[2])
-            self._discard(response)
-            self._pause(failures, after)
+                raise self.refused(response, _repository_of(scopes), path.rpartition("/")[2])
+            self.discard(response)
+            self.pause(failures, after)
 
-    def _find_base(self) -> str:
+    def base(self) -> str:
         """https, or what an insecure or loopback registry speaks: found out once, without credentials."""
         with self._lock:
             if self._base is None:
@@ -210,11 +227,17 @@ class Registry:
 
     def _probe(self) -> str:
         secure, plain = f"https://{self.address}", f"http://{self.address}"
-        if not _is_loopback(self.address) and not self._insecure:
+        local = urls.loopback(urls.split_port(self.address)[0])
+        if self.options.offline and not local:
+            raise errors.Unavailable(
+                f"registry {self.host} is not asked: offline mode is on",
+                hint="see 'offline' in atoll.toml; registries on this machine's loopback are asked",
+            )
+        if not local and not self.insecure:
             return secure
         # A loopback registry nearly always speaks HTTP; others are asked for TLS first, so that an insecure
         # entry for a registry with a private certificate does not send anything in the clear.
-        first, second = (plain, secure) if _is_loopback(self.address) else (secure, plain)
+        first, second = (plain, secure) if local else (secure, plain)
         try:
             if self._answers(first):
                 return first
@@ -229,102 +252,70 @@ class Registry:
 
     def _answers(self, base: str) -> bool:
         """Whether something speaks HTTP there that is not a TLS server complaining (which answers 400)."""
-        response = self._transport.exchange("GET", f"{base}/v2/", {})
+        response = self.transport.exchange("GET", f"{base}/v2/", {}, follow=False)
         complained = response.status == 400 and base.startswith("http:")
-        self._discard(response)
+        self.discard(response)
         return not complained
 
-    def _authorise(self, challenge: auth.Challenge, repository: str, known: str | None) -> bool:
+    def _authorise(self, challenge: auth.Challenge, scopes: tuple[str, ...], known: str | None) -> bool:
         """Get what the challenge asks for. False when there is nothing more to offer."""
+        from atoll.images import credentials, tokens
+
+        base = self.base()
         with self._lock:
-            current = self._authorization.get(repository)
+            current = self._authorization.get(scopes)
             if current is not None and current != known:
                 return True  # another thread has just renewed it
-            credentials = self._credentials()
-            if challenge.scheme == "basic":
-                if credentials is None or known is not None:
-                    return False
-                self._authorization[repository] = auth.basic(credentials)
-                return True
-            token = self._token(challenge, repository, credentials)
-            self._authorization[repository] = f"Bearer {token}"
-            return True
-
-    def _token(self, challenge: auth.Challenge, repository: str, credentials: Credentials | None) -> str:
-        """The token flow: the realm is where the registry says, but over TLS if the registry is, and not inside."""
-        realm = self._transport.split(challenge.realm)
-        if realm.scheme not in ("https", "http") or not realm.hostname:
-            raise errors.Denied(f"registry {self.host} names {challenge.realm!r} as the place for tokens")
-        if realm.scheme == "http" and (self._base or "").startswith("https"):
-            raise errors.Denied(f"registry {self.host} wants credentials sent to {realm.hostname} over plain http")
-        if realm.hostname != urlsplit(self._base or "").hostname:
-            self._transport.check_address(realm)
-        query = urlencode(
-            [("service", challenge.service)] * bool(challenge.service) + [("scope", f"repository:{repository}:pull")]
-        )
-        url = f"{challenge.realm}{'&' if realm.query else '?'}{query}"
-        headers = {"Authorization": auth.basic(credentials)} if credentials else {}
-        response = self._transport.exchange("GET", url, headers)
-        if response.status in (401, 403):
-            self._discard(response)
-            raise errors.Denied(
-                f"registry {self.host}: the name or password is wrong"
-                if credentials
-                else self._no_access(repository).message,
-                hint=f"check the credentials kept for {self.host}"
-                if credentials
-                else "log in with docker or podman login",
+            found = self.options.credentials or credentials.find(
+                self.host, _repository_of(scopes), self.options.auth_files
             )
-        if response.status != 200:
-            raise self._refused(response, repository, "token")
-        try:
-            answer = jsontext.loads(self._read_small(response, _SMALL))
-            token = answer.get("token") or answer["access_token"]
-        except (ValueError, KeyError, AttributeError):
-            raise errors.Corrupt(f"registry {self.host}: the answer of {realm.hostname} holds no token") from None
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
-            raise errors.Corrupt(f"registry {self.host}: the token of {realm.hostname} is malformed")
-        return token
-
-    def _credentials(self) -> Credentials | None:
-        if self.options.credentials is not None:
-            return self.options.credentials
-        paths = self.options.auth_files
-        return auth.find(self.host, auth.usual_files() if paths is None else paths)
+            if found and found.registry_token and known is None:
+                self._authorization[scopes] = f"Bearer {found.registry_token}"
+                return True
+            if challenge.scheme == "basic":
+                if found is None or known is not None:
+                    return False
+                self._authorization[scopes] = auth.basic(found)
+                return True
+            token = tokens.fetch(self, challenge, scopes, found, secure=base.startswith("https"))
+            self._authorization[scopes] = f"Bearer {token.token}"
+            return True
 
     # --- answers ------------------------------------------------------------------------------------------------
 
-    def _read_small(self, response: BaseHTTPResponse, limit: int) -> bytes:
-        """A bounded body, within a bounded time."""
+    def read(self, response: Response, limit: int = _SMALL) -> bytes:
+        """A bounded body, within a bounded time; the response is given back."""
         deadline = time.monotonic() + self.options.read_timeout
         parts, total = [], 0
         try:
-            while chunk := response.read(min(_CHUNK, limit + 1)):
+            while chunk := response.read1(min(_CHUNK, limit + 1)):
                 parts.append(chunk)
                 total += len(chunk)
                 if total > limit:
                     raise errors.Corrupt(f"registry {self.host}: a document of more than {limit} bytes")
                 if time.monotonic() > deadline:
                     raise errors.Unavailable(f"registry {self.host}: a document did not come to its end in time")
-        except (HTTPError, OSError) as error:
-            self._transport.drop(response)
+        except OSError as error:
+            self.transport.drop(response)
             raise explain(self.address, error) from error
         except errors.AtollError:
-            self._transport.drop(response)
+            self.transport.drop(response)
             raise
-        self._transport.done(response)
+        self.transport.done(response)
         return b"".join(parts)
 
-    def _discard(self, response: BaseHTTPResponse) -> None:
+    def discard(self, response: Response) -> None:
         """Done with a response whose body does not matter; a short one is read, to keep the connection."""
-        length = response.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) <= 1 << 16:
-            response.drain_conn()
-            self._transport.done(response)
-        else:
-            self._transport.drop(response)
+        length = response.headers.get("Content-Length")
+        if response.ended or (length.isdecimal() and int(length) <= 1 << 16):
+            try:
+                while response.read1(_CHUNK):
+                    pass
+            except OSError:
+                pass  # then the connection is not used again
+        self.transport.done(response)
 
-    def _pause(self, failures: int, retry_after: str | None) -> None:
+    def pause(self, failures: int, retry_after: str) -> None:
         """Exponential backoff with a spread, or what the registry asks for, within reason."""
         import random
 
@@ -333,20 +324,20 @@ class Registry:
             wait = min(_seconds(retry_after), self.options.max_retry_after)
         self._sleep(wait)
 
-    def _refused(self, response: BaseHTTPResponse, repository: str, at: str) -> errors.AtollError:
+    def refused(self, response: Response, repository: str, at: str, *, doing: str = "pull") -> errors.AtollError:
         """The error for a status that is not success, with the registry's own words."""
         status = response.status
         try:
-            code, message = _registry_words(self._read_small(response, _SMALL))
+            code, message = _registry_words(self.read(response))
         except errors.AtollError:
             code, message = "", ""
         name = f"{repository}@{at}" if ":" in at else f"{repository}:{at}"
-        shown = (self.host if self.host != "docker.io" else "docker.io") + "/" + name
+        shown = f"{self.host}/{name}"
         if status == 404 or code in ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"):
             what = "manifest unknown" if "BLOB" not in code else "blob unknown"
             return errors.NotFound(f"manifest for {shown} not found: {what}: {message or 'not in this registry'}")
         if status in (401, 403):
-            return self._no_access(repository)
+            return self.no_access(repository, doing=doing, words=message)
         if status == 429:
             return errors.Unavailable(
                 f"registry {self.host}: too many requests: {message or 'rate limit reached'}",
@@ -355,14 +346,35 @@ class Registry:
         words = f": {message}" if message else ""
         if status >= 500:
             return errors.Unavailable(f"registry {self.host}: status {status}{words}", hint="try again later")
+        if status in (405, 501) and doing != "pull":
+            return errors.Unsupported(f"registry {self.host} does not allow to {doing}{words}")
         return errors.Unavailable(f"registry {self.host}: unexpected status {status} for {shown}{words}")
 
-    def _no_access(self, repository: str) -> errors.Denied:
+    def no_access(self, repository: str, *, doing: str = "pull", words: str = "") -> errors.Denied:
+        """What a person whose credentials do not suffice is told, in Docker's words."""
         name = repository.removeprefix("library/") if self.host == "docker.io" else f"{self.host}/{repository}"
+        hint = "check the name, or log in with 'atoll login'"
+        if not repository:
+            return errors.Denied(f"registry {self.host}: access denied{': ' + words if words else ''}", hint=hint)
+        if doing != "pull":
+            why = words or "requested access to the resource is denied"
+            return errors.Denied(f"{doing} access denied for {name}: {why}", hint=hint)
         return errors.Denied(
-            f"pull access denied for {name}, repository does not exist or may require 'docker login'",
-            hint="check the name, or log in with docker or podman login",
+            f"pull access denied for {name}, repository does not exist or may require 'atoll login'", hint=hint
         )
+
+
+_ACCEPT = {"Accept": ", ".join(ACCEPT)}
+
+
+def pull_scope(repository: str) -> tuple[str, ...]:
+    """What a token must allow for reading a repository."""
+    return (f"repository:{repository}:pull",)
+
+
+def _repository_of(scopes: tuple[str, ...]) -> str:
+    kind, _, rest = scopes[0].partition(":") if scopes else ("", "", "")
+    return rest.rpartition(":")[0] if kind == "repository" else ""
 
 
 def _registry_words(body: bytes) -> tuple[str, str]:
@@ -374,9 +386,9 @@ def _registry_words(body: bytes) -> tuple[str, str]:
         return "", ""
 
 
-def _range_start(response: BaseHTTPResponse, wanted: int) -> int:
+def _range_start(response: Response, wanted: int) -> int:
     """Where a partial answer begins: at most at what was asked for."""
-    stated = response.headers.get("Content-Range", "").strip().removeprefix("bytes").strip()
+    stated = response.headers.get("Content-Range").strip().removeprefix("bytes").strip()
     first = stated.partition("-")[0]
     if not first.isdecimal():
         return wanted
@@ -395,14 +407,3 @@ def _seconds(retry_after: str) -> float:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return 1.0
-
-
-def _name_of(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
-
-
-def _is_loopback(host: str) -> bool:
-    name = _name_of(host)
-    return name == "localhost" or name == "::1" or (name.startswith("127.") and name.replace(".", "").isdecimal())

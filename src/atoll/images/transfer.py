@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
     from atoll.base.files import FileLock
     from atoll.images.content import ContentStore
-    from atoll.images.registry import Registry
+    from atoll.images.source import Source
     from atoll.images.values import PulledLayer
     from atoll.snapshots.policy import ApplyResult
     from atoll.snapshots.store import Snapshots, Staging
+    from atoll.spec.image import Descriptor
 
     Report = Callable[[Progress], None]
 
@@ -93,11 +94,8 @@ class Unpacked:
 class Transfer:
     """One pull's blobs and layers. `run` once; `fetched` counts bytes from the network afterwards."""
 
-    def __init__(
-        self, registry: Registry, repository: str, store: ContentStore, snapshots: Snapshots, report: Report
-    ) -> None:
-        self.registry = registry
-        self.repository = repository
+    def __init__(self, source: Source, store: ContentStore, snapshots: Snapshots, report: Report) -> None:
+        self.source = source
         self.store = store
         self.snapshots = snapshots
         self.fetched = 0
@@ -112,12 +110,16 @@ class Transfer:
         self._layer_locks: list[FileLock] = []
         self._threads: list[threading.Thread] = []
 
-    def run(self, layers: Sequence[PulledLayer]) -> None:
-        """Everything in `layers` (bottom first) is in both stores afterwards. Raises AtollError."""
+    def run(self, layers: Sequence[PulledLayer], also: Sequence[Descriptor] = ()) -> None:
+        """Everything in `layers` (bottom first) is in both stores afterwards, and the blobs of `also` in the content
+        store. Raises AtollError."""
         try:
             self._lock_layers(layers)
             missing = set(self.snapshots.missing([layer.chain_id for layer in layers]))
             self._start_feeds(layers, missing)
+            for blob in also:
+                if blob.digest not in self._feeds and not self.store.has(blob.digest, blob.size):
+                    self._feeds[blob.digest] = Feed(blob.digest, blob.size)
             self.store.prepare()
             self._start_threads([layer for layer in layers if layer.chain_id in missing], layers)
             self._wait()
@@ -229,7 +231,7 @@ class Transfer:
                 feed.fresh = True
                 feed.offer(os.dup(writer.fd), writer.offset)
                 last = 0.0
-                for _, chunk in self.registry.blob(self.repository, feed.digest, writer.offset, feed.size):
+                for _, chunk in self.source.blob(feed.digest, writer.offset, feed.size):
                     writer.write(chunk)
                     feed.advance(writer.offset)
                     with self._lock:
@@ -372,7 +374,7 @@ class Transfer:
     def _abort(self) -> None:
         """Stop everything and leave nothing but partial blobs. Takes a second or two at most."""
         self._stop.set()
-        self.registry.stop()
+        self.source.stop()
         with self._lock:
             workers = list(self._workers)
         for worker in workers:

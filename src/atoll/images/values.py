@@ -21,22 +21,62 @@ class Progress(Value):
 
 
 class Credentials(Value):
-    """A user's name and password or token for one registry. Never printed."""
+    """A user's name and password for one registry, or an `identity_token` (OAuth 2's refresh token), or a
+    `registry_token` that is sent as it is. Never printed."""
 
-    username: str
-    password: str
+    username: str = ""
+    password: str = ""
+    identity_token: str | None = None
+    registry_token: str | None = None
 
     def __repr__(self) -> str:
         return f"Credentials(username={self.username!r}, password=…)"
 
 
+class Tls(Value):
+    """Whom to trust at one host, and what to show it. `client_certificates` are (certificate, key) files."""
+
+    name: str
+    insecure: bool = False
+    ca_files: tuple[str, ...] = ()
+    client_certificates: tuple[tuple[str, str], ...] = ()
+
+
+class Mirror(Value):
+    """Another place for what a prefix names. `location` is a host, with a path if its repositories have one before
+    their names; `pull` says what it is asked for: "all", "digests", "tags"."""
+
+    location: str
+    insecure: bool = False
+    pull: str = "all"
+
+
+class RegistrySettings(Value):
+    """What the user says about a registry or a part of one. `prefix` is `host`, `host/path` or `*.domain`; the
+    longest that fits counts. `location` is where it really is."""
+
+    prefix: str
+    location: str | None = None
+    insecure: bool = False
+    blocked: bool = False
+    ca_file: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
+    mirrors: tuple[Mirror, ...] = ()
+
+
 class RegistryOptions(Value):
     """How to talk to registries. `insecure` lists hosts (`name`, `name:port`) for which plain HTTP and unverified
     TLS are allowed; loopback needs no listing for HTTP. `ca_file` is trusted besides the system's authorities.
-    Times in seconds. `auth_files` are Docker config.json files, first wins; None means the usual places."""
+    Times in seconds. `auth_files` are Docker config.json files, first wins; None means the usual places.
+    `certs_dirs` hold a folder a host, as Docker and Podman have them; None means theirs. `offline`: only registries
+    on this machine's loopback are asked."""
 
     insecure: tuple[str, ...] = ()
     ca_file: str | None = None
+    registries: tuple[RegistrySettings, ...] = ()
+    certs_dirs: tuple[str, ...] | None = None
+    offline: bool = False
     credentials: Credentials | None = None
     auth_files: tuple[str, ...] | None = None
     connect_timeout: float = 10.0
@@ -60,7 +100,8 @@ class PulledLayer(Value):
 class PulledImage(Value):
     """What was pulled, ready to be recorded. `reference` is the full form asked for. `target_digest` is what the
     tag points at (an index or a manifest: Docker's RepoDigests), `manifest_digest` the manifest of this platform,
-    `config_digest` the image id. `size` is bytes unpacked, `fetched` bytes that came over the network."""
+    `config_digest` the image id. `size` is bytes unpacked, `fetched` bytes that came over the network,
+    `others` what was fetched for other platforms."""
 
     reference: str
     target_digest: str
@@ -70,6 +111,7 @@ class PulledImage(Value):
     layers: tuple[PulledLayer, ...]
     size: int
     fetched: int = 0
+    others: tuple[str, ...] = ()
 
     @property
     def chain_ids(self) -> tuple[str, ...]:
@@ -80,4 +122,4 @@ class PulledImage(Value):
     def blobs(self) -> tuple[str, ...]:
         """Every blob that the image needs: for the engine's references."""
         first = dict.fromkeys((self.target_digest, self.manifest_digest, self.config_digest))
-        return tuple(dict.fromkeys([*first, *[layer.digest for layer in self.layers]]))
+        return tuple(dict.fromkeys([*first, *[layer.digest for layer in self.layers], *self.others]))

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from atoll.base import errors
+from atoll.images import connection, transport
 from atoll.images.registry import Registry
 from atoll.images.values import Credentials, RegistryOptions
 from unit.images.server import Handler, Server, answer
@@ -21,6 +22,16 @@ DIGEST = "sha256:" + hashlib.sha256(DATA).hexdigest()
 MANIFEST = json.dumps({"schemaVersion": 2}).encode()
 KIND = "application/vnd.oci.image.manifest.v1+json"
 QUICK = RegistryOptions(auth_files=(), backoff=0.001, connect_timeout=2, read_timeout=2, attempts=3)
+
+
+def names(monkeypatch: pytest.MonkeyPatch, places: dict[str, str]) -> None:
+    """A resolver that knows these names, and addresses themselves."""
+
+    def resolved(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
+        address = places.get(host, host)
+        return [(socket.AF_INET6 if ":" in address else socket.AF_INET, (address, port))]
+
+    monkeypatch.setattr(connection, "resolved", resolved)
 
 
 def client(server: Server, **options: object) -> Registry:
@@ -82,10 +93,7 @@ def test_a_silent_registry_times_out():
 def test_plain_http_elsewhere_needs_to_be_asked_for(monkeypatch: pytest.MonkeyPatch):
     """A name that is not loopback is spoken to over TLS only."""
     with Server(lambda h: answer(h, 200, MANIFEST)) as server:
-        real = socket.getaddrinfo
-        monkeypatch.setattr(
-            socket, "getaddrinfo", lambda host, *a, **k: real("127.0.0.1" if host == "reg.test" else host, *a, **k)
-        )
+        names(monkeypatch, {"reg.test": "127.0.0.1"})
         host = f"reg.test:{server.port}"
         with pytest.raises(errors.Denied, match="server gave HTTP response to HTTPS client"):
             Registry(host, QUICK).manifest("app", "v1")
@@ -310,18 +318,30 @@ def test_redirects_to_forbidden_places(location: str):
 
 
 def test_a_public_registry_may_not_point_inside(monkeypatch: pytest.MonkeyPatch):
-    from urllib.parse import urlsplit
-
-    from atoll.images import transport
-
-    places = {"reg.example": "93.184.216.34", "inner.example": "10.0.0.5", "outer.example": "93.184.216.35"}
-    monkeypatch.setattr(transport, "_addresses", lambda host: [places.get(host.strip("[]"), host.strip("[]"))])
+    """Threats, "Images and archives" 10. The rule is asked at the very connection, with the address it goes to."""
+    names(monkeypatch, {"reg.example": "93.184.216.34", "inner.example": "10.0.0.5"})
     one = transport.Transport("reg.example:5000", QUICK)
-    one.check_address(urlsplit("https://outer.example/"))
+    one.check_address("outer.example", "93.184.216.35")
     for inner in ("https://inner.example/", "https://127.0.0.1/", "https://[::ffff:10.0.0.1]/"):
         with pytest.raises(errors.Denied, match="private"):
-            one.check_address(urlsplit(inner))
-    transport.Transport("inner.example", QUICK).check_address(urlsplit("https://127.0.0.1/"))
+            one.exchange("GET", inner, {})
+    transport.Transport("inner.example", QUICK).check_address("127.0.0.1", "127.0.0.1")
+
+
+def test_a_name_that_changes_its_address_after_the_check(monkeypatch: pytest.MonkeyPatch):
+    """DNS rebinding: one look-up serves both the check and the connection."""
+    asked: list[str] = []
+
+    def resolved(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
+        asked.append(host)
+        return [(socket.AF_INET, ("93.184.216.34" if asked.count(host) == 1 else "127.0.0.1", port))]
+
+    monkeypatch.setattr(connection, "resolved", resolved)
+    seen: list[str] = []
+    monkeypatch.setattr(connection, "_start", lambda family, address: seen.append(address[0]) or OSError(113, "no"))
+    with pytest.raises(errors.Unavailable):
+        transport.Transport("reg.example", QUICK).exchange("GET", "http://outer.example/", {})
+    assert seen == ["93.184.216.34"]
 
 
 def test_a_redirect_loop_ends():
