@@ -47,7 +47,7 @@ _PROPAGATION = {
 # Superblock flags, given to the file system as parameters of the same name.
 _SUPERBLOCK = {"sync": "sync", "dirsync": "dirsync", "lazytime": "lazytime", "mand": "mand", "iversion": "iversion"}
 _IGNORED = frozenset(("async", "defaults", "nofail", "auto", "noauto", "user", "nouser", "nolazytime", "nomand",
-                      "remount", "loud", "silent", "_netdev"))  # fmt: skip
+                      "noiversion", "remount", "loud", "silent", "_netdev"))  # fmt: skip
 
 
 class MountOptions(Value):
@@ -98,4 +98,4 @@ def parse(options: tuple[str, ...]) -> MountOptions:
 def names() -> list[str]:
     """Every option that is understood here rather than passed on, for `features`."""
     found = {*_ATTRIBUTES, *[f"r{name}" for name in _ATTRIBUTES], *_PROPAGATION, *_SUPERBLOCK, *_IGNORED}
-    return sorted((found | {"bind", "rbind", "tmpcopyup", "idmap", "ridmap"}) - {"_netdev", "rnorelatime"})
+    return sorted((found | {"bind", "rbind", "tmpcopyup", "idmap", "ridmap"}) - {"_netdev"})

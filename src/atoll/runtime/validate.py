@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 def validate(spec: Spec, *, has_root: bool) -> None:
     """Refuse a spec that this runtime cannot carry out as written."""
-    major = spec.oci_version.split(".")[0]
-    if major != "1":
+    numbers = spec.oci_version.partition("+")[0].partition("-")[0].split(".")
+    if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
+        raise errors.InvalidArgument(f"ociVersion: {spec.oci_version!r} is no semantic version such as 1.0.2")
+    if numbers[0] != "1":
         raise errors.Unsupported(f"ociVersion {spec.oci_version!r}: this runtime implements 1.x")
     if spec.linux is None:
         raise errors.InvalidArgument("linux: missing; this runtime runs Linux containers only")
@@ -27,6 +29,8 @@ def validate(spec: Spec, *, has_root: bool) -> None:
         raise errors.InvalidArgument("process: missing")
     if spec.root is None and not has_root:
         raise errors.InvalidArgument("root: missing")
+    if not all(key for key, _ in spec.annotations):
+        raise errors.InvalidArgument("annotations: an empty key")
     validate_process(spec.process)
     _validate_linux(spec, spec.linux)
 

@@ -75,8 +75,18 @@ def _make(context: Context, given: Given, *, detach: bool, start: bool) -> tuple
         made = _create(context, given, name, spec, bundle, run_dir, start=start)
         undo.push(_discard, run_dir)
         made = hand_out(made, given, console)
+        if start and spec.hooks is not None and spec.hooks.poststart:
+            _poststart(run_dir)
         undo.release()
     return made, name
+
+
+def _poststart(run_dir: str) -> None:
+    """What `start` does for a container that was created before (runtime.md, step 9)."""
+    from atoll.runtime import hooks, state
+
+    record = state.read(run_dir)
+    hooks.run("poststart", hooks.recorded(record, "poststart"), hooks.of_record(record, state.RUNNING))
 
 
 def _discard(run_dir: str) -> None:
