@@ -5,7 +5,7 @@ yes  yes        never had any     no             created
 yes  yes        waiting           no             created
 yes  yes        running, frozen   no             running, paused
 yes  yes        none              yes            exited; created if its program never ran
-yes  yes        none              no             exited 255, with the reason (`lost`)
+yes  yes        none              no             exited 255, with the reason (`lost`); created while it is launched
 yes  no         none, lock free   any            half made or half removed: `remove.remove_if_leftover`
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 
 from atoll.engine.containers.launch import MARK
+from atoll.engine.locks import is_busy
 from atoll.isolation.protocol import CREATED, EXITED, LOST, PAUSED, RUNNING, Status
 
 TYPE_CHECKING = False
@@ -30,7 +31,11 @@ def state_of(engine: Engine, container_id: str) -> Status:
         return Status(status=CREATED)
     status = engine.driver.status(run, place)
     if status.status == LOST:
-        return status.replace(status=EXITED)
+        # Between its run directory and its first record it looks the same; then whoever launches it has its lock.
+        if is_busy(place):
+            return Status(status=CREATED)
+        again = engine.driver.status(run, place)  # launched to the end between the two looks, perhaps
+        status = again.replace(status=EXITED) if again.status == LOST else again
     if status.status == EXITED and status.started_at is None and status.error is not None:
         return status.replace(status=CREATED)  # its start failed, as Docker shows it
     return status

@@ -1,0 +1,223 @@
+"""start, restart, pause, attach, rename, wait and stop, with Docker's words and codes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import pytest
+
+from integration.test_lifecycle import TRAP, started, until_logged
+from kit.command import Atoll
+from kit.terminal import Terminal
+
+
+def test_create_start_and_start_again(anyone: Atoll, busybox: str):
+    anyone.good("pull", "-q", busybox)
+    identity = anyone.good("create", "--name", "web", busybox, "sh", "-c", "echo hi; echo no >&2; exit 3")
+    assert anyone.state("web")["Status"] == "created"
+    shown = anyone("start", "-a", "web")
+    assert (shown.code, shown.out) == (3, "hi\n")
+    assert "no\n" in shown.err
+    assert anyone.good("start", "web") == "web"
+    assert anyone.good("wait", identity[:12]) == "3"
+    assert anyone.good("logs", "web") == "hi\nhi"
+    assert anyone.good("rm", "web") == "web"
+
+
+def test_start_with_input(atoll: Atoll, busybox: str):
+    atoll.good("pull", "-q", busybox)
+    atoll.good("create", "-i", "--name", "web", busybox, "cat")
+    assert atoll("start", "-ai", "web", stdin="some\nlines\n").good() == "some\nlines"
+    assert atoll("start", "-i", "web", stdin="again").good() == "again"
+    atoll("start", "-a", "web", "web").failed(1, "multiple containers at once")
+    atoll("start", "nosuch").failed(1, "no such container.*nosuch")
+
+
+def test_a_program_that_is_not_there_is_told_at_the_start(atoll: Atoll, busybox: str):
+    atoll.good("pull", "-q", busybox)
+    atoll.good("create", "--name", "web", busybox, "/no/such")
+    atoll("start", "web").failed(1, "no/such")
+    atoll("start", "-a", "web").failed(127, "no/such")
+    assert atoll.state("web")["Status"] == "created"
+    assert atoll.state("web")["ExitCode"] == 127
+
+
+def test_start_of_one_that_goes_with_its_end(atoll: Atoll, busybox: str):
+    atoll.good("pull", "-q", busybox)
+    for options in ((), ("-a",)):
+        atoll.good("create", "--rm", "--name", "web", busybox, "echo", "gone")
+        shown = atoll.good("start", *options, "web")
+        assert shown == ("gone" if options else "web")
+        deadline = time.monotonic() + 10
+        while atoll.all():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_restart_is_another_process(atoll: Atoll, busybox: str):
+    atoll.good("pull", "-q", busybox)
+    started(atoll, busybox, "sh", "-c", TRAP)
+    until_logged(atoll, "web", "ready")
+    before = atoll.state("web")["Pid"]
+    assert atoll.good("restart", "web") == "web"
+    assert atoll.state("web")["Pid"] != before
+    until_logged(atoll, "web", "ready\ngot\nready")
+    atoll.good("restart", "-t", "0", "-s", "USR1", "web")
+    atoll.good("stop", "-t", "0", "web")
+    atoll.good("restart", "web")
+    assert atoll.state("web")["Running"] is True, "one that does not run is started"
+    atoll.good("rm", "-f", "web")
+
+
+def test_pause_and_what_it_forbids(atoll: Atoll, busybox: str):
+    started(atoll, busybox, "sleep", "600")
+    assert atoll.good("pause", "web") == "web"
+    assert atoll.state("web")["Paused"] is True
+    assert "(Paused)" in atoll.good("ps")
+    atoll("pause", "web").failed(1, "already paused")
+    atoll("exec", "web", "true").failed(1, "is paused, unpause")
+    atoll("attach", "web").failed(1, "paused container, unpause it first")
+    atoll("start", "web").failed(1, "cannot start a paused container, try unpause instead")
+    atoll("rm", "web").failed(1, "unpause and then stop")
+    assert atoll.good("unpause", "web") == "web"
+    atoll("unpause", "web").failed(1, "is not paused")
+    assert atoll.good("exec", "web", "echo", "on") == "on"
+
+
+@pytest.mark.parametrize(("words", "code"), [(("stop",), 7), (("kill",), 137), (("kill", "-s", "TERM"), 7)])
+def test_a_paused_container_hears_what_ends_it(atoll: Atoll, busybox: str, words: tuple[str, ...], code: int):
+    started(atoll, busybox, "sh", "-c", TRAP)
+    until_logged(atoll, "web", "ready")
+    atoll.good("pause", "web")
+    atoll.good(*words, "web")
+    assert atoll.wait_for("web", "exited")["ExitCode"] == code
+
+
+def test_stop_names_init_and_takes_as_long_as_the_slowest(atoll: Atoll, busybox: str):
+    names = ["one", "two", "three"]
+    for name in names:
+        started(atoll, busybox, "sleep", "600", name=name)
+    done = atoll("stop", "-t", "1", *names)
+    assert done.out.split() == names
+    assert done.err.count("--init") == 3
+    assert done.seconds < 2.9
+    assert atoll("stop", "one", "nosuch", "two").failed(1, "no such container.*nosuch")
+    assert "--init" not in atoll("stop", "one").err
+
+
+def test_attach_sees_what_comes_and_sends_what_is_typed(atoll: Atoll, busybox: str):
+    script = "while :; do echo beat; sleep 0.1; done & while read line; do echo got $line; done; echo end; exit 4"
+    atoll.good("pull", "-q", busybox)
+    atoll.good("create", "-i", "--name", "web", busybox, "sh", "-c", script)
+    atoll.good("start", "web")
+    looker, writer = atoll.popen("attach", "--no-stdin", "web"), atoll.popen("attach", "web", stdin=-1)
+    for one in (looker, writer):
+        assert one.stdout is not None
+        assert one.stdout.readline() == "beat\n"
+    out, _ = writer.communicate("a\nb\n", timeout=15)
+    assert [line for line in out.split("\n") if line != "beat"] == ["got a", "got b", "end", ""]
+    assert writer.returncode == 4
+    out, _ = looker.communicate(timeout=15)
+    assert [line for line in out.split("\n") if line != "beat"] == ["got a", "got b", "end", ""]
+    assert looker.returncode == 4
+    atoll("attach", "web").failed(1, "stopped container, start it first")
+
+
+def test_input_of_a_detached_container_outlives_an_attached_command(atoll: Atoll, busybox: str):
+    """As Docker's `run -di`: StdinOnce is off."""
+    started(atoll, busybox, "cat", options=("-i",))
+    for word in ("one", "two"):
+        child = atoll.popen("attach", "--sig-proxy=false", "web", stdin=-1)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(f"{word}\n")
+        child.stdin.close()
+        assert child.stdout.readline() == f"{word}\n"
+        child.kill()
+        child.stdin = None
+        child.communicate()
+    assert atoll.state("web")["Running"] is True
+
+
+def test_attach_leaves_by_the_keys_and_comes_back(atoll: Atoll, busybox: str):
+    atoll.good("pull", "-q", busybox)
+    started(atoll, busybox, "sh", options=("-it",))
+    for key, option in (("\x10\x11", ()), ("x", ("--detach-keys", "x"))):
+        with Terminal(atoll, "attach", *option, "web") as term:
+            term.line("echo $((40+2))")
+            term.expect("42")
+            term.type(key)
+            assert term.wait() == 0
+            assert term.restored()
+    assert atoll.state("web")["Running"] is True
+    with Terminal(atoll, "attach", "web") as term:
+        term.line("exit 9")
+        assert term.wait() == 9
+
+
+def test_attach_passes_signals_on_unless_told_otherwise(atoll: Atoll, busybox: str):
+    started(atoll, busybox, "sh", "-c", TRAP)
+    until_logged(atoll, "web", "ready")
+    deaf = atoll.popen("attach", "--sig-proxy=false", "web")
+    time.sleep(0.3)
+    deaf.send_signal(signal.SIGTERM)
+    deaf.communicate(timeout=10)
+    assert deaf.returncode == -signal.SIGTERM
+    assert atoll.state("web")["Running"] is True
+    child = atoll.popen("attach", "web")
+    time.sleep(0.3)
+    child.send_signal(signal.SIGTERM)
+    out, _ = child.communicate(timeout=10)
+    assert (out, child.returncode) == ("got\n", 7)
+
+
+def test_rename(atoll: Atoll, busybox: str):
+    identity = started(atoll, busybox, "sleep", "600")
+    assert atoll.good("rename", "web", "other") == ""
+    assert atoll.inspect("other")["Id"] == identity
+    atoll("inspect", "web").failed(1, "no such")
+    started(atoll, busybox, "true")
+    atoll("rename", "web", "other").failed(1, "already in use")
+    atoll("rename", "web", "web").failed(1, "same name")
+    atoll("rename", "web", "--", "-no").failed(1, "invalid container name")
+    atoll.good("rename", identity[:10], "third")
+
+
+def test_wait_for_states(atoll: Atoll, busybox: str):
+    atoll.good("pull", "-q", busybox)
+    atoll.good("create", "--name", "web", busybox, "sh", "-c", "sleep 0.4; exit 5")
+    codes: dict[str, str] = {}
+
+    def waits(condition: str) -> None:
+        codes[condition] = atoll.good("wait", "--condition", condition, "web")
+
+    waiting = [threading.Thread(target=waits, args=(one,)) for one in ("next-exit", "running", "removed")]
+    for one in waiting:
+        one.start()
+    time.sleep(0.5)
+    atoll.good("start", "web")
+    waiting[0].join(15)
+    waiting[1].join(15)
+    assert codes == {"next-exit": "5", "running": "-1"}
+    assert atoll.good("wait", "web", "web") == "5\n5"
+    atoll.good("rm", "web")
+    waiting[2].join(15)
+    assert codes["removed"] == "5"
+    atoll("wait", "--condition", "weird", "web").failed(1, "invalid condition")
+
+
+def test_exec_takes_variables_from_a_file(atoll: Atoll, busybox: str):
+    started(atoll, busybox, "sleep", "600")
+    path = f"{atoll.folder}/vars"
+    with open(path, "w") as file:
+        file.write("\ufeffA=1 2\n# no\n\n  B='q'\nHOME\nABSENT\n")
+    shown = atoll.good(
+        "exec", "--env-file", path, "-e", "A=3", "web", "sh", "-c", 'echo "$A|$B|$HOME|${ABSENT-none}"'
+    )
+    assert shown == "3|'q'|/root|none"
+    with open(path, "w") as file:
+        file.write("bad key=1\n")
+    atoll("exec", "--env-file", path, "web", "true").failed(1, "line 1", "whitespace")
+    atoll("exec", "--env-file", "/no/such", "web", "true").failed(1, "no such file")
