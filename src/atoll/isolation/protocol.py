@@ -1,6 +1,7 @@
 """The seam of the isolation dial: what the engine asks of a level, whatever the level is made of.
 
-Holds: `Driver`, `Attachment` and the values that cross. Does not hold: an implementation.
+Holds: `Driver`, `Attachment` and the values that cross (`ContainerPlan` is what a monitor is asked for, too:
+`monitor/requests.py`). Does not hold: an implementation.
 
     Sandbox      what is isolated as a whole: namespaces or a machine, network, limits    probe, create, kill_all,
     └─ Container its root is data (layers, writable layer, mounts), never a path mounted  start, status, wait, delete
@@ -16,9 +17,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from atoll.base.value import Value
-from atoll.monitor.requests import LogPlan
-from atoll.spec.rootfs import RootPlan
-from atoll.spec.runtime import Process, Spec
+from atoll.monitor.requests import ContainerPlan, EventPlan, HealthPlan, LogPlan
+from atoll.spec.runtime import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["Attachment", "Availability", "ContainerPlan", "Driver", "ExecPlan", "LogPlan", "Status"]
+__all__ = [
+    "Attachment",
+    "Availability",
+    "ContainerPlan",
+    "Driver",
+    "EventPlan",
+    "ExecPlan",
+    "HealthPlan",
+    "LogPlan",
+    "Status",
+]
 
 CREATED, RUNNING, PAUSED, EXITED, LOST = "created", "running", "paused", "exited", "lost"
 
@@ -39,32 +49,6 @@ class Availability(Value):
 
     ok: bool
     reason: str | None = None
-
-
-class ContainerPlan(Value):
-    """All that a level needs to make a container.
-
-    `run` is a directory of our own (0700, empty), `bundle` the durable one in which `exit.json` will be.
-    `stdin`: input is open; `stdin_stays`: also when the command that fed it has left (Docker's StdinOnce off).
-    `keep_unstarted`: a container whose command leaves before the start waits (`create`), otherwise it is undone
-    (`run`). `on_exit` is the clean-up command, unless a command promised to do it and did.
-    `cache` is where compiled seccomp filters are kept; `helpers` are newuidmap and newgidmap, where the mappings of
-    `spec` take them.
-    """
-
-    id: str
-    spec: Spec
-    root: RootPlan | None
-    bundle: str
-    run: str
-    terminal: bool = False
-    stdin: bool = False
-    stdin_stays: bool = False
-    keep_unstarted: bool = False
-    log: LogPlan = LogPlan(driver="none")
-    on_exit: tuple[str, ...] = ()
-    cache: str | None = None
-    helpers: tuple[str, str] | None = None
 
 
 class ExecPlan(Value):
@@ -77,6 +61,7 @@ class ExecPlan(Value):
     terminal: bool = False
     stdin: bool = False
     detached: bool = False
+    events: EventPlan | None = None
 
 
 class Status(Value):

@@ -30,9 +30,9 @@ PARTIAL = 16 << 10
 """Most bytes of output in one entry (Docker's copier)."""
 STREAMS = {1: "stdout", 2: "stderr"}
 
-# Stands for the newline while a block goes through the encoder in one piece: a noncharacter of Unicode, which is
-# looked for in the block first.
-_MARK = "\U0010fffe"
+# Stands for the newline while a block goes through the encoder in one piece, and is looked for in the block first: a
+# character that output hardly has, that JSON does not escape, and below U+0100, lest Python take four bytes for each.
+_MARK = "\x7f"
 _POLL_MIN, _POLL_MAX = 0.02, 0.25
 _BLOCK = 1 << 18
 
@@ -60,29 +60,21 @@ class LogWriter:
         if held:
             data = held + data
         tail = f'","stream":"{STREAMS.get(stream, "stdout")}","time":"{clock.rfc3339(now_ns)}"}}\n'
-        out: list[bytes] = []
         position, end = 0, len(data)
-        whole = 0  # up to here: whole lines, none longer than PARTIAL
-        while end - position > 0:
+        # By slices: JSON may be six times as long as what it says, and a line of one letter fifty times.
+        while position < end:
             newline = data.rfind(b"\n", position, position + PARTIAL)
             if newline >= 0:
-                position = whole_end = newline + 1
+                cut = newline + 1
+                self._append(_lines(data[position:cut], tail))
             elif end - position >= PARTIAL:
-                if position > whole:
-                    out.append(_lines(data[whole:position], tail))
                 cut = _character_end(data, position, position + PARTIAL)
-                out.append(_entry(data[position:cut], tail))
-                position = whole_end = whole = cut
+                self._append(_entry(data[position:cut], tail))
             else:
                 break
-            if whole_end == end:
-                break
-        if position > whole:
-            out.append(_lines(data[whole:position], tail))
+            position = cut
         if position < end:
             self._held[stream] = bytes(data[position:])
-        if out:
-            self._append(b"".join(out))
 
     def close(self) -> None:
         """Write what is held back and close. Raises OSError."""
@@ -151,8 +143,8 @@ def _lines(data: bytes, tail: str) -> bytes:
         return b"".join([_entry(line + b"\n", tail) for line in data[:-1].split(b"\n")])
     encoded: str = encode_basestring(text[:-1].replace("\n", _MARK))
     # Strip the quotes that the encoder put around the block; every entry gets its own.
-    body = encoded[1:-1].replace(_MARK, "\\n" + tail + '{"log":"')
-    return ('{"log":"' + body + "\\n" + tail).encode("utf-8", "replace")
+    tail = "\\n" + tail
+    return "".join(('{"log":"', encoded[1:-1].replace(_MARK, tail + '{"log":"'), tail)).encode("utf-8", "replace")
 
 
 def _entry(data: bytes, tail: str) -> bytes:

@@ -1,14 +1,15 @@
 """What a command may ask of a spawner or monitor, as values.
 
-Holds: `Create`, `Exec`, `Caller`, `LogPlan` and their JSON. Does not hold: framing (`protocol.py`).
+Holds: `Create` and `Exec` with the plans in them (`ContainerPlan`, `LogPlan`, `HealthPlan`, `EventPlan`), `Caller`,
+and their JSON. Does not hold: framing (`protocol.py`).
 """
 
 from __future__ import annotations
 
 from atoll.base import errors
-from atoll.base.value import Value
+from atoll.base.value import Value, fields
 from atoll.spec import runtime as oci
-from atoll.spec.codec import dump, flag, int64, list_of, number_between, parse, record, text
+from atoll.spec.codec import dump, flag, int64, list_of, map_of, number_between, parse, record, text
 from atoll.spec.rootfs import RootPlan
 
 TYPE_CHECKING = False
@@ -17,13 +18,54 @@ if TYPE_CHECKING:
 
 
 class LogPlan(Value):
-    """Where output goes: `json-file` at `path`, `max_files` files of at most `max_size` bytes each; or `none`."""
+    """Where output goes: a driver of `logs.py` or `logdrivers.py`, or `none`; for one that keeps files, at `path`,
+    `max_files` files of at most `max_size` bytes each, with `compress` all but the newest gzipped. `attributes` go
+    with each entry of a driver that can carry them (labels, variables), `tag` names the container to a log service."""
 
     driver: str = "json-file"
     path: str = ""
     max_size: int = 10 << 20
     max_files: int = 3
-    WIRE = {"driver": text, "path": text, "max_size": int64, "max_files": number_between(1, 1000)}
+    compress: bool = False
+    tag: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+    WIRE = {
+        "driver": text,
+        "path": text,
+        "max_size": int64,
+        "max_files": number_between(1, 1000),
+        "compress": flag,
+        "tag": text,
+        "attributes": map_of(text),
+    }
+
+
+class HealthPlan(Value):
+    """How the container's health is looked at (`health.py`): the process to run in it and when; nanoseconds."""
+
+    process: oci.Process
+    interval: int
+    timeout: int
+    start_period: int
+    start_interval: int
+    retries: int
+    WIRE = {
+        "process": record(oci.Process),
+        "interval": int64,
+        "timeout": int64,
+        "start_period": int64,
+        "start_interval": int64,
+        "retries": int64,
+    }
+
+
+class EventPlan(Value):
+    """Where what happens to a container is written down (`journal.py`), and what Docker says of it each time: its
+    image, name and labels."""
+
+    path: str
+    attributes: tuple[tuple[str, str], ...] = ()
+    WIRE = {"path": text, "attributes": map_of(text)}
 
 
 def _pair(value: Any, path: str) -> tuple[int, int]:
@@ -51,14 +93,15 @@ class Caller(Value):
     WIRE = {"env": list_of(text), "rlimits": list_of(_pair)}
 
 
-class Create(Value):
-    """Make a container and keep it company. `bundle` is durable, `run` is the state directory (0700, made by the
-    command).
+class ContainerPlan(Value):
+    """All that is needed to make a container and keep it company.
 
-    `stdin`: input is open; `stdin_stays`: also after the client that wrote it has gone (Docker's StdinOnce off).
-    `keep_unstarted`: a container whose command leaves before the start waits for one; otherwise it is undone.
-    `cache` is where compiled filters are kept, `helpers` are newuidmap and newgidmap (`runtime/create.py`).
-    `on_exit`: the command (argv) to run after the exit unless a client promised to clean up and did.
+    `run` is a directory of our own (0700, empty), `bundle` the durable one in which `exit.json` will be.
+    `stdin`: input is open; `stdin_stays`: also when the command that fed it has left (Docker's StdinOnce off).
+    `keep_unstarted`: a container whose command leaves before the start waits (`create`), otherwise it is undone
+    (`run`). `on_exit` is the clean-up command (argv), unless a command promised to do it and did.
+    `cache` is where compiled seccomp filters are kept; `helpers` are newuidmap and newgidmap, where the mappings of
+    `spec` take them (`runtime/create.py`). `runtime` is the command line of an OCI runtime to use instead of ours.
     """
 
     id: str
@@ -74,7 +117,9 @@ class Create(Value):
     on_exit: tuple[str, ...] = ()
     cache: str | None = None
     helpers: tuple[str, str] | None = None
-    caller: Caller = Caller()
+    health: HealthPlan | None = None
+    events: EventPlan | None = None
+    runtime: tuple[str, ...] = ()
     WIRE = {
         "id": text,
         "spec": record(oci.Spec),
@@ -88,8 +133,22 @@ class Create(Value):
         "on_exit": list_of(text),
         "cache": text,
         "helpers": _two_texts,
-        "caller": record(Caller),
+        "health": record(HealthPlan),
+        "events": record(EventPlan),
+        "runtime": list_of(text),
     }
+
+
+class Create(ContainerPlan):
+    """Make a container and keep it company, for `caller`."""
+
+    caller: Caller = Caller()
+    WIRE = {**ContainerPlan.WIRE, "caller": record(Caller)}
+
+    @staticmethod
+    def of(plan: ContainerPlan, caller: Caller) -> Create:
+        """The request that a plan comes to."""
+        return Create(**{name: getattr(plan, name) for name in fields(ContainerPlan)}, caller=caller)
 
     def to_json(self) -> dict[str, Any]:
         """The wire form."""
@@ -116,6 +175,7 @@ class Exec(Value):
     terminal: bool = False
     stdin: bool = False
     detached: bool = False
+    events: EventPlan | None = None
     caller: Caller = Caller()
     WIRE = {
         "id": text,
@@ -124,6 +184,7 @@ class Exec(Value):
         "terminal": flag,
         "stdin": flag,
         "detached": flag,
+        "events": record(EventPlan),
         "caller": record(Caller),
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from atoll.base import errors, files, jsontext
-from atoll.isolation.protocol import ContainerPlan, LogPlan
+from atoll.isolation.protocol import ContainerPlan, EventPlan, HealthPlan, LogPlan
 from atoll.spec import codec
 from atoll.spec.rootfs import RootPlan
 from atoll.spec.runtime import Spec
@@ -26,6 +26,9 @@ def save(plan: ContainerPlan) -> None:
     document["log"] = codec.dump(plan.log)
     document["on_exit"] = list(plan.on_exit)
     document["helpers"] = list(plan.helpers) if plan.helpers else None
+    document["health"] = codec.dump(plan.health) if plan.health else None
+    document["events"] = codec.dump(plan.events) if plan.events else None
+    document["runtime"] = list(plan.runtime)
     files.write_atomic(f"{plan.bundle}/{PLAN}", jsontext.dumps(document))
 
 
@@ -33,7 +36,7 @@ def load(bundle: str) -> ContainerPlan:
     """The plan in a bundle. Raises NotFound, Corrupt."""
     try:
         document = jsontext.loads(files.read_bytes(f"{bundle}/{PLAN}"))
-        helpers = document["helpers"]
+        helpers, health, events = document["helpers"], document.get("health"), document.get("events")
         return ContainerPlan(
             **{name: document[name] for name in _PLAIN},
             spec=Spec.from_json(document["spec"]),
@@ -41,6 +44,9 @@ def load(bundle: str) -> ContainerPlan:
             log=codec.parse(LogPlan, document["log"], "log"),
             on_exit=tuple(document["on_exit"]),
             helpers=(helpers[0], helpers[1]) if helpers else None,
+            health=codec.parse(HealthPlan, health, "health") if health else None,
+            events=codec.parse(EventPlan, events, "events") if events else None,
+            runtime=tuple(document.get("runtime", ())),
         )
     except FileNotFoundError:
         raise errors.NotFound(f"no plan in {bundle}") from None
