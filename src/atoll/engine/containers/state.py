@@ -34,8 +34,9 @@ def state_of(engine: Engine, container_id: str) -> Status:
         # Between its run directory and its first record it looks the same; then whoever launches it has its lock.
         if is_busy(place):
             return Status(status=CREATED)
-        again = engine.driver.status(run, place)  # launched to the end between the two looks, perhaps
-        status = again.replace(status=EXITED) if again.status == LOST else again
+        status = engine.driver.status(run, place)  # launched to the end between the two looks, perhaps
+        if status.status == LOST:
+            return status.replace(status=EXITED)
     if status.status == EXITED and status.started_at is None and status.error is not None:
         return status.replace(status=CREATED)  # its start failed, as Docker shows it
     return status
