@@ -14,12 +14,18 @@ if TYPE_CHECKING:
 CONTAINERS: dict[str, str] = {
     "run": "Create and run a new container from an image",
     "create": "Create a new container, without starting it",
+    "start": "Start one or more containers that were created or have ended",
+    "restart": "Stop one or more containers and start them again",
     "exec": "Execute a command in a running container",
+    "attach": "Join the standard streams of a running container",
     "ps": "List containers",
     "logs": "Show what a container has written",
     "stop": "Stop one or more running containers",
     "kill": "Send a signal to one or more running containers",
+    "pause": "Let all processes of one or more containers stand still",
+    "unpause": "Let one or more paused containers go on",
     "rm": "Remove one or more containers",
+    "rename": "Give a container another name",
     "wait": "Wait until containers stop, then print their exit codes",
     "inspect": "Show all that is known of containers or images",
 }

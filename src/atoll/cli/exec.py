@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from atoll.base import errors
+import sys
+
 from atoll.cli.options import LIST, TEXT, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.cli.options import Given
+    from atoll.engine.requests import ExecRequest
 
 COMMAND = Command(
     name="exec",
@@ -17,6 +19,7 @@ COMMAND = Command(
         Flag(name="detach", short="d", help="Run in the background"),
         Flag(name="detach-keys", kind=TEXT, help="Keys that detach, instead of ctrl-p,ctrl-q"),
         Flag(name="env", short="e", kind=LIST, help="Set an environment variable"),
+        Flag(name="env-file", kind=LIST, help="Set the environment variables of a file"),
         Flag(name="interactive", short="i", help="Keep standard input open"),
         Flag(name="privileged", help="Give the command all the rights that its container could have"),
         Flag(name="tty", short="t", help="Give the command a terminal"),
@@ -31,50 +34,53 @@ COMMAND = Command(
 
 def main(given: Given) -> int:
     """Run the command."""
-    from atoll.cli.streams import SignalPipe, attend
+    from atoll.cli import terminal
+    from atoll.cli.foreground import Foreground
     from atoll.cli.wiring import open_engine
-    from atoll.engine.requests import ExecRequest
 
-    detach, wants_tty, stdin = given.on("detach"), given.on("tty"), given.on("interactive")
-    keys = raw = window = None
-    if wants_tty:
-        from atoll.cli import terminal
-
-        if stdin and not detach and not terminal.is_terminal(0):
-            raise errors.InvalidArgument("the input device is not a TTY", hint="leave out -t, or run from a terminal")
-        window = terminal.size(0) or terminal.size(1)
-    engine = open_engine()
+    engine, detach = open_engine(), given.on("detach")
     engine.prepare()
-    arrived = SignalPipe(pass_on=not detach, window=wants_tty)
-    attachment = engine.exec(
-        ExecRequest(
-            container=given.args[0],
-            command=tuple(given.args[1:]),
-            env=given.texts("env"),
-            workdir=given.text("workdir"),
-            user=given.text("user"),
-            terminal=wants_tty,
-            stdin=stdin,
-            detach=detach,
-            privileged=given.on("privileged"),
-            window=window,
+    front = None
+    if not detach:
+        text = given.text("detach-keys")
+        front = Foreground(
+            terminal=given.on("tty"),
+            stdin=given.on("interactive"),
+            keys=engine.config.detach_keys if text is None else text,
+            must=True,
         )
-    )
-    if detach:
+    window = terminal.size(0) or terminal.size(1) if given.on("tty") else None
+    attachment = engine.exec(read(given, window))
+    if front is None:
         attachment.detach()
         return 0
-    if wants_tty and terminal.is_terminal(0):
-        if stdin:
-            text = given.text("detach-keys")
-            keys = terminal.DetachKeys(
-                terminal.parse_detach_keys(engine.config.detach_keys if text is None else text)
-            )
-        raw = terminal.RawTerminal(0)
-        raw.__enter__()
     try:
-        ending = attend(attachment, arrived, stdin=stdin, keys=keys, raw=raw)
+        ending = front.attend(attachment)
     finally:
-        if raw is not None:
-            raw.restore()
         attachment.close()
+    if ending.detached:
+        sys.stderr.write("read escape sequence\n")
     return ending.code
+
+
+def read(given: Given, window: tuple[int, int] | None = None) -> ExecRequest:
+    """The request that the flags ask for. Raises InvalidArgument for a file of variables that is wrong."""
+    from atoll.engine.requests import ExecRequest
+
+    env = given.texts("env")
+    if given.texts("env-file"):
+        from atoll.cli.env_file import variables
+
+        env = (*variables(given.texts("env-file")), *env)
+    return ExecRequest(
+        container=given.args[0],
+        command=tuple(given.args[1:]),
+        env=env,
+        workdir=given.text("workdir"),
+        user=given.text("user"),
+        terminal=given.on("tty"),
+        stdin=given.on("interactive"),
+        detach=given.on("detach"),
+        privileged=given.on("privileged"),
+        window=window,
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from atoll.cli.options import NUMBER, TEXT, Command, Flag
 
 TYPE_CHECKING = False
@@ -24,17 +26,23 @@ COMMAND = Command(
 
 def main(given: Given) -> int:
     """Run the command."""
-    from atoll.cli.each import for_each
+    from atoll.cli.display import printable
     from atoll.cli.signal_names import signal_number
     from atoll.cli.wiring import open_engine
+    from atoll.engine.containers.stop import stop_all
 
-    engine = open_engine()
-    text = given.text("signal")
+    engine, text, code = open_engine(), given.text("signal"), 0
     signum = signal_number(text) if text else None
     timeout = given.number("time") if given.has("time") else given.number("timeout")
+    for name, error in stop_all(engine, given.args, timeout=timeout, signum=signum, warn=_warn):
+        if error is None:
+            sys.stdout.write(name + "\n")
+            sys.stdout.flush()
+        else:
+            sys.stderr.write(f"atoll: {printable(str(error))}\n")
+            code = 1
+    return code
 
-    def stop(name: str) -> str:
-        engine.stop(name, timeout=timeout, signum=signum)
-        return name
 
-    return for_each(given.args, stop)
+def _warn(text: str) -> None:
+    sys.stderr.write(f"WARNING: {text}\n")

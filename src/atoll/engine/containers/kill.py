@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from atoll.base import errors
-from atoll.engine.containers.state import is_up, state_of
+from atoll.engine.containers.record import Record
+from atoll.engine.containers.state import PAUSED, is_up, state_of
+from atoll.engine.containers.stop import signal_number
+from atoll.linux import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,12 +14,22 @@ if TYPE_CHECKING:
 
 
 def kill(engine: Engine, name: str, signum: int) -> None:
-    """Send a signal. Raises NotFound, FailedPrecondition in Docker's words when it does not run."""
+    """Send a signal. A paused container goes on when the signal is to end it (SIGKILL, its stop signal), as in
+    Docker. Raises NotFound, FailedPrecondition in Docker's words when it does not run."""
     row = engine.store.container(name)
+    run = engine.paths.container_run(row.id)
     refused = errors.FailedPrecondition(f"Cannot kill container: {name}: Container {row.id} is not running")
-    if not is_up(state_of(engine, row.id)):
+    status = state_of(engine, row.id)
+    if not is_up(status):
         raise refused
     try:
-        engine.driver.signal(engine.paths.container_run(row.id), signum)
+        engine.driver.signal(run, signum)
     except errors.NotFound:
         raise refused from None
+    if status.status == PAUSED:
+        stops = signal_number(Record.from_text(row.record).stop_signal)
+        if signum in (signals.SIGKILL, stops):
+            try:
+                engine.driver.resume(run)
+            except (errors.NotFound, errors.FailedPrecondition):
+                pass  # somebody else let it go on, or it has ended: both are what was wanted

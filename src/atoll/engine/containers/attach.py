@@ -1,0 +1,56 @@
+"""attach: join the streams of a container that runs."""
+
+from __future__ import annotations
+
+from atoll.base import errors
+from atoll.base.value import Value
+from atoll.engine.containers.record import Record
+from atoll.engine.containers.state import PAUSED, RUNNING, state_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from atoll.engine.engine import Engine
+    from atoll.engine.store import ContainerRow
+
+
+class Attached(Value):
+    """An attachment to a container's first process, and what its user has to know of the container: whether it has a
+    terminal and open input, whether it goes with its end. `promised`: whoever holds this is to `finish` it."""
+
+    id: str
+    attachment: Any
+    terminal: bool
+    stdin: bool
+    remove: bool = False
+    promised: bool = False
+
+
+def attach(engine: Engine, name: str, *, stdin: bool) -> Attached:
+    """Attach to it, from now on; what it wrote before is in its log. `stdin`: send input, too.
+
+    Raises NotFound, FailedPrecondition in Docker's words for one that does not run.
+    """
+    row = engine.store.container(name)
+    status = state_of(engine, row.id).status
+    if status == PAUSED:
+        raise errors.FailedPrecondition("You cannot attach to a paused container, unpause it first")
+    if status != RUNNING:
+        raise errors.FailedPrecondition("You cannot attach to a stopped container, start it first")
+    return attached_to(engine, row, stdin=stdin)
+
+
+def attached_to(engine: Engine, row: ContainerRow, *, stdin: bool) -> Attached:
+    """The same, for a row whose container is known to run. Raises FailedPrecondition if its monitor was killed."""
+    record = Record.from_text(row.record)
+    try:
+        attachment = engine.driver.attach(engine.paths.container_run(row.id), stdin=stdin and record.stdin)
+    except errors.NotFound:
+        raise errors.FailedPrecondition(
+            f"cannot attach to container {row.name}: nobody keeps it company any more",
+            hint=f"'atoll logs {row.name}' has what it wrote until then; a restart gives it a new monitor",
+        ) from None
+    return Attached(
+        id=row.id, attachment=attachment, terminal=record.terminal, stdin=record.stdin, remove=record.remove
+    )
