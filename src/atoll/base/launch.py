@@ -37,8 +37,8 @@ enter(sys.argv.pop(1))"""
 
 CLI = "atoll.cli.main"
 RUNTIME = "atoll.runtime.main"
-_FIRST = {RUNTIME: "atoll.runtime.quick"}
-"""What a command does before anything else is loaded."""
+_QUICK = frozenset((RUNTIME,))
+"""The commands with a `quick.py` beside their `main.py`: its `first` is called before anything else is loaded."""
 
 
 def argv(*args: str, module: str = CLI, python: str | None = None) -> list[str]:
@@ -67,9 +67,10 @@ def enter(module: str) -> NoReturn:
     """
     if sys.flags.no_site:
         sys.meta_path.append(_LateSite())
-    if module in _FIRST:  # by name: this room may not know that one
-        __import__(_FIRST[module])
-        sys.modules[_FIRST[module]].first(sys.argv[1:], argv(*sys.argv[1:], module=module))
+    if module in _QUICK:
+        beside = module.removesuffix("main") + "quick"
+        __import__(beside)
+        sys.modules[beside].first(sys.argv[1:], argv(*sys.argv[1:], module=module))
     packed = _use_pack("runtime" if module == RUNTIME else "run")
     sys.argv[0] = "atoll-runtime" if module == RUNTIME else "atoll"
     __import__(module)

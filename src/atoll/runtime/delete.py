@@ -64,19 +64,8 @@ def _run_poststop(record: state.State) -> None:
     import sys
 
     from atoll.runtime import hooks
-    from atoll.spec.codec import list_of
-    from atoll.spec.codec import record as record_of
-    from atoll.spec.runtime import Hook
 
-    found = list_of(record_of(Hook))(record.hooks["poststop"], "hooks.poststop")
-    document = hooks.document(
-        version=record.oci_version,
-        container_id=record.id,
-        status=state.STOPPED,
-        pid=0,
-        bundle=record.bundle,
-        annotations=record.annotations,
-    )
+    found, document = hooks.recorded(record, "poststop"), hooks.of_record(record, state.STOPPED)
     for error in hooks.run_all("poststop", found, document):
         if sys.stderr is not None:
             sys.stderr.write(f"warning: {error}\n")

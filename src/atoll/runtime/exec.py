@@ -23,8 +23,10 @@ from atoll.base.rollback import Rollback
 from atoll.linux import process
 from atoll.runtime import init, state, sync
 from atoll.runtime.cgroups.cgroup import Cgroup
-from atoll.runtime.create import Created, needs_placement
+from atoll.runtime.conversation import await_ready
+from atoll.runtime.create import Created
 from atoll.runtime.plan import InitPlan
+from atoll.runtime.prepare import needs_placement
 from atoll.runtime.validate import validate_process
 from atoll.spec.runtime import Spec
 
@@ -109,11 +111,11 @@ def exec_process(
         pidfd, pid = _newcomer(ours)  # X4
         undo.push(_end, pidfd)
         sync.send(ours, {"go": "known"})
-        console, warnings = _await_ready(ours, record, pid, undo)
+        heard = await_ready(ours, undo, listener=lambda fd: _hand_listener(record, pid, fd))
         _reap(helper)
         os.close(target)
         undo.release()
-    return Created(pid=pid, pidfd=pidfd, sync=ours.detach(), console=console, warnings=warnings)
+    return Created(pid=pid, pidfd=pidfd, sync=ours.detach(), console=heard.console, warnings=tuple(heard.warnings))
 
 
 def _check_state(run: str, record: state.State, *, ignore_paused: bool) -> None:
@@ -201,39 +203,11 @@ def _set_affinity(pid: int, text: str | None, name: str) -> None:
         raise errors.from_os_error(error, f"set process.execCPUAffinity.{name} to {text}") from error
 
 
-def _await_ready(ours: socket, record: state.State, pid: int, undo: Rollback) -> tuple[int | None, tuple[str, ...]]:
-    console: int | None = None
-    warnings: list[str] = []
-    while True:
-        message, fd = sync.receive(ours)
-        if message is None:
-            raise errors.Internal("the new process ended before it was ready")
-        if message.get("at") == "console" and fd is not None:
-            console = fd
-            undo.push(os.close, fd)
-        elif message.get("at") == "listener" and fd is not None:
-            _hand_listener(record, pid, fd)
-        elif message.get("at") == "warning":
-            warnings.append(str(message.get("text")))
-        elif message.get("at") == "ready":
-            return console, tuple(warnings)
-
-
 def _hand_listener(record: state.State, pid: int, listener: int) -> None:
     from atoll.runtime import hooks, notify
 
-    document = hooks.document(
-        version=record.oci_version,
-        container_id=record.id,
-        status=state.RUNNING,
-        pid=record.pid,
-        bundle=record.bundle,
-        annotations=record.annotations,
-    )
-    try:
-        notify.hand_over(record.listener[0], record.listener[1], document, pid, listener)
-    finally:
-        os.close(listener)
+    path, metadata = record.listener
+    notify.hand_over(path, metadata, hooks.of_record(record, state.RUNNING), pid, listener)
 
 
 def _reap(pid: int) -> None:

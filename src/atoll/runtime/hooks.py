@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from atoll.runtime.state import State
     from atoll.spec.runtime import Hook
 
 _OUTPUT_MOST = 4096
@@ -34,6 +35,28 @@ def document(
     if annotations:
         wire["annotations"] = dict(annotations)
     return jsontext.dumps(wire).encode()
+
+
+def of_record(record: State, status: str) -> bytes:
+    """The same for a container that was created: its record, and the status that the hook is to read."""
+    return document(
+        version=record.oci_version,
+        container_id=record.id,
+        status=status,
+        pid=0 if status == "stopped" else record.pid,
+        bundle=record.bundle,
+        annotations=record.annotations,
+    )
+
+
+def recorded(record: State, kind: str) -> tuple[Hook, ...]:
+    """The hooks of a kind that the record keeps for later (`poststart`, `poststop`). Raises InvalidArgument."""
+    from atoll.spec.codec import list_of
+    from atoll.spec.codec import record as record_of
+    from atoll.spec.runtime import Hook
+
+    found: tuple[Hook, ...] = list_of(record_of(Hook))(record.hooks[kind], f"hooks.{kind}")
+    return found
 
 
 def run(kind: str, hooks: tuple[Hook, ...], state: bytes) -> None:

@@ -23,25 +23,30 @@ if TYPE_CHECKING:
     from atoll.runtime.command.context import Context
     from atoll.runtime.command.report import Log
 
-# verb: (module below `command`, function)
+# verb: (module below `command`, function, what its usage line names, what it does)
 VERBS = {
-    "create": ("make", "create"),
-    "run": ("make", "run"),
-    "exec": ("enter", "exec_"),
-    "start": ("life", "start"),
-    "kill": ("life", "kill"),
-    "delete": ("life", "delete"),
-    "pause": ("life", "pause"),
-    "resume": ("life", "resume"),
-    "state": ("look", "state_"),
-    "list": ("look", "list_"),
-    "ps": ("look", "ps"),
-    "events": ("events", "events"),
-    "update": ("update", "update"),
-    "spec": ("template", "spec"),
-    "features": ("features", "features"),
-    "checkpoint": ("checkpoint", "checkpoint"),
-    "restore": ("checkpoint", "restore"),
+    "create": ("make", "create", "CONTAINER-ID", "make a container that waits for start"),
+    "start": ("life", "start", "CONTAINER-ID", "run the program of a created container"),
+    "run": (
+        "make",
+        "run",
+        "CONTAINER-ID",
+        "create and start a container; without --detach wait for its end and remove it",
+    ),
+    "state": ("look", "state_", "CONTAINER-ID", "print the state of a container as JSON"),
+    "kill": ("life", "kill", "CONTAINER-ID [SIGNAL]", "send a signal (default: TERM) to a container"),
+    "delete": ("life", "delete", "CONTAINER-ID", "remove a stopped container"),
+    "exec": ("enter", "exec_", "CONTAINER-ID COMMAND [ARGUMENT...]", "run a further program in a running container"),
+    "ps": ("look", "ps", "CONTAINER-ID [PS-OPTION...]", "show the processes of a container"),
+    "list": ("look", "list_", "", "show the containers below the root"),
+    "pause": ("life", "pause", "CONTAINER-ID", "freeze all processes of a container"),
+    "resume": ("life", "resume", "CONTAINER-ID", "let a paused container go on"),
+    "update": ("update", "update", "CONTAINER-ID", "change the limits of a container"),
+    "events": ("events", "events", "CONTAINER-ID", "print statistics and out-of-memory events of a container"),
+    "spec": ("template", "spec", "", "write a config.json to start from"),
+    "features": ("features", "features", "", "print what this runtime supports as JSON"),
+    "checkpoint": ("checkpoint", "checkpoint", "CONTAINER-ID", "save a running container by CRIU"),
+    "restore": ("checkpoint", "restore", "CONTAINER-ID", "bring a saved container back"),
 }
 GLOBAL = {
     "root": "text",
@@ -124,7 +129,7 @@ def _function(verb: str) -> Callable[[Context, list[str]], int]:
 
         near = nearest(verb, sorted(VERBS))
         raise errors.InvalidArgument(f"unknown command {verb!r}", hint=f"did you mean {near}?" if near else None)
-    module, name = VERBS[verb]
+    module, name, _, _ = VERBS[verb]
     path = f"atoll.runtime.command.{module}"
     __import__(path)
     function: Callable[[Context, list[str]], int] = getattr(sys.modules[path], name)

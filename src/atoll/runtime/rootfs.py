@@ -195,11 +195,12 @@ def mount_all(
         try:
             _mount_one(root, entry, bundle, cgroups, prepared.get(index, -1), label)
         except OSError as error:
-            source = f"{entry.source} ({entry.type})" if entry.type and not _is_bind(entry) else f"{entry.source}"
+            source = f"{entry.source} ({entry.type})" if entry.type and not is_bind(entry) else f"{entry.source}"
             raise errors.from_os_error(error, f"mount {source} on {entry.destination} in the container") from error
 
 
-def _is_bind(entry: Mount) -> bool:
+def is_bind(entry: Mount) -> bool:
+    """Whether a mount shows what is mounted elsewhere."""
     return entry.type == "bind" or "bind" in entry.options or "rbind" in entry.options
 
 

@@ -77,21 +77,9 @@ def _run_poststart(run: str, record: state.State) -> None:
     """If one fails the container is stopped, and its words are the error (runtime.md, step 10)."""
     from atoll.linux import process
     from atoll.runtime import hooks, kill
-    from atoll.spec.codec import list_of
-    from atoll.spec.codec import record as record_of
-    from atoll.spec.runtime import Hook
 
-    found = list_of(record_of(Hook))(record.hooks["poststart"], "hooks.poststart")
-    document = hooks.document(
-        version=record.oci_version,
-        container_id=record.id,
-        status=state.RUNNING,
-        pid=record.pid,
-        bundle=record.bundle,
-        annotations=record.annotations,
-    )
     try:
-        hooks.run("poststart", found, document)
+        hooks.run("poststart", hooks.recorded(record, "poststart"), hooks.of_record(record, state.RUNNING))
     except errors.AtollError:
         try:
             kill.kill(run, process.SIGKILL)

@@ -32,7 +32,7 @@ def validate(spec: Spec, *, has_root: bool) -> None:
     if not all(key for key, _ in spec.annotations):
         raise errors.InvalidArgument("annotations: an empty key")
     validate_process(spec.process)
-    _validate_linux(spec, spec.linux)
+    _validate_linux(spec, spec.linux, has_root=has_root)
 
 
 def validate_process(process: Process) -> None:
@@ -68,16 +68,15 @@ def _validate_labels(process: Process) -> None:
         raise errors.Unsupported("process.selinuxLabel: SELinux is not enabled on this host")
 
 
-def _validate_linux(spec: Spec, linux: Linux) -> None:
+def _validate_linux(spec: Spec, linux: Linux, *, has_root: bool) -> None:
     kinds = [namespace.type for namespace in linux.namespaces]
     for kind in kinds:
         if kinds.count(kind) > 1:
             raise errors.InvalidArgument(f"linux.namespaces: {kind} given twice")
     if "mount" not in kinds:
-        raise errors.InvalidArgument(
-            "linux.namespaces: a mount namespace is needed",
-            hint="without one the container's mounts would be the host's",
-        )
+        if has_root:
+            raise errors.InvalidArgument("linux.namespaces: a root that is mounted needs a mount namespace")
+        _validate_shared_mounts(spec, linux)
     new = {namespace.type for namespace in linux.namespaces if not namespace.path}
     if (linux.uid_mappings or linux.gid_mappings) and "user" not in kinds:
         raise errors.InvalidArgument("linux.uidMappings: needs a user namespace")
@@ -114,6 +113,23 @@ def _validate_linux(spec: Spec, linux: Linux) -> None:
     for prop, wanted in (("linux.intelRdt", linux.intel_rdt), ("linux.netDevices", linux.net_devices)):
         if wanted:
             raise errors.Unsupported(f"{prop} is not supported yet")
+
+
+def _validate_shared_mounts(spec: Spec, linux: Linux) -> None:
+    """Without a mount namespace the container is a chroot in the caller's mounts, which nothing may change."""
+    asked = {
+        "linux.maskedPaths": linux.masked_paths,
+        "linux.readonlyPaths": linux.readonly_paths,
+        "linux.rootfsPropagation": linux.rootfs_propagation,
+        "root.readonly": spec.root is not None and spec.root.readonly,
+        "mounts": spec.mounts,
+    }
+    for name, value in asked.items():
+        if value:
+            raise errors.InvalidArgument(
+                f"{name}: unable to change mounts without a private mount namespace",
+                hint="add one to linux.namespaces: without it the container's mounts are the host's",
+            )
 
 
 def _validate_time(linux: Linux, new: set[str]) -> None:

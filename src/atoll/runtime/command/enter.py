@@ -12,7 +12,7 @@ from atoll.runtime import state
 from atoll.runtime.command import make
 from atoll.runtime.command.context import load_process, load_spec
 from atoll.runtime.command.options import FLAG, MANY, NUMBER, TEXT, parse
-from atoll.runtime.create import await_program
+from atoll.runtime.conversation import await_program
 from atoll.spec.runtime import Capabilities, Process
 
 TYPE_CHECKING = False

@@ -4,25 +4,6 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 
-_VERBS = {
-    "create": ("CONTAINER-ID", "make a container that waits for start"),
-    "start": ("CONTAINER-ID", "run the program of a created container"),
-    "run": ("CONTAINER-ID", "create and start a container; without --detach wait for its end and remove it"),
-    "state": ("CONTAINER-ID", "print the state of a container as JSON"),
-    "kill": ("CONTAINER-ID [SIGNAL]", "send a signal (default: TERM) to a container"),
-    "delete": ("CONTAINER-ID", "remove a stopped container"),
-    "exec": ("CONTAINER-ID COMMAND [ARGUMENT...]", "run a further program in a running container"),
-    "ps": ("CONTAINER-ID [PS-OPTION...]", "show the processes of a container"),
-    "list": ("", "show the containers below the root"),
-    "pause": ("CONTAINER-ID", "freeze all processes of a container"),
-    "resume": ("CONTAINER-ID", "let a paused container go on"),
-    "update": ("CONTAINER-ID", "change the limits of a container"),
-    "events": ("CONTAINER-ID", "print statistics and out-of-memory events of a container"),
-    "spec": ("", "write a config.json to start from"),
-    "features": ("", "print what this runtime supports as JSON"),
-    "checkpoint": ("CONTAINER-ID", "save a running container by CRIU"),
-    "restore": ("CONTAINER-ID", "bring a saved container back"),
-}
 _OPTIONS = {
     "root": "DIR: where containers are recorded (default: /run/atoll-runtime)",
     "log": "FILE: where messages go (default: standard error)",
@@ -68,9 +49,9 @@ def text(verb: str) -> str:
 
     if verb not in VERBS:
         lines = ["usage: atoll-runtime [OPTION...] VERB [OPTION...] CONTAINER-ID", "", "verbs:"]
-        lines += [f"  {name:12} {_VERBS[name][1]}" for name in VERBS]
+        lines += [f"  {name:12} {about}" for name, (_, _, _, about) in VERBS.items()]
         return "\n".join([*lines, "", "options:", *_listed(dict(GLOBAL))]) + "\n"
-    words, about = _VERBS[verb]
+    _, _, words, about = VERBS[verb]
     kinds = _kinds(verb)
     lines = [f"usage: atoll-runtime {verb} [OPTION...] {words}".rstrip(), "", about]
     return "\n".join(lines + (["", "options:", *_listed(kinds)] if kinds else [])) + "\n"

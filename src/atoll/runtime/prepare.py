@@ -1,0 +1,129 @@
+"""What `create` finds out and opens before the clone, where an error still costs nothing.
+
+Holds: the start fifo, the root and the sources of mounts, what the record keeps for later, the modules that the init
+must find loaded. Does not hold: the order (`create.py`).
+"""
+
+from __future__ import annotations
+
+import os
+
+from atoll.base import errors
+from atoll.linux import process
+from atoll.runtime import pin, state
+from atoll.spec.rootfs import Bind, RootPlan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from atoll.base.rollback import Rollback
+    from atoll.runtime.cgroups.cgroup import Cgroup
+    from atoll.runtime.cgroups.detect import Hierarchy
+    from atoll.runtime.plan import CgroupMount, Join
+    from atoll.spec.runtime import Linux, Mount, Process, Spec
+
+
+def load_for_init(spec: Spec) -> None:
+    """Import what only some containers need: the init imports nothing."""
+    if spec.hooks is not None:
+        from atoll.runtime import hooks  # noqa: F401
+    if any("tmpcopyup" in entry.options for entry in spec.mounts):
+        from atoll.runtime import copyup  # noqa: F401
+
+
+def mapped_trees(spec: Spec, linux: Linux, bundle: str, undo: Rollback) -> tuple[tuple[int, int], ...]:
+    """The detached trees of id-mapped mounts (`idmap.py`). Raises AtollError."""
+    if not any(entry.uid_mappings or "idmap" in entry.options or "ridmap" in entry.options for entry in spec.mounts):
+        return ()
+    from atoll.runtime import idmap
+
+    return idmap.prepare(spec.mounts, linux, bundle, undo)
+
+
+def needs_placement(proc: Process, linux: Linux | None) -> bool:
+    """Whether `placement.py` is wanted, which is then loaded: the init imports nothing."""
+    own = proc.scheduler or proc.io_priority
+    if not own and not (linux is not None and (linux.memory_policy or linux.personality)):
+        return False
+    from atoll.runtime import placement  # noqa: F401 - the init must find it loaded
+
+    return True
+
+
+def make_fifo(run: str, undo: Rollback) -> int:
+    path = f"{run}/{state.FIFO}"
+    try:
+        os.mkfifo(path, 0o600)
+    except FileExistsError:
+        raise errors.Conflict(f"there is a container in {run} already") from None
+    except OSError as error:
+        raise errors.from_os_error(error, "make the start fifo") from error
+    undo.push(os.unlink, path)
+    # The init opens it as the container's user, through a descriptor: the directory lets nobody else in.
+    os.chmod(path, 0o622)
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    undo.push(os.close, fd)
+    return fd
+
+
+def root_of(spec: Spec, bundle: str) -> RootPlan:
+    assert spec.root is not None
+    path = os.path.join(bundle, spec.root.path)
+    if not os.path.isdir(path):
+        raise errors.NotFound(f"root.path: no directory {path}")
+    return RootPlan(steps=(Bind(source=path, target="/"),))
+
+
+def pinned(
+    root: RootPlan, mounts: tuple[Mount, ...], bundle: str, held: list[int], undo: Rollback
+) -> tuple[RootPlan, tuple[Mount, ...]]:
+    """Sources opened by us, since the container's root is a stranger on this host."""
+    undo.push(close_all, held)
+    try:
+        way = pin.Detached(held)
+        return pin.pin_root(root, way), pin.pin_mounts(mounts, bundle, way)
+    except OSError as error:
+        raise errors.from_os_error(error, "open a mount's source") from error
+
+
+def is_stranger(linux: Linux) -> bool:
+    """Whether the container's root is not the caller, who then opens what it may not reach."""
+    own = os.geteuid()
+    return not any(m.container_id == 0 and m.host_id == own for m in linux.uid_mappings)
+
+
+def close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+    fds.clear()
+
+
+def later_hooks(spec: Spec) -> Any:
+    """Those that `start` and `delete` run, for the record."""
+    if spec.hooks is None or not (spec.hooks.poststart or spec.hooks.poststop):
+        return None
+    from atoll.spec.codec import dump
+
+    return {
+        "poststart": [dump(hook) for hook in spec.hooks.poststart],
+        "poststop": [dump(hook) for hook in spec.hooks.poststop],
+    }
+
+
+def listener_of(linux: Linux) -> Any:
+    """Where exec sends its own notify descriptors."""
+    if linux.seccomp is None or linux.seccomp.listener_path is None:
+        return None
+    return [linux.seccomp.listener_path, linux.seccomp.listener_metadata or ""]
+
+
+def cgroup_mounts_of(
+    spec: Spec, hierarchy: Hierarchy, cgroup: Cgroup, flags: int, joins: tuple[Join, ...]
+) -> tuple[CgroupMount, ...]:
+    if not any(entry.type == "cgroup" for entry in spec.mounts):
+        return ()
+    from atoll.runtime import cgroup_mounts
+
+    own = bool(flags & process.CLONE_NEWCGROUP) or any(join.flag == process.CLONE_NEWCGROUP for join in joins)
+    return cgroup_mounts.plan(hierarchy, cgroup, namespace=own)
