@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 class Config(Value):
     """The settings. Sizes in bytes, times in seconds.
 
+    `registries` are `images.values.RegistrySettings`, one a table `[registries."prefix"]`; `trust_policy` is a
+    policy.json that counts instead of the usual ones.
+
     `pids_limit` 2048 stops a fork bomb long before the host's own limit and is what Podman's users know.
     """
 
@@ -35,6 +38,9 @@ class Config(Value):
     log_max_files: int = 3
     cgroup_parent: str = "/atoll"
     insecure_registries: tuple[str, ...] = ()
+    registries: tuple[Any, ...] = ()
+    offline: bool = False
+    trust_policy: str | None = None
     detach_keys: str = "ctrl-p,ctrl-q"
     source: tuple[str, ...] = ()
 
@@ -83,6 +89,19 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(_text(one) for one in value)
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _path(value: Any) -> str:
+    path = _text(value)
+    if not path.startswith("/"):
+        raise ValueError("an absolute path")
+    return path
+
+
 def _cgroup(value: Any) -> str:
     path = _text(value)
     if not path.startswith("/") or ".." in path.split("/"):
@@ -107,7 +126,8 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "max_files": ("log_max_files", _positive),
     },
     "cgroup": {"parent": ("cgroup_parent", _cgroup)},
-    "registries": {"insecure": ("insecure_registries", _texts)},
+    "registries": {"insecure": ("insecure_registries", _texts), "offline": ("offline", _flag)},
+    "trust": {"policy": ("trust_policy", _path)},
 }
 
 
@@ -157,7 +177,10 @@ def parse(content: bytes, path: str, base: Config) -> Config:
             if known is None or not key:
                 raise _unknown(path, key, [k for k in KEYS if k] + list(KEYS[""]))
             for inner, inner_value in value.items():
-                _read(path, key, inner, inner_value, changes)
+                if key == "registries" and isinstance(inner_value, dict):
+                    _registry(path, inner, inner_value, changes, base)
+                else:
+                    _read(path, key, inner, inner_value, changes)
         else:
             _read(path, "", key, value, changes)
     return base.replace(**changes, source=(*base.source, path))
@@ -174,6 +197,18 @@ def _read(path: str, table: str, key: str, value: Any, changes: dict[str, Any]) 
         changes[field] = reader(value)
     except ValueError as error:
         raise errors.InvalidArgument(f"{path}: {shown}: expected {error}, got {value!r}") from None
+
+
+def _registry(path: str, prefix: str, table: dict[str, Any], changes: dict[str, Any], base: Config) -> None:
+    """A table of its own for a registry; over one of the same name in an earlier file."""
+    from atoll.images.settings import parse_table
+
+    try:
+        parsed = parse_table(prefix, table)
+    except ValueError as error:
+        raise errors.InvalidArgument(f'{path}: registries."{prefix}": expected {error}') from None
+    known = changes.get("registries", base.registries)
+    changes["registries"] = (*[one for one in known if one.prefix != parsed.prefix], parsed)
 
 
 def _unknown(path: str, key: str, known: list[str]) -> errors.InvalidArgument:

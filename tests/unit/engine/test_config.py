@@ -5,6 +5,7 @@ import pytest
 from atoll.base import errors
 from atoll.engine import config
 from atoll.engine.config import Config, load, parse
+from atoll.images.values import Mirror, RegistrySettings
 
 
 def test_without_a_file_there_are_defaults_and_no_toml(tmp_path):
@@ -29,12 +30,27 @@ def test_every_key_is_read():
     parent = "/a/b/"
     [registries]
     insecure = ["h:5000"]
+    offline = true
+    [registries."docker.io"]
+    mirrors = ["m.example/hub/", {location = "n:5000", insecure = true, pull = "digests"}]
+    ca_file = "/ca.pem"
+    [trust]
+    policy = "/etc/p.json"
     """
     read = parse(text, "f", Config())
     assert read == Config(
         isolation="container", security="docker", network="host", pids_limit=-1, shm_size=128 << 20, stop_timeout=3,
         detach_keys="ctrl-a,q", log_driver="none", log_max_size=1000, log_max_files=5, cgroup_parent="/a/b",
-        insecure_registries=("h:5000",), source=("f",),
+        insecure_registries=("h:5000",), source=("f",), offline=True, trust_policy="/etc/p.json",
+        registries=(
+            RegistrySettings(
+                prefix="docker.io",
+                ca_file="/ca.pem",
+                mirrors=(
+                    Mirror(location="m.example/hub"), Mirror(location="n:5000", insecure=True, pull="digests"),
+                ),
+            ),
+        ),
     )  # fmt: skip
 
 
@@ -50,6 +66,10 @@ def test_every_key_is_read():
         (b"[log]\nmax_size = 'huge'", "log.max_size: expected a size"),
         (b"[cgroup]\nparent = '/a/../b'", "cgroup.parent"),
         (b"[registries]\ninsecure = 'h'", "registries.insecure: expected a list"),
+        (b"[registries.x]\nmirror = []", "registries.*mirrors, not mirror"),
+        (b"[registries.x]\nclient_key = '/k'", "client_certificate and client_key together"),
+        (b"[registries.x]\nmirrors = [{pull = 'all'}]", "a text for location"),
+        (b"[trust]\npolicy = 'p'", "trust.policy: expected an absolute path"),
         (b"= 3", "f: "),
         (b"\xff", "f: "),
     ],
