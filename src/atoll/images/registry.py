@@ -207,14 +207,14 @@ class Registry:
                 challenge = auth.parse_challenge(response.headers.all("WWW-Authenticate"))
                 self.discard(response)
                 if challenge is None or not self._authorise(challenge, scopes, known):
-                    raise self.no_access(_repository_of(scopes))
+                    raise self.no_access(_repository_of(scopes), doing=_doing(scopes))
                 continue
             if response.status not in _RETRIED or not repeat:
                 return response
             failures += 1
             after = response.headers.get("Retry-After")
             if failures >= self.options.attempts:
-                raise self.refused(response, _repository_of(scopes), path.rpartition("/")[2])
+                raise self.refused(response, _repository_of(scopes), path.rpartition("/")[2], doing=_doing(scopes))
             self.discard(response)
             self.pause(failures, after)
 
@@ -375,6 +375,10 @@ def pull_scope(repository: str) -> tuple[str, ...]:
 def _repository_of(scopes: tuple[str, ...]) -> str:
     kind, _, rest = scopes[0].partition(":") if scopes else ("", "", "")
     return rest.rpartition(":")[0] if kind == "repository" else ""
+
+
+def _doing(scopes: tuple[str, ...]) -> str:
+    return "push" if scopes and "push" in scopes[0].rpartition(":")[2] else "pull"
 
 
 def _registry_words(body: bytes) -> tuple[str, str]:
