@@ -55,9 +55,12 @@ def join_keyring(name: str) -> None:
             raise
 
 
+_LOCKS = 10  # of Linux 2.4 and without effect since, but getrlimit(2) has it; Python's module does not
+
+
 def set_rlimit(name: str, soft: int, hard: int) -> None:
     """One of `process.rlimits`. Raises InvalidArgument, Denied."""
-    number = getattr(resource, name, None)
+    number = _LOCKS if name == "RLIMIT_LOCKS" else getattr(resource, name, None)
     if not isinstance(number, int) or not name.startswith("RLIMIT_"):
         raise errors.InvalidArgument(f"process.rlimits: no limit named {name}")
     infinity = (1 << 64) - 1

@@ -94,7 +94,10 @@ def _validate_linux(spec: Spec, linux: Linux, *, has_root: bool) -> None:
         from atoll.runtime import notify
 
         notify.check(linux.seccomp)
-    if any(entry.uid_mappings or entry.gid_mappings or "idmap" in entry.options for entry in spec.mounts):
+    if any(
+        entry.uid_mappings or entry.gid_mappings or "idmap" in entry.options or "ridmap" in entry.options
+        for entry in spec.mounts
+    ):
         from atoll.runtime import idmap
 
         idmap.check(spec.mounts, linux)
@@ -110,9 +113,12 @@ def _validate_linux(spec: Spec, linux: Linux, *, has_root: bool) -> None:
     for path in (*linux.masked_paths, *linux.readonly_paths, *[entry.destination for entry in spec.mounts]):
         if not os.path.isabs(path):
             raise errors.InvalidArgument(f"{path!r} is not an absolute path")
-    for prop, wanted in (("linux.intelRdt", linux.intel_rdt), ("linux.netDevices", linux.net_devices)):
-        if wanted:
-            raise errors.Unsupported(f"{prop} is not supported yet")
+    if linux.net_devices:
+        from atoll.runtime import netdevices
+
+        netdevices.check(linux)
+    if linux.intel_rdt is not None:
+        raise errors.Unsupported("linux.intelRdt is not supported yet")
 
 
 def _validate_shared_mounts(spec: Spec, linux: Linux) -> None:

@@ -12,7 +12,7 @@ from atoll.runtime.cgroups.settings import Setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from atoll.spec.runtime import CPU, BlockIO, HugepageLimit, Memory, NetworkResources, Pids, Rdma
+    from atoll.spec.runtime import CPU, BlockIO, HugepageLimit, Memory, NetworkResources, Pids, Rdma, WeightDevice
 
 _MEMORY = "linux.resources.memory."
 _CPU = "linux.resources.cpu."
@@ -128,6 +128,7 @@ def block_io(asked: BlockIO) -> list[Setting]:
         put("blkio.leaf_weight", str(asked.leaf_weight), "leafWeight")
     for device in asked.weight_device:
         where = f"{device.major}:{device.minor}"
+        check_weight_device(device)
         if device.weight:
             text = f"{where} {device.weight}"
             put("blkio.weight_device", text, "weightDevice", ("blkio.bfq.weight_device", text))
@@ -144,16 +145,31 @@ def block_io(asked: BlockIO) -> list[Setting]:
     return out
 
 
+def check_weight_device(device: WeightDevice) -> None:
+    """An entry says something. Raises InvalidArgument."""
+    if device.weight is None and device.leaf_weight is None:
+        raise errors.InvalidArgument(
+            f"{_BLOCK}weightDevice {device.major}:{device.minor} has neither weight nor leafWeight"
+        )
+
+
 def hugetlb(limits: tuple[HugepageLimit, ...]) -> list[Setting]:
     """Huge pages by page size. Raises InvalidArgument for what is no page size."""
+    return huge_pages(limits, "limit_in_bytes")
+
+
+def huge_pages(limits: tuple[HugepageLimit, ...], file: str) -> list[Setting]:
+    """Both files of each size: reservations, where this kernel counts them (Linux 5.7), and faults."""
     return [
         Setting(
             controller="hugetlb",
-            file=f"hugetlb.{page_size(limit)}.limit_in_bytes",
+            file=f"hugetlb.{page_size(limit)}.{kind}{file}",
             text=str(limit.limit),
             prop="linux.resources.hugepageLimits",
+            optional=bool(kind),
         )
         for limit in limits
+        for kind in ("rsvd.", "")
     ]
 
 
@@ -205,10 +221,9 @@ def rdma(entries: tuple[tuple[str, Rdma], ...]) -> list[Setting]:
             words.append(f"hca_handle={limit.hca_handles}")
         if limit.hca_objects is not None:
             words.append(f"hca_object={limit.hca_objects}")
-        if len(words) > 1:
-            out.append(
-                Setting(
-                    controller="rdma", file="rdma.max", text=" ".join(words), prop=f"linux.resources.rdma.{device}"
-                )
-            )
+        if len(words) == 1:
+            raise errors.InvalidArgument(f"linux.resources.rdma.{device} has neither hcaHandles nor hcaObjects")
+        out.append(
+            Setting(controller="rdma", file="rdma.max", text=" ".join(words), prop=f"linux.resources.rdma.{device}")
+        )
     return out

@@ -136,6 +136,7 @@ def block_io(asked: BlockIO) -> list[Setting]:
             ("io.weight", f"default {weight_from_block_io(asked.weight)}"),
         )
     for device in asked.weight_device:
+        v1.check_weight_device(device)
         if device.weight:
             where = f"{device.major}:{device.minor}"
             converted = ("io.weight", f"{where} {weight_from_block_io(device.weight)}")
@@ -154,15 +155,7 @@ def block_io(asked: BlockIO) -> list[Setting]:
 
 def hugetlb(limits: tuple[HugepageLimit, ...]) -> list[Setting]:
     """Huge pages by page size. Raises InvalidArgument for what is no page size."""
-    return [
-        Setting(
-            controller="hugetlb",
-            file=f"hugetlb.{v1.page_size(limit)}.max",
-            text=str(limit.limit),
-            prop="linux.resources.hugepageLimits",
-        )
-        for limit in limits
-    ]
+    return v1.huge_pages(limits, "max")
 
 
 def network(asked: NetworkResources) -> list[Setting]:

@@ -92,7 +92,14 @@ def load_spec(bundle: str) -> Spec:
     """`config.json` of a bundle. Raises NotFound, InvalidArgument with the JSON path of what is wrong."""
     from atoll.spec.runtime import Spec
 
-    return Spec.from_json(_document(f"{bundle}/config.json", "JSON specification file config.json not found"))
+    spec = Spec.from_json(_document(f"{bundle}/config.json", "JSON specification file config.json not found"))
+    if all(entry.destination.startswith("/") for entry in spec.mounts):
+        return spec
+    # Old tools write destinations that count from the top all the same (config.md, "Mounts").
+    mounts = (
+        entry.replace(destination=f"/{entry.destination}") if entry.destination else entry for entry in spec.mounts
+    )
+    return spec.replace(mounts=tuple(mounts))
 
 
 def load_process(path: str) -> Process:

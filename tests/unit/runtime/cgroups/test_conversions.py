@@ -165,11 +165,32 @@ def test_page_sizes_name_no_other_file(size):
     except errors.InvalidArgument:
         return
     assert size[:-2].isdecimal()
-    assert todo[0].file == f"hugetlb.{size}.limit_in_bytes"
+    assert [one.file for one in todo] == [f"hugetlb.{size}.rsvd.limit_in_bytes", f"hugetlb.{size}.limit_in_bytes"]
+
+
+@pytest.mark.spec("config-linux#hugepageLimits.fall-back")
+def test_reservations_are_limited_where_the_kernel_counts_them(tmp_path):
+    limits = (HugepageLimit(page_size="2MB", limit=5),)
+    for convert, end in ((v1.hugetlb, "limit_in_bytes"), (v2.hugetlb, "max")):
+        (tmp_path / f"hugetlb.2MB.{end}").write_text("")
+        settings.apply(convert(limits), lambda _: str(tmp_path), rootless=False)
+        assert (tmp_path / f"hugetlb.2MB.{end}").read_text() == "5"
+        (tmp_path / f"hugetlb.2MB.rsvd.{end}").write_text("")
+        settings.apply(convert(limits), lambda _: str(tmp_path), rootless=False)
+        assert (tmp_path / f"hugetlb.2MB.rsvd.{end}").read_text() == "5"
+
+
+@pytest.mark.spec("config-linux#rdma.one", "config-linux#blockIO.weight")
+def test_entries_that_say_nothing_are_refused():
+    with pytest.raises(errors.InvalidArgument, match=r"rdma\.mlx4_0 has neither"):
+        v1.rdma((("mlx4_0", Rdma()),))
+    for convert in (v1.block_io, v2.block_io):
+        with pytest.raises(errors.InvalidArgument, match="8:0 has neither"):
+            convert(BlockIO(weight_device=(WeightDevice(major=8, minor=0),)))
 
 
 def test_rdma_and_network():
-    assert written(v1.rdma((("mlx4_0", Rdma(hca_handles=2, hca_objects=3)), ("none", Rdma())))) == [
+    assert written(v1.rdma((("mlx4_0", Rdma(hca_handles=2, hca_objects=3)),))) == [
         ("rdma.max", "mlx4_0 hca_handle=2 hca_object=3")
     ]
     with pytest.raises(errors.InvalidArgument):
