@@ -26,15 +26,18 @@ CONTAINERS: dict[str, str] = {
     "unpause": "Let one or more paused containers go on",
     "rm": "Remove one or more containers",
     "rename": "Give a container another name",
+    "container prune": "Remove all containers that do not run",
     "wait": "Wait until containers stop, then print their exit codes",
     "inspect": "Show all that is known of containers or images",
 }
 IMAGES: dict[str, str] = {
     "pull": "Download an image from a registry",
+    "push": "Upload an image to a registry",
     "images": "List images",
     "rmi": "Remove one or more images",
 }
 SYSTEM: dict[str, str] = {
+    "events": "Show what happens to containers, images, volumes and networks",
     "info": "Tell what this host and this installation can do",
     "version": "Show version information",
     "system check": "Compare what is recorded with what is there, and mend it",
@@ -47,15 +50,18 @@ COMMANDS: dict[str, str] = {**CONTAINERS, **IMAGES, **SYSTEM, **OWN}
 
 # Docker's longer and shorter spellings.
 SPELLINGS: dict[str, str] = {
-    **{f"container {verb}": verb for verb in CONTAINERS if verb != "ps"},
+    **{f"container {verb}": verb for verb in CONTAINERS if verb != "ps" and " " not in verb},
     "container ls": "ps",
     "container list": "ps",
     "container ps": "ps",
+    "container remove": "rm",
+    "system events": "events",
     "image ls": "images",
     "image list": "images",
     "image rm": "rmi",
     "image remove": "rmi",
     "image pull": "pull",
+    "image push": "push",
     "image inspect": "inspect",
 }
 

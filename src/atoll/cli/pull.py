@@ -15,16 +15,21 @@ if TYPE_CHECKING:
 
     from atoll.cli.options import Given
     from atoll.engine.engine import Engine
-    from atoll.images.values import PulledImage
+    from atoll.images.values import PulledImage, RegistryOptions
 
 COMMAND = Command(
     name="pull",
     usage="pull [OPTIONS] NAME[:TAG|@DIGEST]",
-    help="Download an image from a registry",
+    help="Download an image from a registry (or from oci:DIR, docker-archive:FILE, docker-daemon:NAME)",
     aliases=("image pull",),
     flags=(
+        Flag(name="all-platforms", help="Also fetch the content for all other platforms, to push or save it"),
+        Flag(name="all-tags", short="a", help="Download all tagged images of the repository"),
+        Flag(name="creds", kind=TEXT, what="name:password", help="Credentials instead of those kept by login"),
+        Flag(name="disable-content-trust", help="As in Docker; the policy decides", hidden=True),
         Flag(name="platform", kind=TEXT, help="Of an image for several, e.g. linux/arm64"),
         Flag(name="quiet", short="q", help="Only print the image's full name"),
+        Flag(name="tls-verify", help="false: plain HTTP and unverified TLS are allowed this once"),
     ),
     least=1,
     most=1,
@@ -33,29 +38,59 @@ COMMAND = Command(
 
 def main(given: Given) -> int:
     """Run the command."""
+    from atoll.cli.registry_flags import options
     from atoll.cli.wiring import open_engine
 
-    engine, reference = open_engine(), given.args[0]
-    quiet = given.on("quiet")
-    image = fetch(engine, reference, platform=given.text("platform"), out=sys.stdout, quiet=quiet)
-    sys.stdout.write(image.reference + "\n")
+    engine, name = open_engine(), given.args[0]
+    quiet, platform = given.on("quiet"), given.text("platform")
+    chosen = options(engine, given, name)
+    names = [name]
+    if given.on("all-tags"):
+        from atoll.engine.images.tags import remote_names
+
+        names = remote_names(engine, name, chosen)
+    for one in names:
+        image = fetch(
+            engine,
+            one,
+            platform=platform,
+            out=sys.stdout,
+            quiet=quiet,
+            all_platforms=given.on("all-platforms"),
+            options=chosen,
+        )
+        sys.stdout.write(image.reference + "\n")
     return 0
 
 
-def fetch(engine: Engine, reference: str, *, platform: str | None, out: TextIO, quiet: bool = False) -> PulledImage:
+def fetch(
+    engine: Engine,
+    reference: str,
+    *,
+    platform: str | None,
+    out: TextIO,
+    quiet: bool = False,
+    all_platforms: bool = False,
+    options: RegistryOptions | None = None,
+) -> PulledImage:
     """Pull and show progress; the words at the end are Docker's."""
-    if quiet:
-        return engine.pull(reference, progress=None, platform=platform)
-    shown = Display(out)
+    from atoll.engine.images.pull import pull
+
+    shown = None if quiet else Display(out)
+    step = shown.step if shown else None
     try:
-        image = engine.pull(reference, progress=shown.step, platform=platform)
+        image = pull(
+            engine, reference, progress=step, platform=platform, all_platforms=all_platforms, options=options
+        )
     except BaseException:
-        shown.close()
+        if shown:
+            shown.close()
         raise
-    shown.complete()
-    fresh = "Downloaded newer image for" if image.fetched else "Image is up to date for"
-    out.write(f"Digest: {image.target_digest}\nStatus: {fresh} {image.reference}\n")
-    out.flush()
+    if shown:
+        shown.complete()
+        fresh = "Downloaded newer image for" if image.fetched else "Image is up to date for"
+        out.write(f"Digest: {image.target_digest}\nStatus: {fresh} {image.reference}\n")
+        out.flush()
     return image
 
 
@@ -82,7 +117,7 @@ class Display:
         if self.live:
             if not self._worth_showing(name, progress):
                 return
-            self._rewrite(name, words)
+            self.rewrite(name, words)
         elif progress.what == "exists":
             self.lines[name] = words
             self.out.write(f"{name}: {words}\n")
@@ -94,7 +129,7 @@ class Display:
         for name, words in list(self.lines.items()):
             if words != _words(Progress(what="exists")):
                 if self.live:
-                    self._rewrite(name, "Pull complete")
+                    self.rewrite(name, "Pull complete")
                 else:
                     self.out.write(f"{name}: Pull complete\n")
         self.close()
@@ -111,7 +146,8 @@ class Display:
         self._last[name] = key
         return True
 
-    def _rewrite(self, name: str, words: str) -> None:
+    def rewrite(self, name: str, words: str) -> None:
+        """Show a line anew, in its place."""
         order = list(self.lines)
         if name not in self.lines:
             self.lines[name] = words

@@ -10,14 +10,15 @@ from atoll.spec.image import ImageConfig
 
 
 class Progress(Value):
-    """One step of a pull. `what`: "resolve", "waiting" (another process downloads it), "exists", "download",
-    "unpack", "verify", "done". `digest` names the layer's blob, None the image as a whole; bytes, `total` None when
-    unknown."""
+    """One step of a pull or push. `what`: "resolve", "waiting" (another process downloads it), "exists", "download",
+    "unpack", "verify", "done"; "upload", "pushed", "mounted" (from the repository `origin`). `digest` names the
+    layer's blob, None the image as a whole; bytes, `total` None when unknown."""
 
     what: str
     digest: str | None = None
     current: int = 0
     total: int | None = None
+    origin: str = ""
 
 
 class Credentials(Value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from atoll.base import errors, files
@@ -14,40 +15,74 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from atoll.engine.engine import Engine
-    from atoll.images.values import Progress, PulledImage
+    from atoll.images.places import Place
+    from atoll.images.source import Source
+    from atoll.images.values import Progress, PulledImage, RegistryOptions
     from atoll.spec.reference import Reference
 
 
 def pull(
-    engine: Engine, name: str, *, progress: Callable[[Progress], None] | None, platform: str | None
+    engine: Engine,
+    name: str,
+    *,
+    progress: Callable[[Progress], None] | None,
+    platform: str | None,
+    all_platforms: bool = False,
+    options: RegistryOptions | None = None,
 ) -> PulledImage:
-    """Pull and record. Until the row is there nobody may take the content for garbage: the images lock is shared from
-    before the first look at the stores to after the row.
+    """Pull and record; `name` is a reference or another place (`oci:DIR`, `docker-archive:FILE`, …). Until the row is
+    there nobody may take the content for garbage: the images lock is shared from before the first look at the stores
+    to after the row.
 
-    Raises what `images.pull` does, InvalidArgument for `host`, which is no image of a registry.
+    Raises what `images.pull` does, Denied by the policy, InvalidArgument for `host`, which is no image of a registry.
     """
+    from atoll.engine.images.registries import options as options_of
+    from atoll.images import places
     from atoll.images import pull as mechanism
-    from atoll.images.values import RegistryOptions
     from atoll.spec import platform as platforms
 
-    reference = references.parse(name)
     if name == "host":
         raise errors.InvalidArgument("'host' is this machine itself: there is nothing to pull", hint="atoll run host")
+    place = places.parse(name)
+    given = options or options_of(engine)
     lock = files.FileLock(garbage.lock_path(engine))
     lock.acquire(shared=True)
     try:
-        image = mechanism.pull(
-            reference,
-            store=engine.content(),
-            snapshots=engine.snapshots,
-            platform=platforms.parse(platform) if platform else None,
-            options=RegistryOptions(insecure=engine.config.insecure_registries),
-            progress=progress,
-        )
+        source = places.open_source(place, given)
+        try:
+            at, reference = _what(place, source)
+            image = mechanism.pull(
+                reference,
+                store=engine.content(),
+                snapshots=engine.snapshots,
+                platform=platforms.parse(platform) if platform else None,
+                progress=progress,
+                source=source,
+                at=at,
+                all_platforms=all_platforms,
+            )
+        finally:
+            source.close()
         record(engine, reference, image)
     finally:
         lock.release()
     return image
+
+
+def _what(place: Place, source: Source) -> tuple[str, Reference]:
+    """What to ask the source for, and the name that the image is to have here. As Podman: an archive's own names; a
+    layout's, if they are whole references; otherwise `localhost/FOLDER:NAME`."""
+    if place.reference is not None:
+        return (place.reference.at if place.transport == "docker" else place.at), place.reference
+    known = source.names()
+    at = place.at or (known[0] if len(known) == 1 else "")
+    if place.transport == "docker-archive" and at and not at.startswith("@"):
+        return at, references.parse(at)
+    if "/" in at or ":" in at:
+        return at, references.parse(at)
+    folder = os.path.basename(os.path.abspath(place.path)).lower().removesuffix(".tar")
+    safe = "".join([c if c.isascii() and c.isalnum() else "-" for c in folder]).strip("-") or "image"
+    return at, references.parse(f"localhost/{safe}:{at.strip('@') or references.DEFAULT_TAG}")
 
 
 def record(engine: Engine, reference: Reference, image: PulledImage) -> None:
