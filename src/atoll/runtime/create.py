@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
+    from atoll.linux.netmove import Route
     from atoll.spec.rootfs import RootPlan
     from atoll.spec.runtime import Spec
 
@@ -169,6 +170,11 @@ def create(
             made.append(Cgroup.create(path, linux.resources or Resources(), hierarchy, rootless=rootless))
             made[0].add(pid)
         cgroup = made[0]
+        routes: tuple[Route, ...] = ()
+        if linux.net_devices:  # the creator's: a process inside could not reach what lies outside
+            from atoll.runtime import netdevices
+
+            routes = netdevices.move_all(linux, pid, undo)
         timing.mark("id maps, cgroup")
         go(ours, "joined")
         if program is not None:  # what exec gives its newcomers
@@ -206,6 +212,8 @@ def create(
             os.close(fifo)
         for fd in [*[join.fd for join in joins], *[fd for _, fd in trees]]:
             os.close(fd)
+        for route in routes:
+            route.close()
         undo.release()
     return Created(pid=pid, pidfd=pidfd, sync=ours.detach(), console=heard.console, warnings=tuple(heard.warnings))
 
