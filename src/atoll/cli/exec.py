@@ -34,7 +34,6 @@ COMMAND = Command(
 
 def main(given: Given) -> int:
     """Run the command."""
-    from atoll.cli import terminal
     from atoll.cli.foreground import Foreground
     from atoll.cli.wiring import open_engine
 
@@ -49,7 +48,11 @@ def main(given: Given) -> int:
             keys=engine.config.detach_keys if text is None else text,
             must=True,
         )
-    window = terminal.size(0) or terminal.size(1) if given.on("tty") else None
+    window = None
+    if given.on("tty"):
+        from atoll.cli import terminal
+
+        window = terminal.size(0) or terminal.size(1)
     attachment = engine.exec(read(given, window))
     if front is None:
         attachment.detach()

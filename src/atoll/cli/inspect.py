@@ -20,6 +20,7 @@ COMMAND = Command(
     help="Show all that is known of containers or images",
     flags=(
         Flag(name="format", short="f", kind=TEXT, help="A Go template, or json"),
+        Flag(name="size", short="s", help="Count what containers take on disk, too"),
         Flag(name="type", kind=TEXT, help="container or image"),
     ),
     least=1,
@@ -38,7 +39,10 @@ def main(given: Given) -> int:
     code = 0
     for name in given.args:
         try:
-            found.append(_look(engine, name, kind))
+            one = _look(engine, name, kind)
+            if given.on("size") and "HostConfig" in one:
+                _count(engine, one)
+            found.append(one)
         except errors.NotFound as error:
             sys.stderr.write(f"atoll: {error}\n")
             code = 1
@@ -50,6 +54,12 @@ def main(given: Given) -> int:
         for one in found:
             sys.stdout.write((jsontext.dumps(one) if style == "json" else render(style, one)) + "\n")
     return code
+
+
+def _count(engine: Engine, document: Any) -> None:
+    from atoll.engine.containers.size import sizes
+
+    document["SizeRw"], document["SizeRootFs"] = sizes(engine, engine.store.container(document["Id"]))
 
 
 def _look(engine: Engine, name: str, kind: str | None) -> Any:

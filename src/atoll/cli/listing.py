@@ -1,4 +1,7 @@
-"""`--format` of the commands that list: JSON lines, tables and templates over rows of named fields."""
+"""`--format` of the commands that list: JSON lines, tables and templates over rows of named fields.
+
+A field may be a function, for what Docker writes as a method (`{{.Label "key"}}`); JSON leaves those out.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,41 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def formatted(style: str, rows: list[dict[str, Any]]) -> str:
-    """`json` gives one object a line, `table TEMPLATE` columns, anything else is a template for each row."""
+def formatted(style: str, rows: list[dict[str, Any]], headings: dict[str, str] | None = None) -> str:
+    """`json` gives one object a line, `table TEMPLATE` columns, anything else is a template for each row. `headings`
+    are those of fields whose column is not simply their name."""
     if style == "json":
-        return "".join([jsontext.dumps(row) + "\n" for row in rows])
-    if not style.startswith("table "):
-        return "".join([display.printable(render(style, row), keep="\n\t") + "\n" for row in rows])
-    template = style.removeprefix("table ").replace("\\t", "\t")
-    names = {field: _heading(field) for row in rows[:1] for field in row}
-    header = render(template, _Headings(names)) if rows else template
+        return "".join([json_line(row) + "\n" for row in rows])
+    template = style.replace("\\t", "\t").replace("\\n", "\n")
+    if not style.startswith("table"):
+        return "".join([display.printable(render(template, row), keep="\n\t") + "\n" for row in rows])
+    template = template.removeprefix("table").strip(" ")
+    header = render(template, _Headings(headings or {}))
     cells = [render(template, row).split("\t") for row in rows]
     return display.table(header.split("\t"), cells)
 
 
-class _Headings(dict[str, str]):
-    def __missing__(self, field: str) -> str:
-        return _heading(field)
+def json_line(row: dict[str, Any]) -> str:
+    """The row as one JSON object, fields in order."""
+    return jsontext.dumps({key: row[key] for key in sorted(row) if not callable(row[key])})
+
+
+def raw(rows: list[dict[str, Any]], names: tuple[tuple[str, str], ...]) -> str:
+    """Docker's `--format raw`: a block of `name: value` lines for each row, a blank line after it."""
+    blocks = []
+    for row in rows:
+        lines = [f"{name}: {display.printable(str(row[field]))}".rstrip() for name, field in names]
+        blocks.append("\n".join(lines) + "\n\n")
+    return "".join(blocks)
+
+
+class _Headings(dict[str, "Any"]):
+    """Any field is there: its column's heading."""
+
+    def __missing__(self, field: str) -> Any:
+        if field == "Label":
+            return lambda key: key.rpartition(".")[2].replace("-", " ").replace("_", " ").upper()
+        return _SPECIAL.get(field, field.upper())
 
     def __contains__(self, field: object) -> bool:
         return True
@@ -39,7 +61,3 @@ _SPECIAL = {
     "CreatedAt": "CREATED AT",
     "LocalVolumes": "LOCAL VOLUMES",
 }
-
-
-def _heading(field: str) -> str:
-    return _SPECIAL.get(field, field.upper())

@@ -11,12 +11,14 @@ from atoll.cli.options import TEXT, Command, Flag
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.cli.options import Given
+    from atoll.engine.engine import Engine
 
 COMMAND = Command(
     name="logs",
     usage="logs [OPTIONS] CONTAINER",
     help="Show what a container has written",
     flags=(
+        Flag(name="details", help="Show the labels and variables that the log driver was told to keep"),
         Flag(name="follow", short="f", help="Go on until the container ends"),
         Flag(name="since", kind=TEXT, help="Only what is younger: 2026-01-02T13:23:37Z, or 42m"),
         Flag(name="tail", short="n", kind=TEXT, help="Only so many lines from the end", what="number"),
@@ -37,8 +39,9 @@ def main(given: Given) -> int:
     now = time.time_ns()
     since, until = given.text("since"), given.text("until")
     tail = _tail(given.text("tail"))
-    path, running = open_engine().logs(given.args[0])
-    stamps = given.on("timestamps")
+    engine = open_engine()
+    path, running = engine.logs(given.args[0])
+    stamps, details = given.on("timestamps"), _details(engine, given)
     entries = read_log(
         path,
         follow=given.on("follow"),
@@ -49,7 +52,7 @@ def main(given: Given) -> int:
     )
     try:
         for entry in entries:
-            data = entry.data
+            data = details + entry.data if details else entry.data
             if stamps:
                 data = clock.rfc3339_fixed(entry.time_ns).encode() + b" " + data
             files.write_all(2 if entry.stream == "stderr" else 1, data)
@@ -59,6 +62,15 @@ def main(given: Given) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     return 0
+
+
+def _details(engine: Engine, given: Given) -> bytes:
+    """What `--details` puts before each line: the attributes, which may be none, and a space."""
+    if not given.on("details"):
+        return b""
+    from atoll.engine.containers.logs import attributes
+
+    return ",".join([f"{key}={value}" for key, value in attributes(engine, given.args[0])]).encode() + b" "
 
 
 def _tail(text: str | None) -> int | None:

@@ -24,77 +24,89 @@ COMMAND = Command(
     flags=(
         Flag(name="all", short="a", help="Also those that do not run"),
         Flag(name="filter", short="f", kind=LIST, help="Only those for which it holds, e.g. status=exited, name=web"),
-        Flag(name="format", kind=TEXT, help="json, table, or a Go template"),
+        Flag(name="format", kind=TEXT, help="json, table, raw, table TEMPLATE, or a Go template"),
         Flag(name="last", short="n", kind=NUMBER, what="int", help="The last n created"),
         Flag(name="latest", short="l", help="The last one created"),
         Flag(name="no-trunc", help="Do not cut anything"),
         Flag(name="quiet", short="q", help="Only the IDs"),
+        Flag(name="size", short="s", help="Show what they take on disk"),
+        Flag(name="sort", kind=TEXT, help="By created, id, image, names, size or status"),
     ),
 )
-_FILTERS = ("id", "name", "status", "label", "ancestor", "exited")
+HEADINGS = {
+    "ID": "CONTAINER ID",
+    "RunningFor": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "LocalVolumes": "LOCAL VOLUMES",
+}
+_COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
+_SORTS = ("created", "id", "image", "names", "size", "status")
 
 
 def main(given: Given) -> int:
     """Run the command."""
     from atoll.cli.wiring import open_engine
+    from atoll.engine.containers.list import list_containers
 
     count = 1 if given.on("latest") else given.number("last")
-    views = open_engine().containers(all=given.on("all") or count is not None or _asks_for_ended(given))
-    views = [view for view in views if _matches(view, given.texts("filter"))]
-    if count is not None and count >= 0:
-        views = views[:count]
-    sys.stdout.write(_shown(views, given))
+    size = given.on("size") or ".Size" in (given.text("format") or "") or given.text("sort") == "size"
+    views = list_containers(open_engine(), all=given.on("all"), filters=given.texts("filter"), count=count, size=size)
+    sys.stdout.write(_shown(_sorted(views, given.text("sort")), given, size=size))
     return 0
 
 
-def _asks_for_ended(given: Given) -> bool:
-    return any(f.partition("=")[0] in ("status", "exited") for f in given.texts("filter"))
+def _sorted(views: list[ContainerView], by: str | None) -> list[ContainerView]:
+    if by is None:
+        return views
+    if by not in _SORTS:
+        raise errors.InvalidArgument(f"invalid value {by!r} for --sort", hint="known are " + ", ".join(_SORTS))
+    keys: dict[str, Any] = {
+        "created": lambda view: view.created_at,
+        "id": lambda view: view.id,
+        "image": lambda view: view.image,
+        "names": lambda view: view.name,
+        "size": lambda view: view.size or 0,
+        "status": lambda view: (view.state, view.name),
+    }
+    return sorted(views, key=keys[by])
 
 
-def _matches(view: ContainerView, filters: tuple[str, ...]) -> bool:
-    for kind in {f.partition("=")[0] for f in filters}:
-        if kind not in _FILTERS:
-            raise errors.InvalidArgument(f"invalid filter '{kind}'", hint="known are " + ", ".join(_FILTERS))
-        values = [f.partition("=")[2] for f in filters if f.partition("=")[0] == kind]
-        if not any(_holds(view, kind, value) for value in values):
-            return False
-    return True
-
-
-def _holds(view: ContainerView, kind: str, value: str) -> bool:
-    if kind == "id":
-        return view.id.startswith(value)
-    if kind == "name":
-        return value.removeprefix("/").strip("^$") in view.name
-    if kind == "status":
-        return view.state == value
-    if kind == "exited":
-        return view.state == "exited" and str(view.exit_code) == value
-    if kind == "ancestor":
-        return value in (view.image, view.image.partition(":")[0], view.image_id, ids.short_id(view.image_id))
-    key, equals, wanted = value.partition("=")
-    return any(k == key and (not equals or v == wanted) for k, v in view.labels)
-
-
-def _shown(views: list[ContainerView], given: Given) -> str:
+def _shown(views: list[ContainerView], given: Given, *, size: bool) -> str:
     whole, now = given.on("no-trunc"), time.time_ns()
-    if given.on("quiet"):
+    if given.on("quiet") and given.text("format") is None:
         return "".join([(view.id if whole else ids.short_id(view.id)) + "\n" for view in views])
     rows = [_fields(view, now, whole=whole) for view in views]
     style = given.text("format")
     if style is None or style == "table":
-        header = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
-        keys = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
-        return display.table(header, [[row[key] for key in keys] for row in rows])
-    from atoll.cli.listing import formatted
+        columns = (*_COLUMNS, "Size") if size else _COLUMNS
+        header = [HEADINGS.get(column, column.upper()) for column in columns]
+        return display.table(header, [[row[column] for column in columns] for row in rows])
+    from atoll.cli import listing
 
-    return formatted(style, rows)
+    if style == "raw":
+        return listing.raw(rows, _RAW if size else _RAW[:-1])
+    return listing.formatted(style, rows, HEADINGS)
+
+
+_RAW = (
+    ("container_id", "ID"),
+    ("image", "Image"),
+    ("command", "Command"),
+    ("created_at", "CreatedAt"),
+    ("state", "State"),
+    ("status", "Status"),
+    ("names", "Names"),
+    ("labels", "Labels"),
+    ("ports", "Ports"),
+    ("size", "Size"),
+)
 
 
 def _fields(view: ContainerView, now: int, *, whole: bool) -> dict[str, Any]:
     from atoll.base import clock
 
     command = " ".join(view.command)
+    labels = dict(view.labels)
     return {
         "ID": view.id if whole else ids.short_id(view.id),
         "Image": view.image,
@@ -103,20 +115,38 @@ def _fields(view: ContainerView, now: int, *, whole: bool) -> dict[str, Any]:
         "RunningFor": display.ago(view.created_at, now),
         "Status": status_words(view, now),
         "State": view.state,
-        "Ports": "",
+        "Ports": view.ports,
         "Names": view.name,
+        "Label": lambda key: labels.get(key, ""),
         "Labels": ",".join([f"{key}={value}" for key, value in view.labels]),
-        "Mounts": ",".join(view.mounts),
+        "Mounts": ",".join([one if whole else display.shortened(one, 15) for one in view.mounts]),
         "Networks": view.network,
-        "LocalVolumes": "0",
-        "Size": "0B",
+        "LocalVolumes": str(view.volumes),
+        "Size": _size(view),
     }
 
 
+def _size(view: ContainerView) -> str:
+    if view.size is None:
+        return "0B"
+    from atoll.base import units
+
+    shown = units.show_size(view.size)
+    return f"{shown} (virtual {units.show_size(view.size_root)})" if view.size_root else shown
+
+
 def status_words(view: ContainerView, now: int) -> str:
-    """`Up 5 minutes`, `Exited (0) 3 hours ago`, `Created`."""
+    """`Up 5 minutes`, `Up 3 seconds (healthy)`, `Exited (0) 3 hours ago`, `Created`."""
     if view.state == "created":
         return "Created"
     if view.state in ("running", "paused"):
-        return f"Up {display.span(view.started_at, now)}" + (" (Paused)" if view.state == "paused" else "")
-    return f"Exited ({view.exit_code}) {display.ago(view.finished_at, now)}".rstrip()
+        more = " (Paused)" if view.state == "paused" else _health(view.health)
+        return f"Up {display.span(view.started_at, now)}{more}"
+    word = "Restarting" if view.state == "restarting" else "Exited"
+    return f"{word} ({view.exit_code or 0}) {display.ago(view.finished_at, now)}".rstrip()
+
+
+def _health(health: str | None) -> str:
+    if health in (None, "none", ""):
+        return ""
+    return " (health: starting)" if health == "starting" else f" ({health})"

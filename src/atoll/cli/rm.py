@@ -15,6 +15,7 @@ COMMAND = Command(
     help="Remove one or more containers",
     flags=(
         Flag(name="force", short="f", help="Kill it first if it runs; one that is not there is fine"),
+        Flag(name="link", short="l", help="A link between containers, not the container: there are none in Atoll"),
         Flag(name="volumes", short="v", help="Also its anonymous volumes"),
     ),
     least=1,
@@ -27,6 +28,11 @@ def main(given: Given) -> int:
     from atoll.cli.each import for_each
     from atoll.cli.wiring import open_engine
 
+    if given.on("link"):
+        raise errors.Unsupported(
+            "cannot remove a link: Atoll has no links between containers",
+            hint="containers of one network know one another by name; 'atoll network disconnect' parts them",
+        )
     engine, force = open_engine(), given.on("force")
 
     def remove(name: str) -> str | None:

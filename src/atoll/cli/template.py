@@ -1,7 +1,8 @@
 """`--format`: the part of Go's text/template that Docker's users write.
 
-Holds: text, fields (`.Names`, `.State.Pid`), `json`, string functions, `index`, `len`, comparisons, pipes, variables
-of `range`, `if`/`else`, `with`. Does not hold: user-defined templates, assignments outside `range`.
+Holds: text, fields (`.Names`, `.State.Pid`, `(index .Mounts 0).Source`), methods (`.Label "key"`), Docker's functions
+and Go's, comparisons, pipes, variables, `if`/`else`, `with`, `range` with `break` and `continue`. Does not hold:
+user-defined templates.
 Source: Go's text/template documentation and Docker's "Format command and log output" page.
 """
 
@@ -18,11 +19,25 @@ _MISSING = "<no value>"
 
 
 def render(template: str, data: Any) -> str:
-    """The template applied to one object (dicts, lists, strings, numbers). Raises InvalidArgument."""
+    """The template applied to one object (dicts, lists, strings, numbers; a function stands for a method). Raises
+    InvalidArgument."""
     nodes, stop, _ = _parse(_pieces(template), 0, ())
     if stop is not None:
         raise _wrong(f"unexpected {{{{{stop}}}}}")
-    return "".join(_render(nodes, data, {"$": data}))
+    out: list[str] = []
+    try:
+        _render(nodes, data, {"$": [data]}, out)
+    except _Loop:
+        raise _wrong("{{break}} or {{continue}} outside {{range}}") from None
+    return "".join(out)
+
+
+class _Loop(Exception):
+    """{{break}} and {{continue}} on their way to the {{range}} that they are in."""
+
+    def __init__(self, *, goes_on: bool) -> None:
+        super().__init__()
+        self.goes_on = goes_on
 
 
 def _wrong(why: str) -> errors.InvalidArgument:
@@ -45,13 +60,32 @@ def _pieces(template: str) -> list[tuple[bool, str]]:
             pieces.append((False, text))
         if not opened:
             return pieces
-        action, closed, rest = rest.partition("}}")
+        action, closed, rest = _until_closed(rest)
         if not closed:
             raise _wrong("an action that is not closed: {{" + action)
         trim = action.endswith(" -")
         action = action.removesuffix(" -") if trim else action
         if not action.strip().startswith("/*"):
             pieces.append((True, action.strip()))
+
+
+def _until_closed(text: str) -> tuple[str, bool, str]:
+    """An action up to its `}}`; one inside a string or a comment does not close it."""
+    at = 0
+    while at < len(text):
+        if text.startswith("}}", at):
+            return text[:at], True, text[at + 2 :]
+        if text.startswith("/*", at):
+            end = text.find("*/", at)
+            at = len(text) if end < 0 else end + 2
+        elif text[at] in "\"`'":
+            quote, at = text[at], at + 1
+            while at < len(text) and text[at] != quote:
+                at += 2 if text[at] == "\\" and quote != "`" else 1
+            at += 1
+        else:
+            at += 1
+    return text, False, ""
 
 
 def _parse(pieces: list[tuple[bool, str]], at: int, stops: tuple[str, ...]) -> tuple[list[Any], str | None, int]:
@@ -90,40 +124,71 @@ def _parse_one(pieces: list[tuple[bool, str]], at: int) -> tuple[list[Any], str 
     return nodes, stop, min(at, len(pieces))
 
 
-def _render(nodes: list[Any], dot: Any, names: dict[str, Any]) -> list[str]:
-    out: list[str] = []
+def _render(nodes: list[Any], dot: Any, names: dict[str, list[Any]], out: list[str]) -> None:
+    """`names` maps variables to cells: an inner block sees the outer ones, and `=` reaches them."""
     for node in nodes:
         if isinstance(node, str):
             out.append(node)
             continue
         word, text, inner, other = node
         if word == "show":
-            out.append(_text(_pipeline(text, dot, names)))
+            if text in ("break", "continue"):
+                raise _Loop(goes_on=text == "continue")
+            value, assigned = _assign(text, dot, names)
+            if not assigned:
+                out.append(_text(value))
         elif word == "range":
-            out += _render_range(text, inner, other, dot, names)
+            _render_range(text, inner, other, dot, names, out)
         else:
-            value = _pipeline(text, dot, names)
+            inside = dict(names)
+            value, _ = _assign(text, dot, inside)
             chosen = inner if _true(value) else other
-            out += _render(chosen, value if word == "with" and chosen is inner else dot, names)
-    return out
+            _render(chosen, value if word == "with" and chosen is inner else dot, inside, out)
 
 
-def _render_range(text: str, inner: list[Any], other: list[Any], dot: Any, names: dict[str, Any]) -> list[str]:
+def _assign(text: str, dot: Any, names: dict[str, list[Any]]) -> tuple[Any, bool]:
+    """The value of a pipeline, and whether it went to a variable: `$x := …`, `$x = …`."""
+    if text.startswith("$"):
+        for sign in (":=", "="):
+            name, found, rest = text.partition(sign)
+            name = name.strip()
+            if found and name[1:].isidentifier() and not rest.startswith("="):
+                value = _pipeline(rest.strip(), dot, names)
+                if sign == ":=":
+                    names[name] = [value]
+                elif name not in names:
+                    raise _wrong(f"undefined variable {name}")
+                else:
+                    names[name][0] = value
+                return value, True
+    return _pipeline(text, dot, names), False
+
+
+def _render_range(
+    text: str, inner: list[Any], other: list[Any], dot: Any, names: dict[str, list[Any]], out: list[str]
+) -> None:
     head, assigned, tail = text.partition(":=")
     variables = [one.strip() for one in head.split(",")] if assigned else []
     value = _pipeline(tail.strip() if assigned else text, dot, names)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = list(range(value))
+    if isinstance(value, str) or not (value is None or isinstance(value, dict | list | tuple)):
+        raise _wrong(f"range can't iterate over {_text(value)}")
     items = sorted(value.items()) if isinstance(value, dict) else list(enumerate(value or ()))
     if not items:
-        return _render(other, dot, names)
-    out: list[str] = []
+        _render(other, dot, dict(names), out)
+        return
     for key, item in items:
         inside = dict(names)
         if len(variables) == 2:
-            inside[variables[0]], inside[variables[1]] = key, item
+            inside[variables[0]], inside[variables[1]] = [key], [item]
         elif variables:
-            inside[variables[0]] = item
-        out += _render(inner, item, inside)
-    return out
+            inside[variables[0]] = [item]
+        try:
+            _render(inner, item, inside, out)
+        except _Loop as loop:
+            if not loop.goes_on:
+                return
 
 
 def _true(value: Any) -> bool:
@@ -150,6 +215,12 @@ def _words(text: str) -> list[str]:
         c = text[at]
         if c in " \t\n":
             at += 1
+        elif c == "." and at and text[at - 1] == ")":  # (index .Mounts 0).Source
+            end = at
+            while end < len(text) and text[end] not in " \t\n()|\"`'":
+                end += 1
+            words.append(")" + text[at:end])
+            at = end
         elif c in "()|":
             words.append(c)
             at += 1
@@ -170,7 +241,7 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _pipeline(text: str, dot: Any, names: dict[str, Any]) -> Any:
+def _pipeline(text: str, dot: Any, names: dict[str, list[Any]]) -> Any:
     words = _words(text)
     if not words:
         raise _wrong("an empty action")
@@ -180,7 +251,7 @@ def _pipeline(text: str, dot: Any, names: dict[str, Any]) -> Any:
     return value
 
 
-def _evaluate(words: list[str], at: int, dot: Any, names: dict[str, Any]) -> tuple[Any, int]:
+def _evaluate(words: list[str], at: int, dot: Any, names: dict[str, list[Any]]) -> tuple[Any, int]:
     """A pipeline up to its end or a closing parenthesis."""
     piped: list[Any] = []
     while True:
@@ -189,18 +260,22 @@ def _evaluate(words: list[str], at: int, dot: Any, names: dict[str, Any]) -> tup
         first = True
         while at < len(words) and words[at] not in ("|", ")"):
             word = words[at]
+            at += 1
             if first and word in _FUNCTIONS:
                 function = _FUNCTIONS[word]
-                at += 1
             elif word == "(":
-                value, at = _evaluate(words, at + 1, dot, names)
+                value, at = _evaluate(words, at, dot, names)
                 if at >= len(words):
                     raise _wrong("a parenthesis that is not closed")
                 at += 1
+                if at < len(words) and words[at].startswith(")."):
+                    value = _field(value, words[at][2:])
+                    at += 1
                 operands.append(value)
             else:
                 operands.append(_operand(word, dot, names))
-                at += 1
+            if first and function is None and callable(operands[-1]):  # a method
+                function = operands.pop()
             first = False
         value = _apply(function, operands + piped)
         if at >= len(words) or words[at] == ")":
@@ -221,7 +296,7 @@ def _apply(function: Callable[..., Any] | None, operands: list[Any]) -> Any:
         raise _wrong(f"wrong arguments of a function: {error}") from None
 
 
-def _operand(word: str, dot: Any, names: dict[str, Any]) -> Any:
+def _operand(word: str, dot: Any, names: dict[str, list[Any]]) -> Any:
     if word[0] in "`'":
         return word[1:-1]
     if word[0] == '"':
@@ -230,7 +305,7 @@ def _operand(word: str, dot: Any, names: dict[str, Any]) -> Any:
         name, _, path = word.partition(".")
         if name not in names:
             raise _wrong(f"undefined variable {name}")
-        return _field(names[name], path)
+        return _field(names[name][0], path)
     if word[0] == ".":
         return _field(dot, word[1:])
     if word in ("true", "false"):
@@ -239,6 +314,8 @@ def _operand(word: str, dot: Any, names: dict[str, Any]) -> Any:
         return None
     if word.lstrip("-").isdecimal():
         return int(word)
+    if word.lstrip("-").replace(".", "", 1).isdecimal():
+        return float(word)
     raise _wrong(f"function {word!r} is not defined")
 
 
@@ -259,25 +336,88 @@ def _index(value: Any, *keys: Any) -> Any:
     return "" if value is None else value
 
 
+def _slice(value: Any, *bounds: int) -> Any:
+    if any(not 0 <= bound <= len(value) for bound in bounds):
+        raise _wrong(f"slice out of range: {bounds}")
+    return value[slice(*bounds)] if len(bounds) > 1 else value[bounds[0] :] if bounds else value
+
+
+def _printf(style: str, *values: Any) -> str:
+    """Go's verbs for text, numbers and truth: %s %v %d %q %t %x %f, with flags, width and precision."""
+    out, at, used = "", 0, 0
+    while at < len(style):
+        text, percent, _ = style[at:].partition("%")
+        out += text
+        at += len(text)
+        if not percent:
+            break
+        end = at + 1
+        while end < len(style) and style[end] in "+-# 0123456789.":
+            end += 1
+        verb = style[end : end + 1]
+        spec = style[at:end]
+        at = end + 1
+        if verb == "%":
+            out += "%"
+            continue
+        if used >= len(values):
+            out += f"%!{verb}(MISSING)"
+            continue
+        value, used = values[used], used + 1
+        if verb in "dxXofeg" and isinstance(value, int | float) and not isinstance(value, bool):
+            out += (spec + verb) % value
+        elif verb == "q":
+            out += (spec + "s") % jsontext.dumps(_text(value))
+        elif verb in "svt":
+            out += (spec + "s") % _text(value)
+        else:
+            out += f"%!{verb}({_text(value)})"
+    return out
+
+
+def _escape(text: Any) -> str:
+    shown = _text(text)
+    for plain, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&#34;"), ("'", "&#39;")):
+        shown = shown.replace(plain, escaped)
+    return shown
+
+
+def _less(a: Any, b: Any) -> bool:
+    if isinstance(a, str) != isinstance(b, str):
+        raise _wrong("incompatible types for comparison")
+    return bool(a < b)
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "json": lambda v: jsontext.dumps(v),
+    "json": lambda v: jsontext.dumps(_plain(v)),
     "upper": lambda v: str(v).upper(),
     "lower": lambda v: str(v).lower(),
     "title": lambda v: str(v).title(),
-    "join": lambda v, sep: sep.join([_text(one) for one in v]),
+    "join": lambda v, sep: sep.join([_text(one) for one in v or ()]),
     "split": lambda v, sep: str(v).split(sep),
+    "pad": lambda v, before, after: " " * before + str(v) + " " * after if v else v,
     "truncate": lambda v, n: str(v)[:n],
     "println": lambda *v: " ".join([_text(one) for one in v]) + "\n",
     "print": lambda *v: "".join([_text(one) for one in v]),
-    "len": len,
+    "printf": _printf,
+    "html": _escape,
+    "len": lambda v: 0 if v is None else len(v),
     "index": _index,
-    "not": lambda v: not v,
-    "and": lambda *v: next((one for one in v if not one), v[-1]),
-    "or": lambda *v: next((one for one in v if one), v[-1]),
+    "slice": _slice,
+    "not": lambda v: not _true(v),
+    "and": lambda *v: next((one for one in v if not _true(one)), v[-1]),
+    "or": lambda *v: next((one for one in v if _true(one)), v[-1]),
     "eq": lambda a, *b: any(a == one for one in b),
     "ne": lambda a, b: a != b,
-    "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
-    "gt": lambda a, b: a > b,
-    "ge": lambda a, b: a >= b,
+    "lt": _less,
+    "le": lambda a, b: not _less(b, a),
+    "gt": lambda a, b: _less(b, a),
+    "ge": lambda a, b: not _less(a, b),
 }
+
+
+def _plain(value: Any) -> Any:
+    """Without the functions that stand for methods."""
+    if isinstance(value, dict):
+        return {key: one for key, one in value.items() if not callable(one)}
+    return value

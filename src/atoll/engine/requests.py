@@ -94,8 +94,9 @@ class ExecRequest(Value):
 
 
 class ContainerView(Value):
-    """A row of `ps`. `state` is created, running, paused or exited; times are RFC 3339 or None; `ports` and `mounts`
-    are already in words."""
+    """A row of `ps`. `state` is created, running, paused or exited; times are RFC 3339 or None; `ports`, in words,
+    and `mounts` are as the list shows them; `health` is None where nothing is checked; `size` (what it wrote) and
+    `size_root` (its image's layers too) are counted when they are asked for."""
 
     id: str
     name: str
@@ -113,6 +114,10 @@ class ContainerView(Value):
     network: str = "none"
     mounts: tuple[str, ...] = ()
     size: int | None = None
+    size_root: int | None = None
+    volumes: int = 0
+    ports: str = ""
+    health: str | None = None
 
 
 class ImageView(Value):

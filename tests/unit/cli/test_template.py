@@ -12,6 +12,9 @@ DATA = {
     "Labels": {"a.b": "c", "z": "y"},
     "Nothing": None,
     "Empty": [],
+    "Mounts": [{"Source": "/a"}, {"Source": "/b"}],
+    "Bound": {"80/tcp": [{"HostPort": "8080"}]},
+    "Label": lambda key: {"a.b": "c"}.get(key, ""),
 }
 
 
@@ -47,6 +50,27 @@ DATA = {
         ("{{println .Name}}", "web\n"),
         ("{{not .Empty}}", "true"),
         ('{{or .State.Error "fine"}}', "fine"),
+        ("{{(index .Mounts 0).Source}}", "/a"),
+        ('{{ (index (index .Bound "80/tcp") 0).HostPort }}', "8080"),
+        ('{{.Label "a.b"}}-{{.Label "absent"}}', "c-"),
+        ('{{"a.b" | .Label | upper}}', "C"),
+        ("{{$n := .Name}}{{$n}}{{$n = 3}}{{$n}}", "web3"),
+        ("{{$all := 0}}{{range .Ports}}{{$all = .}}{{end}}{{$all}}", "443"),
+        ("{{with $s := .State}}{{$s.Pid}}{{end}}", "7"),
+        ("{{if $p := .State.Pid}}{{$p}}{{end}}", "7"),
+        ("{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{$m.Source}}{{end}}", "/a,/b"),
+        ("{{range .Ports}}{{if eq . 443}}{{break}}{{end}}{{.}}{{end}}", "80"),
+        ("{{range .Ports}}{{if eq . 80}}{{continue}}{{end}}{{.}}{{end}}", "443"),
+        (
+            '{{printf "%-5s|%3d|%q|%v|%t|%.1f%%" .Name .State.Pid .Name .Ports true 1.25}}',
+            'web  |  7|"web"|[80 443]|true|1.2%',
+        ),
+        ("{{slice .Name 1 3}}{{slice .Ports 1}}", "eb[443]"),
+        ('{{"}}"}}', "}}"),
+        ("{{/* }} */}}x", "x"),
+        ('{{join .Empty ","}}|{{len .Nothing}}', "|0"),
+        ('{{html "<a>"}}{{pad .Name 1 2}}|', "&lt;a&gt; web  |"),
+        ("{{json .Mounts}}", '[{"Source":"/a"},{"Source":"/b"}]'),
     ],
 )
 def test_what_go_would_print(template, expected):
@@ -56,7 +80,9 @@ def test_what_go_would_print(template, expected):
 @pytest.mark.parametrize(
     "template",
     ["{{", "{{.Name", "{{.Absent}}", "{{nofunc .Name}}", "{{end}}", "{{if .Name}}", "{{.Name.More}}", "{{}}",
-     "{{(.Name}}", '{{"open}}', "{{range .Ports}}", "{{$x}}", "{{len}}", "{{.Name .Name}}"],
+     "{{(.Name}}", "{{break}}", "{{$x = 1}}",
+     "{{range .Name}}{{end}}", '{{lt .Name 3}}', '{{"}}', '{{"open}}', "{{range .Ports}}", "{{$x}}", "{{len}}",
+     "{{.Name .Name}}"],
 )  # fmt: skip
 def test_wrong_templates_are_told(template):
     with pytest.raises(InvalidArgument, match="template parsing error"):

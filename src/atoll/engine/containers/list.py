@@ -14,21 +14,34 @@ if TYPE_CHECKING:
     from atoll.engine.store import ContainerRow
 
 
-def list_containers(engine: Engine, *, all: bool) -> list[ContainerView]:
-    """Newest first. What a killed command left half made is removed on the way."""
-    views = []
+def list_containers(
+    engine: Engine, *, all: bool, filters: tuple[str, ...] = (), count: int | None = None, size: bool = False
+) -> list[ContainerView]:
+    """Newest first, those that run or `all`; of them those for which the `filters` (`kind=value`, `filters.py`) hold;
+    at most `count`. What a killed command left half made is removed on the way. Raises InvalidArgument for a filter
+    that is none."""
+    from atoll.engine.containers import filters as conditions
+
+    wanted = conditions.read(engine, filters) if filters else None
+    every = all or count is not None or (wanted is not None and wanted.asks_for_ended)
+    views: list[ContainerView] = []
     for row in engine.store.containers():
+        if count is not None and 0 <= count <= len(views):
+            break
         if remove_if_leftover(engine, row):
             continue
-        view = view_of(engine, row)
-        if all or view.state in ("running", "paused"):
-            views.append(view)
+        record = Record.from_text(row.record)
+        view = view_of(engine, row, record)
+        if (every or view.state in ("running", "paused", "restarting")) and (
+            wanted is None or wanted.hold(row, record, view)
+        ):
+            views.append(with_size(engine, row, view) if size else view)
     return views
 
 
-def view_of(engine: Engine, row: ContainerRow) -> ContainerView:
+def view_of(engine: Engine, row: ContainerRow, record: Record | None = None) -> ContainerView:
     """One row of the list."""
-    record = Record.from_text(row.record)
+    record = record or Record.from_text(row.record)
     status = state_of(engine, row.id)
     return ContainerView(
         id=row.id,
@@ -46,4 +59,13 @@ def view_of(engine: Engine, row: ContainerRow) -> ContainerView:
         labels=record.labels,
         network=record.network,
         mounts=tuple([mount.name or mount.source for mount in record.mounts]),
+        volumes=len([mount for mount in record.mounts if mount.type == "volume"]),
     )
+
+
+def with_size(engine: Engine, row: ContainerRow, view: ContainerView) -> ContainerView:
+    """The row with what it takes on disk."""
+    from atoll.engine.containers.size import sizes
+
+    written, whole = sizes(engine, row)
+    return view.replace(size=written, size_root=whole)

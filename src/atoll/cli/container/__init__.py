@@ -1,0 +1,1 @@
+"""The commands `atoll container …` that have no short form."""

@@ -1,0 +1,66 @@
+"""prune: remove the containers that do not run."""
+
+from __future__ import annotations
+
+import time
+
+from atoll.base import clock, errors
+from atoll.base.value import Value
+from atoll.engine.containers.filters import has_label, split
+from atoll.engine.containers.record import Record
+from atoll.engine.containers.remove import remove
+from atoll.engine.containers.size import sizes
+from atoll.engine.containers.state import CREATED, EXITED, state_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.engine import Engine
+    from atoll.engine.store import ContainerRow
+
+
+class Pruned(Value):
+    """The ids of the containers that were removed, and the bytes given back."""
+
+    ids: tuple[str, ...]
+    reclaimed: int
+
+
+def prune(engine: Engine, filters: tuple[str, ...] = ()) -> Pruned:
+    """Remove every created or ended container for which the filters hold: `until=` (made before), `label=`,
+    `label!=`. One that is started or removed meanwhile is passed over. Raises InvalidArgument."""
+    given = read_filters(filters)
+    gone, reclaimed = [], 0
+    for row in engine.store.containers():
+        if not _held(row, given) or state_of(engine, row.id).status not in (CREATED, EXITED):
+            continue
+        written, _ = sizes(engine, row)
+        try:
+            remove(engine, row.id, force=False, volumes=False)
+        except (errors.Conflict, errors.NotFound):
+            continue
+        gone.append(row.id)
+        reclaimed += written
+    return Pruned(ids=tuple(gone), reclaimed=reclaimed)
+
+
+def read_filters(filters: tuple[str, ...]) -> dict[str, list[str]]:
+    """The filters by kind, judged. Raises InvalidArgument."""
+    given = split(filters)
+    for kind in given:
+        if kind not in ("until", "label", "label!"):
+            raise errors.InvalidArgument(f"invalid filter '{kind}'", hint="known are until, label, label!")
+    if len(given.get("until", [])) > 1:
+        raise errors.InvalidArgument("more than one until filter specified")
+    for moment in given.get("until", []):
+        clock.since(moment, time.time_ns())
+    return given
+
+
+def _held(row: ContainerRow, given: dict[str, list[str]]) -> bool:
+    for moment in given.get("until", []):
+        if row.created_at >= clock.since(moment, time.time_ns()):
+            return False
+    labels = Record.from_text(row.record).labels
+    if not all(has_label(labels, one) for one in given.get("label", [])):
+        return False
+    return not any(has_label(labels, one) for one in given.get("label!", []))
