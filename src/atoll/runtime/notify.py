@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 
 
 def check(seccomp: Seccomp) -> None:
-    """Refuse a filter whose notifications nobody would get, or that stops its own handing over."""
+    """Refuse a filter whose notifications nobody would get, that stops its own handing over, or with an empty rule."""
+    for index, rule in enumerate(seccomp.syscalls):
+        if not rule.names:
+            raise errors.InvalidArgument(f"linux.seccomp.syscalls[{index}].names: empty")
+    if seccomp.listener_metadata and not seccomp.listener_path:
+        raise errors.InvalidArgument("linux.seccomp.listenerMetadata: without a listenerPath nobody gets it")
     notifying = [rule for rule in seccomp.syscalls if rule.action == "SCMP_ACT_NOTIFY"]
     if seccomp.default_action == "SCMP_ACT_NOTIFY":
         raise errors.InvalidArgument("linux.seccomp.defaultAction: SCMP_ACT_NOTIFY would stop the set-up itself")
     if notifying and not seccomp.listener_path:
         raise errors.InvalidArgument("linux.seccomp.listenerPath: SCMP_ACT_NOTIFY needs an agent to ask")
-    if seccomp.listener_path and not notifying:
-        raise errors.InvalidArgument("linux.seccomp.listenerPath: no rule has the action SCMP_ACT_NOTIFY")
+    if seccomp.listener_metadata and not seccomp.listener_path:
+        raise errors.InvalidArgument("linux.seccomp.listenerMetadata: needs listenerPath")
     if any("sendmsg" in rule.names for rule in notifying):
         raise errors.InvalidArgument("linux.seccomp: sendmsg cannot notify, for it hands the descriptor over")
 

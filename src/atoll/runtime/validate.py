@@ -77,6 +77,14 @@ def _validate_linux(spec: Spec, linux: Linux, *, has_root: bool) -> None:
         if has_root:
             raise errors.InvalidArgument("linux.namespaces: a root that is mounted needs a mount namespace")
         _validate_shared_mounts(spec, linux)
+    for index, namespace in enumerate(linux.namespaces):
+        if namespace.path and not namespace.path.startswith("/"):
+            raise errors.InvalidArgument(
+                f"linux.namespaces[{index}].path: {namespace.path!r} is not an absolute path"
+            )
+    for index, device in enumerate(linux.devices):
+        if device.type != "p" and (device.major is None or device.minor is None):
+            raise errors.InvalidArgument(f"linux.devices[{index}]: major and minor are needed for {device.path}")
     new = {namespace.type for namespace in linux.namespaces if not namespace.path}
     if (linux.uid_mappings or linux.gid_mappings) and "user" not in kinds:
         raise errors.InvalidArgument("linux.uidMappings: needs a user namespace")
@@ -118,7 +126,9 @@ def _validate_linux(spec: Spec, linux: Linux, *, has_root: bool) -> None:
 
         netdevices.check(linux)
     if linux.intel_rdt is not None:
-        raise errors.Unsupported("linux.intelRdt is not supported yet")
+        from atoll.runtime import resctrl
+
+        resctrl.check(linux.intel_rdt, resctrl.mounted())
 
 
 def _validate_shared_mounts(spec: Spec, linux: Linux) -> None:
