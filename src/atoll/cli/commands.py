@@ -33,6 +33,9 @@ CONTAINERS: dict[str, str] = {
 IMAGES: dict[str, str] = {
     "pull": "Download an image from a registry",
     "push": "Upload an image to a registry",
+    "login": "Log in to a registry",
+    "logout": "Log out from a registry",
+    "search": "Search a registry for images",
     "images": "List images",
     "rmi": "Remove one or more images",
 }
