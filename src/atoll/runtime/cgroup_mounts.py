@@ -1,7 +1,8 @@
 """What a mount of type `cgroup` shows inside: cgroup v2 alone, or every hierarchy of a v1 or hybrid host.
 
-Holds: `plan`. Pure. Does not hold: mounting (`rootfs.py`). Source: config-linux.md "Default Filesystems" and runc's
-layout below `/sys/fs/cgroup`, which programs inside expect.
+Holds: `plan`, and `owner`: to whom a cgroup that may be written belongs. Pure. Does not hold: mounting (`rootfs.py`).
+Source: config-linux.md "Default Filesystems" and "Cgroup ownership", and runc's layout below `/sys/fs/cgroup`, which
+programs inside expect.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.runtime.cgroups.cgroup import Cgroup
     from atoll.runtime.cgroups.detect import Hierarchy
+    from atoll.spec.runtime import Spec
 
 
 def plan(hierarchy: Hierarchy, cgroup: Cgroup | None, *, namespace: bool) -> tuple[CgroupMount, ...]:
@@ -40,6 +42,21 @@ def plan(hierarchy: Hierarchy, cgroup: Cgroup | None, *, namespace: bool) -> tup
     if hierarchy.unified is not None:
         found.append(_unified("unified", hierarchy, cgroup, namespace=namespace))
     return tuple(found)
+
+
+def owner(spec: Spec, hierarchy: Hierarchy, *, namespace: bool) -> int | None:
+    """The host's uid of the process, if its cgroup is to be handed to it (config-linux.md, "Cgroup ownership"): on
+    cgroup v2, with a cgroup `namespace` and a user namespace of its own and /sys/fs/cgroup mounted to be written."""
+    if hierarchy.v1 or not namespace or spec.linux is None or spec.process is None:
+        return None
+    places = [entry for entry in spec.mounts if entry.type == "cgroup" and entry.destination == "/sys/fs/cgroup"]
+    if not places or "ro" in places[-1].options:
+        return None
+    uid = spec.process.user.uid
+    for line in spec.linux.uid_mappings:
+        if line.container_id <= uid < line.container_id + line.size:
+            return line.host_id + uid - line.container_id
+    return None
 
 
 def _unified(name: str, hierarchy: Hierarchy, cgroup: Cgroup | None, *, namespace: bool) -> CgroupMount:

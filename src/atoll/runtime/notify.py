@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check(seccomp: Seccomp) -> None:
-    """Refuse a filter whose notifications nobody would get, that stops its own handing over, or with an empty rule."""
+    """Refuse a filter whose notifications nobody would get, that stops its own handing over, or an empty rule."""
     for index, rule in enumerate(seccomp.syscalls):
         if not rule.names:
             raise errors.InvalidArgument(f"linux.seccomp.syscalls[{index}].names: empty")

@@ -127,3 +127,17 @@ def cgroup_mounts_of(
 
     own = bool(flags & process.CLONE_NEWCGROUP) or any(join.flag == process.CLONE_NEWCGROUP for join in joins)
     return cgroup_mounts.plan(hierarchy, cgroup, namespace=own)
+
+
+def hand_over(cgroup: Cgroup, spec: Spec, hierarchy: Hierarchy, flags: int) -> None:
+    """Give a cgroup that may be written inside to the container's user. Raises AtollError."""
+    if hierarchy.v1 or not any(entry.type == "cgroup" for entry in spec.mounts):
+        return
+    from atoll.runtime import cgroup_mounts
+
+    uid = cgroup_mounts.owner(spec, hierarchy, namespace=bool(flags & process.CLONE_NEWCGROUP))
+    if uid is not None:
+        try:
+            cgroup.give(uid, -1)
+        except OSError as error:
+            raise errors.from_os_error(error, f"give the container's cgroup to user {uid}") from error
