@@ -327,6 +327,7 @@ def test_burst_and_quota_change_in_any_order(create, hierarchy):
     assert first(group, "cpu", "cpu.cfs_burst_us", "cpu.max.burst") == "70000"
 
 
+@pytest.mark.spec("config-linux#unified.controllers", "config-linux#unified.unknown-key")
 def test_unified_reaches_v2_controllers_and_only_those(create, hierarchy):
     if hierarchy.v1:
         with pytest.raises(errors.Unsupported, match=r"unified\[memory\.high\].*v1"):
@@ -643,6 +644,8 @@ def test_what_it_knows_survives_the_record(create, child):
     again.delete()
 
 
+@pytest.mark.spec("config-linux#cgroup-ownership.listed-files", "config-linux#cgroup-ownership.other-files")
+@pytest.mark.spec("config-linux#cgroup-ownership.missing-files")
 def test_handing_it_to_the_containers_root(create):
     group = create()
     if group.unified is None:

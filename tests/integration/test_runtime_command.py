@@ -9,6 +9,8 @@ import signal
 import socket
 import time
 
+import pytest
+
 from kit import processes
 from kit.bundle import ConsoleSocket, Runtime, read_until, words
 
@@ -35,6 +37,9 @@ def test_run_reads_stdin(runtime: Runtime):
     assert (result.code, result.out) == (0, "hello\n")
 
 
+@pytest.mark.spec("runtime#scope.same-entity", "runtime#operations.create-status")
+@pytest.mark.spec("runtime#operations.start-status", "runtime#operations.kill-state")
+@pytest.mark.spec("runtime#operations.delete-state")
 def test_life_in_its_states(runtime: Runtime):
     bundle = runtime.bundle()
     bundle.config["annotations"] = {"a": "1"}
@@ -68,6 +73,7 @@ def test_created_container_can_be_killed(runtime: Runtime):
     runtime.good("delete", name)
 
 
+@pytest.mark.spec("runtime#state.own-status")
 def test_pause_and_resume(runtime: Runtime):
     name = runtime.started(runtime.bundle(), "sh", "-c", "while true; do echo x; sleep 0.05; done >/tmp/x")
     runtime.good("pause", name)
@@ -123,6 +129,7 @@ def test_created_container_holds_nothing_of_the_caller_open(runtime: Runtime):
     os.close(read_end)
 
 
+@pytest.mark.spec("runtime-linux#descriptors.further")
 def test_preserved_descriptors(runtime: Runtime):
     read_end, write_end = os.pipe()
     bundle = runtime.bundle().save("sh", "-c", "echo hello >&3; ls /proc/self/fd")
@@ -140,6 +147,7 @@ def test_preserved_descriptor_that_is_not_open(root_runtime: Runtime):
     root_runtime("run", "--preserve-fds", "40", "-b", bundle.folder, root_runtime.new_id()).failed(1, "preserved-fd")
 
 
+@pytest.mark.spec("runtime-linux#descriptors.standard")
 def test_only_standard_descriptors_are_inherited(runtime: Runtime):
     bundle = runtime.bundle()
     out = words(runtime.run(bundle, "sh", "-c", "for f in /proc/self/fd/*; do readlink $f; done | grep -c /"))
@@ -272,6 +280,7 @@ def test_missing_and_malformed_configurations(root_runtime: Runtime, tmp_path):
         assert not os.path.exists(os.path.join(root_runtime.root, "x"))
 
 
+@pytest.mark.spec("runtime#state.id-unique", "runtime#operations.create-unique")
 def test_wrong_ids_and_ids_in_use(root_runtime: Runtime):
     bundle = root_runtime.bundle().save("true")
     for name in ("a/b", "..", ".", "", "a b", "a\nb", "x" * 1025):
@@ -281,6 +290,7 @@ def test_wrong_ids_and_ids_in_use(root_runtime: Runtime):
     assert root_runtime.state(name)["status"] == "created"
 
 
+@pytest.mark.spec("config#root.path-exists")
 def test_absent_root(root_runtime: Runtime):
     bundle = root_runtime.bundle()
     bundle.config["root"]["path"] = "missing"

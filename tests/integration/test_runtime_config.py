@@ -27,6 +27,7 @@ def hook(log: str, kind: str, extra: str = "", **how: Any) -> dict[str, Any]:
 # --- hooks ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spec("config#hooks.prestart-first", "config#hooks.createContainer-after")
 def test_hooks_run_in_order_with_the_state(runtime: Runtime):
     bundle = runtime.bundle()
     log = os.path.join(bundle.folder, "log")
@@ -85,6 +86,8 @@ def test_namespaces_of_hooks(root_runtime: Runtime):
 
 
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])
+@pytest.mark.spec("runtime#lifecycle.prestart-fails", "runtime#lifecycle.createRuntime-fails")
+@pytest.mark.spec("runtime#lifecycle.createContainer-fails")
 def test_failing_hook_ends_the_creation_and_poststop_runs(root_runtime: Runtime, kind: str):
     bundle = root_runtime.bundle()
     log = os.path.join(bundle.folder, "log")
@@ -97,6 +100,7 @@ def test_failing_hook_ends_the_creation_and_poststop_runs(root_runtime: Runtime,
     assert [line[0] for line in _lines(log)] == [kind, "poststop"]
 
 
+@pytest.mark.spec("runtime#lifecycle.startContainer-fails", "runtime#lifecycle.poststart-fails")
 def test_failing_start_hooks(root_runtime: Runtime):
     bundle = root_runtime.bundle()
     bundle.config["hooks"] = {"startContainer": [{"path": "/bin/false"}]}
@@ -109,6 +113,7 @@ def test_failing_start_hooks(root_runtime: Runtime):
     _await_stopped(root_runtime, name)
 
 
+@pytest.mark.spec("runtime#lifecycle.poststop-fails", "runtime#warnings.go-on")
 def test_failing_poststop_hook_is_a_warning(root_runtime: Runtime):
     bundle = root_runtime.bundle()
     log = os.path.join(bundle.folder, "log")
@@ -146,6 +151,7 @@ def test_hook_environment_is_its_own(root_runtime: Runtime):
 # --- namespaces -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spec("config-linux#namespaces.path-entered")
 def test_joining_the_namespaces_of_another_container(root_runtime: Runtime):
     first = root_runtime.started(root_runtime.bundle())
     pid = root_runtime.state(first)["pid"]
@@ -196,6 +202,7 @@ def test_new_user_namespace_in_a_network_of_the_host(root_runtime: Runtime):
         holder.wait()
 
 
+@pytest.mark.spec("config-linux#namespaces.path-kind")
 def test_wrong_namespace_paths(root_runtime: Runtime):
     bundle = root_runtime.bundle()
     for path, pattern in (
@@ -238,6 +245,7 @@ def test_tmpcopyup(runtime: Runtime):
     assert out == ["content", "640", "refused"]
 
 
+@pytest.mark.spec("config#mounts.idmap-own-mapping")
 def test_idmapped_mount(root_runtime: Runtime):
     bundle = root_runtime.bundle()
     source = os.path.join(bundle.folder, "source")
@@ -349,6 +357,7 @@ def test_personality_and_io_priority_and_scheduler(root_runtime: Runtime):
     assert out[2] == "7 3"
 
 
+@pytest.mark.spec("config-linux#memoryPolicy.set")
 def test_memory_policy(root_runtime: Runtime):
     bundle = root_runtime.bundle()
     bundle.config["linux"]["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0"}
@@ -383,6 +392,8 @@ def test_memory_policy(root_runtime: Runtime):
         ("", {"hooks": {"poststart": [{"path": "/x", "timeout": 0}]}}, "not above zero"),
     ],
 )
+@pytest.mark.spec("config#values.invalid", "config-linux#namespaces.twice")
+@pytest.mark.spec("config-linux#memoryPolicy.invalid")
 def test_refused_by_name(root_runtime: Runtime, where: str, value: dict[str, Any], pattern: str):
     bundle = root_runtime.bundle()
     (bundle.config[where] if where else bundle.config).update(value)
@@ -401,6 +412,7 @@ def test_exec_cpu_affinity(root_runtime: Runtime):
     assert "0-1" in root_runtime.good("exec", name, "grep", "Cpus_allowed_list", "/proc/1/status")
 
 
+@pytest.mark.spec("config#process.capabilities-warn", "config#process.capabilities-go-on")
 def test_unknown_and_unavailable_capabilities_are_warnings(root_runtime: Runtime):
     bundle = root_runtime.bundle()
     bundle.config["process"]["capabilities"]["permitted"].append("CAP_FROM_THE_FUTURE")

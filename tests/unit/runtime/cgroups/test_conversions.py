@@ -97,6 +97,7 @@ def test_contradictions_are_refused_everywhere(memory):
         (lambda: v2.block_io(BlockIO(leaf_weight=10)), "blockIO.leafWeight"),
     ],
 )
+@pytest.mark.spec("config-linux#unified.conversion")
 def test_what_v2_lacks_is_refused_by_name(call, name):
     with pytest.raises(errors.Unsupported, match=f"linux.resources.{name}"):
         call()
