@@ -29,14 +29,16 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as Docker's tables have them: at least ten wide, three spaces apart, the last one unpadded."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, least: int = _LEAST) -> str:
+    """Columns as Docker's tables have them: at least ten wide, three spaces apart, the last one unpadded. A row may
+    have fewer cells."""
     cells = [list(header), *[[printable(cell) for cell in row] for row in rows]]
-    widths = [max(max(len(row[i]) for row in cells) + _GAP, _LEAST) for i in range(len(header) - 1)]
+    columns = range(len(header) - 1)
+    widths = [max(max(len(row[i]) for row in cells if i < len(row)) + _GAP, least) for i in columns]
     lines = []
     for row in cells:
         padded = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
-        lines.append("".join([*padded, row[-1]]).rstrip())
+        lines.append("".join([*padded, *row[len(widths) :]]).rstrip())
     return "\n".join(lines) + "\n"
 
 
