@@ -8,6 +8,7 @@ changed, only followed by another; `user_version` says how many a store has had.
     tags(reference, image, repository, tag, digest, updated_at)     what a person may call it
     layers(image, position, blob, blob_size, diff_id, chain_id, size)
     blobs(image, digest)                                            what of content/ the image keeps alive
+    admissions(image, reference, transport, policy, evidence)       under which policy it was pulled, with what proof
     containers(id, name, image, created_at, record)                 record = `containers/record.py` as JSON
 """
 
@@ -29,6 +30,11 @@ STEPS: tuple[tuple[str, ...], ...] = (
         " image TEXT REFERENCES images(id) ON DELETE RESTRICT, created_at INTEGER NOT NULL, record TEXT NOT NULL)"
         " WITHOUT ROWID",
         "CREATE INDEX containers_image ON containers(image)",
+    ),
+    (
+        "CREATE TABLE admissions (image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, reference TEXT NOT NULL,"
+        " transport TEXT NOT NULL, policy TEXT NOT NULL, evidence TEXT NOT NULL, PRIMARY KEY (image, reference))"
+        " WITHOUT ROWID",
     ),
 )
 SCHEMA = len(STEPS)

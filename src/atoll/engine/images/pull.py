@@ -36,6 +36,7 @@ def pull(
 
     Raises what `images.pull` does, Denied by the policy, InvalidArgument for `host`, which is no image of a registry.
     """
+    from atoll.engine.images.admission import Admission
     from atoll.engine.images.registries import options as options_of
     from atoll.images import places
     from atoll.images import pull as mechanism
@@ -51,6 +52,7 @@ def pull(
         source = places.open_source(place, given)
         try:
             at, reference = _what(place, source)
+            admission = Admission(engine, place, reference, source)
             image = mechanism.pull(
                 reference,
                 store=engine.content(),
@@ -60,10 +62,12 @@ def pull(
                 source=source,
                 at=at,
                 all_platforms=all_platforms,
+                check=admission.check,
             )
         finally:
             source.close()
         record(engine, reference, image)
+        admission.remember(image.config_digest)
     finally:
         lock.release()
     return image

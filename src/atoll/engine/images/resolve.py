@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atoll.base import errors
+from atoll.base import errors, files
 from atoll.spec import reference as references
 
 TYPE_CHECKING = False
@@ -64,3 +64,55 @@ def need(engine: Engine, name: str) -> ImageRow:
         shown = name if _HEX.issuperset(digits) else references.parse(name).familiar
         raise errors.NotFound(f"No such image: {shown}")
     return row
+
+
+# --- admission ------------------------------------------------------------------------------------------------------
+
+_SYSTEM_POLICY = "/etc/containers/policy.json"
+
+
+def policy_text(engine: Engine) -> tuple[bytes, str]:
+    """The policy in force and its path; (b"", "") when there is none. The settings' own first, which must be there;
+    an ordinary user's before the system's; root's is the system's alone, whatever HOME says.
+
+    Raises NotFound, Denied.
+    """
+    named = engine.config.trust_policy
+    home = engine.environ.get("XDG_CONFIG_HOME") or engine.environ.get("HOME", "") + "/.config"
+    usual = [_SYSTEM_POLICY] if engine.uid == 0 else [home + "/containers/policy.json", _SYSTEM_POLICY]
+    for path in [named] if named else usual:
+        try:
+            return files.read_bytes(path), path
+        except FileNotFoundError:
+            if named:
+                raise errors.NotFound(
+                    f"the policy {named} does not exist", hint="see [trust] in atoll.toml"
+                ) from None
+        except OSError as error:
+            raise errors.from_os_error(error, "read the policy") from error
+    return b"", ""
+
+
+def fingerprint(text: bytes) -> str:
+    """What tells one policy from another: its text, and what it names if it names files."""
+    if b"Path" not in text:
+        return text.decode("utf-8", "replace")
+    from atoll.engine.images.admission import complete_fingerprint
+
+    return complete_fingerprint(text)
+
+
+def check_admitted(engine: Engine, row: ImageRow) -> None:
+    """Before an image is used: if it was pulled under another policy than the present one, that judges it now.
+
+    Raises Denied. Costs a file and a row when nothing changed.
+    """
+    text, _ = policy_text(engine)
+    known = engine.store.read("SELECT policy FROM admissions WHERE image = ?", row.id)
+    if not known:
+        return
+    present = fingerprint(text)
+    if all(policy != present for (policy,) in known):
+        from atoll.engine.images.admission import judge_again
+
+        judge_again(engine, row)
