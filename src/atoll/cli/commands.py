@@ -39,6 +39,8 @@ IMAGES: dict[str, str] = {
     "login": "Log in to a registry",
     "logout": "Log out from a registry",
     "search": "Search a registry for images",
+    "image sign": "Sign an image at its registry",
+    "image verify": "Verify an image's signatures",
     "images": "List images",
     "rmi": "Remove one or more images",
 }

@@ -66,7 +66,7 @@ def vouched(
     reasons: list[str] = []
     for one in evidence:
         try:
-            signer = _check_signature(requirement, one)
+            signer = signed_by(requirement, one)
             claim = payload.read(one)
             _check_claim(requirement, subject, claim, any_name=any_name)
             good.append(Vouched(claim=claim, signer=signer))
@@ -75,7 +75,7 @@ def vouched(
     return good, reasons
 
 
-def _check_signature(requirement: Requirement, evidence: Evidence) -> authority.Signer | None:
+def signed_by(requirement: Requirement, evidence: Evidence) -> authority.Signer | None:
     """Whose signature it is. Before this nothing of the payload is read. Raises Denied."""
     if requirement.fulcio is not None:
         if not evidence.certificate:

@@ -1,0 +1,1 @@
+"""Commands about images that have no shorter name: `atoll image VERB`."""
