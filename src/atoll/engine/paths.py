@@ -50,6 +50,11 @@ class Paths(Value):
         return self.data + "/cache/seccomp"
 
     @property
+    def events(self) -> str:
+        """The newest file of the journal of events."""
+        return self.data + "/events/journal"
+
+    @property
     def containers(self) -> str:
         """The durable directories of all containers."""
         return self.data + "/containers"

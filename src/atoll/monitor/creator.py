@@ -107,6 +107,8 @@ def _create(request: Create, *, promise: bool) -> Made:
         log=request.log,
         on_exit=request.on_exit,
         env=request.caller.env,
+        health=request.health,
+        events=request.events,
     )
     stdio = None
     if f"{timing.VARIABLE}=1" in request.caller.env:
@@ -141,6 +143,8 @@ def _exec(request: Exec) -> Made:
         terminal=request.terminal,
         stdin=request.stdin,
         detached=request.detached,
+        events=request.events,
+        command=request.process.args if request.events else (),
     )
     stdio = None
     try:

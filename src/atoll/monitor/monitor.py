@@ -12,10 +12,10 @@ import os
 import time
 from _struct import unpack
 
-from atoll.base import errors, timing
+from atoll.base import clock, errors, timing
 from atoll.linux import process
 from atoll.linux.title import set_title
-from atoll.monitor import record
+from atoll.monitor import journal, record
 from atoll.monitor.company import Company
 from atoll.monitor.creator import Made
 from atoll.monitor.logs import LogWriter
@@ -189,6 +189,7 @@ class Monitor(Company):
     def on_started(self) -> None:
         """Record the moment and tell everybody."""
         record.write_started(self.charge.run)
+        journal.note(self.charge.events, "start")
         self.relay.tell_all({"is": "started", "pid": self.pid})
 
     def on_failed(self, failure: errors.AtollError) -> None:
@@ -359,6 +360,7 @@ def finish(monitor: Monitor) -> int:
         log.close()
     ended = _ended(monitor, log)
     recorded = _record_exit(charge, ended)
+    note_end(charge, ended)
     # 2. Cgroup and run directory go before anyone is told (16), so that nothing of it is left when the command
     #    returns. Where the bundle's disk is full the run directory stays: it holds the record.
     monitor.close_door()
@@ -414,6 +416,16 @@ def _record_exit(charge: Charge, ended: record.Exit) -> bool:
     return False
 
 
+def note_end(charge: Charge, ended: record.Exit) -> None:
+    """Tell the journal."""
+    if charge.events is None:
+        return
+    if ended.oom:
+        journal.note(charge.events, "oom")
+    lived = clock.parse(ended.at) - clock.parse(ended.started) if ended.started else 0
+    journal.note(charge.events, "die", execDuration=str(lived // 10**9), exitCode=str(ended.code))
+
+
 def _delete(run: str) -> None:
     try:
         runtime_delete.delete(run, force=True)
@@ -459,6 +471,8 @@ def mourn(run: str, status: int | None) -> None:
     else:
         oom = out_of_memory(run)
         ended = record.of_status(status, started=started, oom=oom, error="its monitor was killed")
-    if _record_exit(charge, ended):
+    recorded = _record_exit(charge, ended)
+    note_end(charge, ended)
+    if recorded:
         _delete(run)
     run_on_exit(charge.on_exit, charge.env)

@@ -12,7 +12,7 @@ import os
 from atoll.base import errors, files, jsontext
 from atoll.base.value import Value, fields
 from atoll.linux import process
-from atoll.monitor.requests import LogPlan
+from atoll.monitor.requests import EventPlan, HealthPlan, LogPlan
 from atoll.runtime import state
 from atoll.spec.codec import dump, flag, int64, list_of, one_of, parse, record, text
 
@@ -47,6 +47,9 @@ class Charge(Value):
     log: LogPlan = LogPlan(driver="none")
     on_exit: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    health: HealthPlan | None = None
+    events: EventPlan | None = None
+    command: tuple[str, ...] = ()
     WIRE = {
         "what": one_of(CREATE, EXEC),
         "id": text,
@@ -61,6 +64,9 @@ class Charge(Value):
         "log": record(LogPlan),
         "on_exit": list_of(text),
         "env": list_of(text),
+        "health": record(HealthPlan),
+        "events": record(EventPlan),
+        "command": list_of(text),
     }
 
 

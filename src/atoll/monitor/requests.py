@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LogPlan(Value):
-    """Where output goes: a driver of `logs.py` or `logdrivers.py`, or `none`; for one that keeps files, at `path`,
+    """Where output goes: a driver of `logs.py` or `logdrivers.py`, or `none`; for one with files, at `path`,
     `max_files` files of at most `max_size` bytes each, with `compress` all but the newest gzipped. `attributes` go
     with each entry of a driver that can carry them (labels, variables), `tag` names the container to a log service."""
 
@@ -60,12 +60,14 @@ class HealthPlan(Value):
 
 
 class EventPlan(Value):
-    """Where what happens to a container is written down (`journal.py`), and what Docker says of it each time: its
-    image, name and labels."""
+    """Where what happens to container `id`, whose durable directory is `bundle`, is written down (`journal.py`), and
+    what Docker says of it each time: its image, name and labels."""
 
     path: str
+    id: str
+    bundle: str
     attributes: tuple[tuple[str, str], ...] = ()
-    WIRE = {"path": text, "attributes": map_of(text)}
+    WIRE = {"path": text, "id": text, "bundle": text, "attributes": map_of(text)}
 
 
 def _pair(value: Any, path: str) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import os
 from atoll.base import errors
 from atoll.linux import process
 from atoll.linux.title import set_title
-from atoll.monitor import record
+from atoll.monitor import journal, record
 from atoll.monitor.company import Company
 from atoll.runtime import state
 
@@ -55,11 +55,16 @@ class Session(Company):
     def on_started(self) -> None:
         """Record the moment and tell the command."""
         self.write(pid=self.pid, started=state.now())
+        self.note(f"exec_start: {' '.join(self.charge.command)}")
         self.relay.tell_all({"is": "started", "pid": self.pid})
 
     def on_failed(self, failure: errors.AtollError) -> None:
         """Tell the command why; the newcomer ends with 125, 126 or 127."""
         self.relay.tell_all({"is": "error", "error": failure.to_json()})
+
+    def note(self, action: str, **more: str) -> None:
+        """An event of the container."""
+        journal.note(self.charge.events, action, execID=self.charge.id, **more)
 
     def write(self, **changes: Any) -> None:
         """Change the record; what a full run root does not take is lost with it."""
@@ -77,6 +82,7 @@ def keep(made: Made, peer: Peer) -> int:
     set_title(b"atoll:[exec] " + charge.id[:12].encode())
     session = Session(charge)
     session.welcome(peer)
+    session.note(f"exec_create: {' '.join(charge.command)}")
     if made.error is not None:
         session.on_failed(made.error)
         session.write(exit=_failed(made.error).to_json())
@@ -88,6 +94,7 @@ def keep(made: Made, peer: Peer) -> int:
     reason = None if session.failure is None else str(session.failure)
     ended = record.of_status(session.status or 0, started=session.record.started, error=reason)
     session.write(exit=ended.to_json())
+    session.note("exec_die", exitCode=str(ended.code))
     session.relay.tell_all({"is": "exit", "exit": ended.code, **ended.to_json()})  # (17)
     session.flush()
     return 0

@@ -166,6 +166,7 @@ def add_image(engine: Engine, image=IMAGE, reference=REFERENCE, config=None) -> 
 
 
 _SCAFFOLDING = (
+    "/events",
     "/atoll.db",
     "/images.lock",
     "/volumes",

@@ -39,7 +39,7 @@ def load(bundle: str) -> ContainerPlan:
         helpers, health, events = document["helpers"], document.get("health"), document.get("events")
         return ContainerPlan(
             **{name: document[name] for name in _PLAIN},
-            spec=Spec.from_json(document["spec"]),
+            spec=_again(bundle, Spec.from_json(document["spec"])),
             root=RootPlan.from_json(document["root"]) if document["root"] else None,
             log=codec.parse(LogPlan, document["log"], "log"),
             on_exit=tuple(document["on_exit"]),
@@ -52,6 +52,17 @@ def load(bundle: str) -> ContainerPlan:
         raise errors.NotFound(f"no plan in {bundle}") from None
     except (ValueError, KeyError, TypeError, errors.InvalidArgument) as error:
         raise errors.Corrupt(f"the plan in {bundle} is damaged: {error}") from None
+
+
+def _again(bundle: str, spec: Spec) -> Spec:
+    """A volume is filled from the image once, when its container is first launched: not again when it was emptied."""
+    if not any("copyup" in mount.options for mount in spec.mounts) or not os.path.exists(f"{bundle}/launched"):
+        return spec
+    mounts = [
+        mount.replace(options=tuple([option for option in mount.options if option != "copyup"]))
+        for mount in spec.mounts
+    ]
+    return spec.replace(mounts=tuple(mounts))
 
 
 def is_whole(bundle: str) -> bool:

@@ -12,7 +12,9 @@ import time
 from atoll.base import clock, errors, files
 from atoll.base.rollback import Rollback
 from atoll.engine.containers.record import Record
+from atoll.engine.events import note
 from atoll.engine.locks import ContainerLock, lock_container
+from atoll.monitor import journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def launch(engine: Engine, container_id: str, *, promise: bool, start: bool = Fa
     lock = engine.locks.pop(container_id, None) or _lock(engine, container_id)
     with Rollback() as undo:
         undo.push(lock.release)
-        plan = fresh or _load(engine, container_id)
+        plan = _completed(engine, fresh or _load(engine, container_id))
         if plan.on_exit:
             undo.push(_remove_failed, engine, container_id)
         if fresh is None:
@@ -53,7 +55,23 @@ def launch(engine: Engine, container_id: str, *, promise: bool, start: bool = Fa
             files.write_atomic(f"{plan.bundle}/{MARK}", "")
         undo.release()
     lock.release()
+    if start:
+        journal.note(plan.events, "attach")
     return attachment
+
+
+def _completed(engine: Engine, plan: ContainerPlan) -> ContainerPlan:
+    """With what only a launch knows: other containers' processes, and what no file on a disk may hold."""
+    linux = plan.spec.linux
+    if linux is not None and any(one.path for one in linux.namespaces):
+        from atoll.engine.containers.joins import resolve
+
+        plan = resolve(engine, plan)
+    if os.path.exists(f"{plan.bundle}/secrets.json"):
+        from atoll.engine.secrets.deliver import deliver
+
+        plan = deliver(engine, plan)
+    return plan
 
 
 def _load(engine: Engine, container_id: str) -> ContainerPlan:
@@ -93,7 +111,7 @@ def _remove_failed(engine: Engine, container_id: str) -> None:
 
 
 def started(engine: Engine, container_id: str) -> None:
-    """Its program runs. What there is to note of it the monitor has noted; events will be journalled here."""
+    """Its program runs. What there is to note of it the monitor has noted."""
 
 
 def finish(engine: Engine, container_id: str, *, remove: bool) -> None:
@@ -133,10 +151,24 @@ def remove_all(engine: Engine, container_id: str, volumes: tuple[str, ...]) -> N
         engine.driver.delete(run, place, force=True)
         files.remove_tree(run)
     engine.snapshots.remove_writable(container_id)
-    for source in volumes:
-        files.remove_tree(os.path.dirname(source))
+    if volumes:
+        from atoll.engine.volumes import store as volume_store
+
+        for source in volumes:
+            volume_store.remove_tree(engine, os.path.dirname(source))
     files.remove_tree(place)
+    gone = _attributes(engine, container_id)
     engine.store.remove_container(container_id)
+    if gone is not None:
+        note.note(engine, "container", "destroy", container_id, **gone)
+
+
+def _attributes(engine: Engine, container_id: str) -> dict[str, str] | None:
+    try:
+        row = engine.store.container(container_id)
+        return note.attributes_of(Record.from_text(row.record), row.name)
+    except errors.AtollError:
+        return None
 
 
 def cleanup(engine: Engine, container_id: str) -> None:
