@@ -67,17 +67,18 @@ def read(given: Given, **more: Any) -> RunRequest:
         from atoll.cli import container_flags_rare
 
         more = {**container_flags_rare.read(given), **more}
+    env, labels = more.pop("env", None), more.pop("labels", None)
     return RunRequest(
         image=given.args[0],
         command=tuple(given.args[1:]),
         name=given.text("name"),
         hostname=given.text("hostname"),
-        env=given.texts("env"),
+        env=given.texts("env") if env is None else env,
         workdir=given.text("workdir"),
         user=given.text("user"),
         entrypoint=given.text("entrypoint"),
         volumes=given.texts("volume"),
-        labels=given.texts("label"),
+        labels=given.texts("label") if labels is None else labels,
         read_only=given.on("read-only"),
         network=given.text("network"),
         memory=units.parse_size(memory, "memory limit") if memory is not None else None,

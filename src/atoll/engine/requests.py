@@ -10,6 +10,14 @@ from atoll.base.value import Value
 from atoll.spec.codec import int64, list_of, text
 
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.containers.limits import Limits
+    from atoll.engine.containers.mount_flags import Storage
+    from atoll.engine.containers.rights import Rights
+    from atoll.engine.containers.sharing import Sharing
+
+
 class Health(Value):
     """How a container's health is judged. `test` as Docker writes it: `CMD` and words, `CMD-SHELL` and a line,
     `NONE`; times in nanoseconds; 0 is "not given": `filled` has the defaults."""
@@ -43,7 +51,8 @@ class RunRequest(Value):
     """`run` and `create`. `env` entries are `KEY=value` or `KEY` (taken from the caller's environment); `volumes`
     are `source:destination[:options]` as typed; `cpus` is in billionths of a CPU; `restart` is a policy of
     `restart_policy.py`, `restart_max` its most restarts (0: no bound); `starts_later`: the caller will not launch
-    it."""
+    it; `systemd` is always, true (where the program is an init) or false. What is asked for more rarely is grouped, in
+    modules that are loaded when it is."""
 
     image: str
     command: tuple[str, ...] = ()
@@ -76,6 +85,14 @@ class RunRequest(Value):
     health: Health | None = None
     init: bool = False
     starts_later: bool = False
+    annotations: tuple[tuple[str, str], ...] = ()
+    log_driver: str | None = None
+    log_options: tuple[str, ...] = ()
+    systemd: str = "true"
+    limits: Limits | None = None
+    rights: Rights | None = None
+    sharing: Sharing | None = None
+    storage: Storage | None = None
 
 
 class ExecRequest(Value):

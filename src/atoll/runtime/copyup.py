@@ -1,6 +1,6 @@
-"""`tmpcopyup`: a tmpfs that begins with what lay under it.
+"""`tmpcopyup` and `copyup`: a tmpfs, and a new volume, that begin with what lay under them.
 
-Holds: `copy_tree`, on descriptors alone. Does not hold: the mounts (`rootfs.py`).
+Holds: `copy_tree` and `fill_if_empty`, on descriptors alone. Does not hold: the mounts (`rootfs.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,53 @@ def copy_tree(source: int, target: int) -> None:
     """Copy what is in the directory `source` into the directory `target` (both may be O_PATH): files, directories,
     links and nodes with owner, mode, times and extended attributes; links are never followed. Raises OSError."""
     _copy_directory(source, target, 0)
+
+
+MARK = ".atoll-being-filled"
+"""A name in a volume that is being filled: what is there besides it is not whole. A container may make it, too: all
+that it gains is that its own volume begins anew."""
+
+
+def fill_if_empty(source: int, target: int) -> None:
+    """Copy `source` into `target` as `copy_tree` does, if nothing is there, or no more than a copy that was killed
+    has left. Raises OSError."""
+    readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
+    try:
+        names = os.listdir(readable)
+        if names and MARK not in names:
+            return
+        below = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)
+        try:
+            if not os.listdir(below):
+                _copy_metadata(os.fstat(below), f"/proc/self/fd/{below}", f"/proc/self/fd/{target}")
+                return
+        finally:
+            os.close(below)
+        for name in names:
+            if name != MARK:
+                _remove_entry(readable, name, 0)
+        if MARK not in names:
+            os.close(os.open(MARK, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=readable))
+        copy_tree(source, target)
+        os.unlink(MARK, dir_fd=readable)
+    finally:
+        os.close(readable)
+
+
+def _remove_entry(directory: int, name: str, depth: int) -> None:
+    if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        os.unlink(name, dir_fd=directory)
+        return
+    if depth > _DEPTH:
+        raise OSError(40, "directories nested too deeply", name)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    below = os.open(name, flags, dir_fd=directory)
+    try:
+        for one in os.listdir(below):
+            _remove_entry(below, one, depth + 1)
+    finally:
+        os.close(below)
+    os.rmdir(name, dir_fd=directory)
 
 
 def _copy_directory(source: int, target: int, depth: int) -> None:

@@ -57,17 +57,23 @@ def resolve_user(root: Root, user: User) -> Identity:
     if colon and group:
         number = _number(group)
         if number is None:
-            line = next((g for g in groups if g[0] == group), None)
-            if line is None:
-                raise errors.NotFound(f"unable to find group {group}: no matching entries in group file")
-            number = _checked(line, 2)
+            number = _group(groups, group)
         gid = number
     elif account is not None:
         numbers = [_number(g[2]) for g in groups if account[0] in g[3].split(",")]
         extra = tuple(sorted({n for n in numbers if n is not None}))
     # The primary group is among the supplementary ones: a program that drops its egid must not gain by a "negative"
     # permission of that group (CVE-2022-36109).
-    return Identity(uid=uid, gid=gid, groups=(gid, *(g for g in extra if g != gid), *user.additional_gids), home=home)
+    named = tuple([_group(groups, wanted) for wanted in user.group_names])
+    further = [g for g in dict.fromkeys((*extra, *user.additional_gids, *named)) if g != gid]
+    return Identity(uid=uid, gid=gid, groups=(gid, *further), home=home)
+
+
+def _group(groups: list[list[str]], name: str) -> int:
+    line = next((g for g in groups if g[0] == name), None)
+    if line is None:
+        raise errors.NotFound(f"unable to find group {name}: no matching entries in group file")
+    return _checked(line, 2)
 
 
 def _lines(root: Root, path: str, fields: int) -> list[list[str]]:

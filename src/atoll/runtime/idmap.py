@@ -14,6 +14,7 @@ from atoll.linux import mount as m
 from atoll.linux import process
 from atoll.linux.userns import write_maps
 from atoll.runtime import mount_options
+from atoll.runtime.rootfs import clone_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _prepare_one(entry: Mount, linux: Linux, bundle: str) -> int:
     namespace = _user_namespace(entry.uid_mappings or linux.uid_mappings, entry.gid_mappings or linux.gid_mappings)
     try:
         source = os.path.join(bundle, entry.source or "")
-        tree = m.open_tree(source, m.OPEN_TREE_CLONE | (m.AT_RECURSIVE if options.recursive else 0))
+        tree = clone_source(source, options)
         try:
             m.mount_setattr(
                 tree, set=m.MOUNT_ATTR_IDMAP, userns_fd=namespace, recursive=options.idmap == "ridmap", subject=source

@@ -63,12 +63,15 @@ class MountOptions(Value):
     propagation: int = 0
     propagation_recursive: bool = False
     tmpcopyup: bool = False
+    copyup: bool = False
+    subpath: str | None = None
     idmap: str | None = None
     data: tuple[tuple[str, str | None], ...] = ()
 
 
 def parse(options: tuple[str, ...]) -> MountOptions:
-    """The meaning of options, later ones winning over earlier; what is no mount option goes to `data`."""
+    """The meaning of options, later ones winning over earlier; what is no mount option goes to `data`. `copyup` and
+    `subpath=` are our own, for bind mounts: see `rootfs.py`."""
     found: dict[str, int | bool | str | None] = {"bind": False, "recursive": False, "propagation": 0}
     bits = {"set": 0, "clear": 0, "set_recursive": 0, "clear_recursive": 0}
     data: list[tuple[str, str | None]] = []
@@ -85,6 +88,10 @@ def parse(options: tuple[str, ...]) -> MountOptions:
             found["propagation"], found["propagation_recursive"] = _PROPAGATION[option]
         elif option == "tmpcopyup":
             found["tmpcopyup"] = True
+        elif option == "copyup":
+            found["copyup"] = True
+        elif option.startswith("subpath="):
+            found["subpath"] = option.removeprefix("subpath=")
         elif option in ("idmap", "ridmap"):
             found["idmap"] = option
         elif option in _SUPERBLOCK:

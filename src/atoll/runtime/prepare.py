@@ -28,7 +28,7 @@ def load_for_init(spec: Spec) -> None:
     """Import what only some containers need: the init imports nothing."""
     if spec.hooks is not None:
         from atoll.runtime import hooks  # noqa: F401
-    if any("tmpcopyup" in entry.options for entry in spec.mounts):
+    if any("tmpcopyup" in entry.options or "copyup" in entry.options for entry in spec.mounts):
         from atoll.runtime import copyup  # noqa: F401
 
 

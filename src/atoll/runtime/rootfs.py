@@ -216,8 +216,10 @@ def _mount_one(
     if options.bind or entry.type == "bind":
         source = entry.source or ""
         source = source if source.startswith(PINNED) else os.path.join(bundle, source)
-        tree = prepared if prepared >= 0 else _clone(source, recursive=options.recursive)
+        tree = prepared if prepared >= 0 else clone_source(source, options)
         place = _target_like(root, entry.destination, tree)
+        if options.copyup:
+            _fill(place, tree)
     else:
         place = root.make_directories(entry.destination)
         try:
@@ -234,6 +236,30 @@ def _mount_one(
     finally:
         os.close(tree)
         os.close(place)
+
+
+def clone_source(source: str, options: mount_options.MountOptions) -> int:
+    """A bind mount's source, detached; with `subpath=` what lies there below it. The way is gone by descriptors that
+    cannot leave the source, whatever links a container has put there (CVE-2023-3676's family: subpath escapes)."""
+    if not options.subpath:
+        return _clone(source, recursive=options.recursive)
+    top = int(source.removeprefix(PINNED)) if source.startswith(PINNED) else -1
+    opened = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if top < 0 else os.dup(top)
+    with Root(opened) as inside:
+        found = inside.open_at("/" + options.subpath, os.O_PATH)
+    try:
+        flags = m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH | (m.AT_RECURSIVE if options.recursive else 0)
+        return m.open_tree("", flags, dir_fd=found)
+    finally:
+        os.close(found)
+
+
+def _fill(place: int, tree: int) -> None:
+    """`copyup` on a bind mount: an empty directory (a new volume) gets what the image has at that place."""
+    from atoll.runtime.copyup import fill_if_empty
+
+    if stat.S_ISDIR(os.fstat(tree).st_mode):
+        fill_if_empty(place, tree)
 
 
 def _new_mount(entry: Mount, options: mount_options.MountOptions, place: int, label: str | None) -> int:

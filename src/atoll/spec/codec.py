@@ -7,6 +7,8 @@ A field's JSON name is its own in camelCase, unless the record's `KEYS` says oth
 
 from __future__ import annotations
 
+import sys
+
 from atoll.base import errors
 from atoll.base.value import Value, is_required
 
@@ -108,6 +110,16 @@ def record(cls: type[V]) -> Codec:
 
     def parsed(value: Any, path: str) -> V:
         return parse(cls, value, path)
+
+    return parsed
+
+
+def later(module: str, name: str) -> Codec:
+    """Like `record`, of a class whose module is loaded when there is such an object."""
+
+    def parsed(value: Any, path: str) -> Any:
+        __import__(module)
+        return parse(getattr(sys.modules[module], name), value, path)
 
     return parsed
 

@@ -46,19 +46,21 @@ class Box(Value):
 
 class User(Value):
     """`process.user`. `username` is Atoll's own use of that (Windows) property: `name[:group]` not yet looked up,
-    which the init resolves by the container's own `/etc/passwd` and `/etc/group`."""
+    which the init resolves by the container's own `/etc/passwd` and `/etc/group`; so are `group_names`, further groups."""
 
     uid: int = 0
     gid: int = 0
     umask: int | None = None
     additional_gids: tuple[int, ...] = ()
     username: str | None = None
+    group_names: tuple[str, ...] = ()
     WIRE = {
         "uid": user_id,
         "gid": user_id,
         "umask": number_between(0, 0o777),
         "additional_gids": list_of(user_id),
         "username": text,
+        "group_names": texts,
     }
 
 

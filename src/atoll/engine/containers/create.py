@@ -12,15 +12,18 @@ from atoll.base import errors, files, ids
 from atoll.base.rollback import Rollback
 from atoll.engine.containers import facts
 from atoll.engine.containers.plan import Planned, plan
-from atoll.engine.images.resolve import find
+from atoll.engine.events import note
+from atoll.engine.images.resolve import check_admitted, find
 from atoll.engine.locks import ContainerLock, lock_container
 from atoll.engine.store import ContainerRow
+from atoll.monitor import journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from atoll.base.files import FileLock
     from atoll.engine.containers.record import MountPoint
     from atoll.engine.engine import Engine
     from atoll.engine.requests import RunRequest
@@ -44,15 +47,21 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
     with Rollback() as undo:
         # 2. The plan touches nothing. The root's layers are there: `_image` has seen to it.
         planned = _plan(engine, request, image, container_id)
-        _check_volumes(engine, planned)
+        volumes = _make_volumes(engine, request, planned)
+        if volumes is not None:
+            undo.push(volumes.release)
         # 3. The directory, locked before anyone can know of it: row or not, it is in work as long as we live.
         directory = planned.container.bundle
         undo.push(files.remove_tree, directory)
         lock = _make_locked(directory)
         undo.push(lock.release)
         # 4. The row reserves the name and keeps the image from being removed.
-        _add_row(engine, container_id, request.name, image, planned)
+        name = _add_row(engine, container_id, request.name, image, planned)
+        events = note.plan_of(engine, container_id, planned.record, name)
+        planned = planned.replace(container=planned.container.replace(events=events))
         undo.push(engine.store.remove_container, container_id)
+        if volumes is not None:
+            volumes.release()  # the row names them: nobody takes them for unused
         # 5. Content. Volumes stay if a later step fails: they are the user's.
         if image is not None:
             undo.push(engine.snapshots.remove_writable, container_id)
@@ -66,6 +75,7 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
 
             bundle.save(planned.container)
         undo.release()
+    journal.note(events, "create")
     if request.starts_later:
         lock.release()
         return container_id
@@ -146,6 +156,7 @@ def _image(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
 
     image = find(engine, request.image, platform=request.platform) if request.pull != "always" else None
     if image is not None and not engine.snapshots.missing(engine.store.chain_ids(image.id)):
+        check_admitted(engine, image)
         return image
     asked = request.image
     # An id alone cannot be pulled; the image's own name can.
@@ -161,8 +172,22 @@ def _image(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
 
 
 def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container_id: str) -> Planned:
-    mounts = _mounts(engine, request)
+    config = None
+    if image is not None:
+        from atoll.spec.image import parse_config
+
+        config = parse_config(image.config.encode(), f"the configuration of {request.image}")
+    mounts = _mounts(engine, request, config.config.volumes if config is not None else ())
     known = facts.gather(request, engine.config, engine.uid)
+    hooks = None
+    if request.sharing is not None:
+        from atoll.engine.containers import joins
+
+        request = joins.settle(engine, request)
+    if request.rights is not None and request.rights.devices:
+        from atoll.engine.containers import cdi_request
+
+        request, mounts, known, hooks = cdi_request.settle(request, mounts, known)
     common: dict[str, Any] = {
         "container_id": container_id,
         "request": request,
@@ -172,7 +197,7 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
         "paths": engine.paths,
         "environ": engine.environ,
     }
-    if image is None:
+    if config is None or image is None:
         from atoll.images import host
 
         machine = host.plan(
@@ -191,10 +216,8 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
             **common,
         )
     else:
-        from atoll.spec.image import parse_config
         from atoll.spec.rootfs import RootPlan
 
-        config = parse_config(image.config.encode(), f"the configuration of {request.image}")
         writable = engine.snapshots.writable(container_id)
         # What is thrown away at the end need not be flushed to the disk at its unmount (overlayfs.rst, "Volatile
         # mount").
@@ -206,6 +229,16 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
             idmap=engine.idmap,
             **common,
         )
+    if any(mount.type == "image" for mount in mounts):
+        from atoll.engine.containers.storage import image_steps
+
+        root = planned.container.root
+        assert root is not None
+        root = root.replace(steps=(*root.steps, *image_steps(engine, mounts)))
+        planned = planned.replace(container=planned.container.replace(root=root))
+    if hooks is not None:
+        spec = planned.container.spec.replace(hooks=hooks)
+        planned = planned.replace(container=planned.container.replace(spec=spec))
     return _with_seccomp(planned)
 
 
@@ -214,41 +247,40 @@ def _with_seccomp(planned: Planned) -> Planned:
     record, spec = planned.record, planned.container.spec
     if record.seccomp == "unconfined" or spec.linux is None:
         return planned
-    if record.seccomp == "default":
+    if record.seccomp in ("default", "default,32bit"):
         from atoll.runtime import seccomp
 
-        profile = seccomp.default_profile(frozenset(record.capabilities), docker=record.security == "docker")
+        profile = seccomp.default_profile(
+            frozenset(record.capabilities),
+            docker=record.security == "docker",
+            allow_32bit=record.seccomp != "default",
+        )
     else:
         from atoll.engine.containers.profile import read_profile
 
-        profile = read_profile(record.seccomp)
+        profile = read_profile(record.seccomp, frozenset(record.capabilities))
     linux = spec.linux.replace(seccomp=profile)
     return planned.replace(container=planned.container.replace(spec=spec.replace(linux=linux)))
 
 
-def _mounts(engine: Engine, request: RunRequest) -> tuple[MountPoint, ...]:
-    if not request.volumes:
+def _mounts(engine: Engine, request: RunRequest, image_volumes: tuple[str, ...]) -> tuple[MountPoint, ...]:
+    if not request.volumes and not image_volumes and request.storage is None:
         return ()
-    from atoll.engine.containers import volumes
+    from atoll.engine.containers import storage
 
-    mounts = tuple([volumes.parse(one, cwd=engine.cwd, volumes=engine.paths.volumes) for one in request.volumes])
-    volumes.check_unique(mounts)
-    return mounts
+    return storage.gather(engine, request, image_volumes)
 
 
-def _check_volumes(engine: Engine, planned: Planned) -> None:
-    """Make the directories of volumes, and of bind sources that are not there (as Docker does for `-v`)."""
-    for mount in planned.record.mounts:
-        if not os.path.lexists(mount.source):
-            try:
-                os.makedirs(mount.source, 0o755, exist_ok=True)
-            except OSError as error:
-                raise errors.from_os_error(
-                    error, f"make the directory for the volume on {mount.destination}"
-                ) from error
+def _make_volumes(engine: Engine, request: RunRequest, planned: Planned) -> FileLock | None:
+    if not planned.record.mounts:
+        return None
+    from atoll.engine.containers import storage
+
+    return storage.make(engine, request, planned.record.mounts)
 
 
-def _add_row(engine: Engine, container_id: str, name: str | None, image: ImageRow | None, planned: Planned) -> None:
+def _add_row(engine: Engine, container_id: str, name: str | None, image: ImageRow | None, planned: Planned) -> str:
+    """Reserve a name; which."""
     record = planned.record.to_text()
     for attempt in range(_NAME_ATTEMPTS):
         chosen = name or ids.random_name() + (str(attempt) if attempt > 2 else "")
@@ -261,7 +293,8 @@ def _add_row(engine: Engine, container_id: str, name: str | None, image: ImageRo
         )
         try:
             engine.store.add_container(row)
-            return
+            return chosen
         except errors.Conflict:
             if name is not None or attempt == _NAME_ATTEMPTS - 1:
                 raise
+    raise errors.Conflict("every name that was tried is taken")

@@ -41,6 +41,14 @@ MASKED_PATHS = (
 ATOLL_MASKED_PATHS = (*MASKED_PATHS, "/proc/kallsyms", "/proc/kmsg", "/sys/kernel/debug", "/sys/kernel/security")
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
+# What systemd as process 1 expects (systemd.io/CONTAINER_INTERFACE); its cgroup is writable besides.
+SYSTEMD_MOUNTS = (
+    Mount(destination="/run", type="tmpfs", source="tmpfs", options=("nosuid", "nodev", "mode=755", "tmpcopyup")),
+    Mount(destination="/run/lock", type="tmpfs", source="tmpfs", options=("nosuid", "nodev", "noexec", "mode=1777")),
+    Mount(destination="/tmp", type="tmpfs", source="tmpfs", options=("nosuid", "nodev", "mode=1777", "tmpcopyup")),
+    Mount(destination="/var/log/journal", type="tmpfs", source="tmpfs", options=("nosuid", "nodev", "mode=755")),
+)
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Without CAP_NET_RAW, ping works by its own kind of socket, and without root a server may use port 80, both within

@@ -12,11 +12,22 @@ from atoll.engine.requests import Health
 from atoll.spec import codec
 from atoll.spec.codec import flag, int64, list_of, map_of, text
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.containers.limits import Limits
+    from atoll.engine.containers.rights import Rights
+    from atoll.engine.containers.sharing import Sharing
+
 _texts = list_of(text)
 
 
 class MountPoint(Value):
-    """Something mounted at `destination`: `bind` of a host path, or `volume` with its `name`."""
+    """Something mounted at `destination`: `bind` of a host path, `volume` with its `name`, `tmpfs`, `devpts`, or
+    `image` with its id as `source`. `options` are mount(8)'s, further to those that the other fields mean; `copy`: an
+    empty volume is filled with what the image has there; `subpath` lies in the volume; `recursive` says what becomes
+    of the mounts below a bind's source: `enabled`, `disabled`, `writable` or `readonly`; `idmap` is `idmap`, `ridmap`
+    or ""; `relabel` z or Z; `create`: a bind's source that is not there is made; `filesystem` and `device` are of a
+    volume that is one, rather than a directory."""
 
     type: str
     source: str
@@ -25,6 +36,15 @@ class MountPoint(Value):
     read_only: bool = False
     propagation: str = "rprivate"
     anonymous: bool = False
+    options: tuple[str, ...] = ()
+    copy: bool = False
+    subpath: str = ""
+    recursive: str = "enabled"
+    idmap: str = ""
+    relabel: str = ""
+    create: bool = False
+    filesystem: str = ""
+    device: str = ""
     WIRE = {
         "type": text,
         "source": text,
@@ -33,6 +53,15 @@ class MountPoint(Value):
         "read_only": flag,
         "propagation": text,
         "anonymous": flag,
+        "options": _texts,
+        "copy": flag,
+        "subpath": text,
+        "recursive": text,
+        "idmap": text,
+        "relabel": text,
+        "create": flag,
+        "filesystem": text,
+        "device": text,
     }
 
 
@@ -84,6 +113,12 @@ class Record(Value):
     restart_max: int = 0
     health: Health | None = None
     init: bool = False
+    annotations: tuple[tuple[str, str], ...] = ()
+    systemd: bool = False
+    secrets: tuple[str, ...] = ()
+    limits: Limits | None = None
+    rights: Rights | None = None
+    sharing: Sharing | None = None
     WIRE = {
         "image": text,
         "args": _texts,
@@ -126,6 +161,12 @@ class Record(Value):
         "restart_max": int64,
         "health": codec.record(Health),
         "init": flag,
+        "annotations": map_of(text),
+        "systemd": flag,
+        "secrets": _texts,
+        "limits": codec.later("atoll.engine.containers.limits", "Limits"),
+        "rights": codec.later("atoll.engine.containers.rights", "Rights"),
+        "sharing": codec.later("atoll.engine.containers.sharing", "Sharing"),
     }
 
     def to_text(self) -> str:

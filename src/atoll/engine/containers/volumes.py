@@ -1,6 +1,8 @@
 """`-v source:destination[:options]`: what the user wrote as mounts. Pure.
 
-Holds: `parse`. Does not hold: making directories (`create.py`), mounting. The grammar is Docker's.
+Holds: `parse`, and what every grammar of mounts shares (`inside`, `check_unique`, `volume_source`). Does not hold:
+`--mount` and the rarer flags (`mount_flags.py`), making directories (`engine/volumes/`), mounting. The grammar is
+Docker's, with Podman's `idmap` and `U`.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ from atoll.engine.containers.record import MountPoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
-_PROPAGATION = frozenset("private rprivate shared rshared slave rslave".split())
-# Accepted and without effect here: hints for Docker Desktop, labels on hosts without SELinux, copying (later work).
-_NO_EFFECT = frozenset("rw cached delegated consistent default z Z nocopy".split())
+PROPAGATION = frozenset("private rprivate shared rshared slave rslave".split())
+# Accepted and without effect here: hints for Docker Desktop.
+_NO_EFFECT = frozenset("rw cached delegated consistent default bind rbind".split())
+_FLAGS = frozenset("nosuid suid nodev dev noexec exec".split())
 _OWN = ("/", "/proc", "/sys", "/dev")
 
 
@@ -30,28 +34,42 @@ def parse(spec: str, *, cwd: str, volumes: str) -> MountPoint:
         hint = "write SOURCE:DESTINATION[:OPTIONS], e.g. ./data:/data:ro"
         raise errors.InvalidArgument(f"invalid volume specification: '{spec}'", hint=hint)
     if len(parts) == 1:
-        name = ids.new_id()
-        destination = _inside(spec, parts[0])
-        source = f"{volumes}/{name}/_data"
-        return MountPoint(type="volume", source=source, destination=destination, name=name, anonymous=True)
-    read_only, propagation = _options(spec, parts[2] if len(parts) == 3 else "")
-    common: dict[str, Any] = {
-        "destination": _inside(spec, parts[1]),
-        "read_only": read_only,
-        "propagation": propagation,
-    }
+        return anonymous(inside(parts[0], spec), volumes)
+    common: dict[str, Any] = {"destination": inside(parts[1], spec), "copy": True}
+    if len(parts) == 3:
+        common.update(_options(spec, parts[2]))
     source = parts[0]
     if source.startswith(("/", ".")):
-        return MountPoint(type="bind", source=os.path.normpath(os.path.join(cwd, source)), **common)
-    if not ids.valid_name(source):
+        common["copy"] = False
+        return MountPoint(type="bind", source=os.path.normpath(os.path.join(cwd, source)), create=True, **common)
+    return MountPoint(type="volume", source=volume_source(source, volumes), name=source, **common)
+
+
+def anonymous(destination: str, volumes: str) -> MountPoint:
+    """A new volume that nobody has named, which begins with what the image has there."""
+    name = ids.new_id()
+    return MountPoint(
+        type="volume",
+        source=f"{volumes}/{name}/_data",
+        destination=destination,
+        name=name,
+        anonymous=True,
+        copy=True,
+    )
+
+
+def volume_source(name: str, volumes: str) -> str:
+    """Where a volume's content is. Raises InvalidArgument for what can name none, in Docker's words."""
+    if not ids.valid_name(name):
         raise errors.InvalidArgument(
-            f"'{source}' includes invalid characters for a local volume name",
+            f"'{name}' includes invalid characters for a local volume name",
             hint="letters, digits, _ . and -; a host directory begins with / or ./",
         )
-    return MountPoint(type="volume", source=f"{volumes}/{source}/_data", name=source, **common)
+    return f"{volumes}/{name}/_data"
 
 
-def _inside(spec: str, destination: str) -> str:
+def inside(destination: str, spec: str) -> str:
+    """A destination as a normal path. Raises InvalidArgument for one that is not absolute, or the system's own."""
     if not destination.startswith("/"):
         raise errors.InvalidArgument(
             f"invalid volume specification: '{spec}': invalid mount path: '{destination}' mount path must be absolute"
@@ -65,24 +83,45 @@ def _inside(spec: str, destination: str) -> str:
     return path
 
 
-def _options(spec: str, text: str) -> tuple[bool, str]:
-    read_only, propagation = False, "rprivate"
+def _options(spec: str, text: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    further: list[str] = []
     for word in text.split(",") if text else ():
         if word in ("ro", "readonly"):
-            read_only = True
-        elif word in _PROPAGATION:
-            propagation = word
-        elif word == "idmap":
-            raise errors.Unsupported(f"volume '{spec}': id-mapped mounts are not there yet")
+            found["read_only"] = True
+        elif word in PROPAGATION:
+            found["propagation"] = word
+        elif word in ("z", "Z"):
+            found["relabel"] = word
+        elif word == "nocopy":
+            found["copy"] = False
+        elif word == "copy":
+            found["copy"] = True
+        elif word in ("idmap", "ridmap"):
+            found["idmap"] = word
+        elif word == "U":
+            raise no_chown()
+        elif word in _FLAGS:
+            further.append(word)
         elif word not in _NO_EFFECT:
             raise errors.InvalidArgument(
                 f"invalid volume specification: '{spec}': invalid mode: {word}",
-                hint="known are ro, rw, z, Z, [r]private, [r]shared, [r]slave",
+                hint="known are ro, rw, z, Z, nocopy, idmap, [r]private, [r]shared, [r]slave, nosuid, nodev, noexec",
             )
-    return read_only, propagation
+    if further:
+        found["options"] = tuple(further)
+    return found
 
 
-def check_unique(mounts: tuple[MountPoint, ...]) -> None:
+def no_chown() -> errors.Unsupported:
+    """The error for Podman's `U`, which changes the owner of every file of the host below the source."""
+    return errors.Unsupported(
+        "mount option U: the owners of the host's own files are not changed",
+        hint="as root, 'idmap' shows them as the container's; as an ordinary user, --userns=keep-id does",
+    )
+
+
+def check_unique(mounts: Iterable[MountPoint]) -> None:
     """Refuse two mounts at one place. Raises InvalidArgument."""
     seen: set[str] = set()
     for mount in mounts:
