@@ -27,7 +27,7 @@ def options(engine: Engine, given: Given, name: str) -> RegistryOptions:
             raise UsageError("--creds needs name:password", given.command.name)
         credentials = Credentials(username=username, password=password)
     insecure = None
-    if given.has("tls-verify") and not given.on("tls-verify"):
+    if (given.has("tls-verify") and not given.on("tls-verify")) or given.on("insecure"):
         reference = places.parse(name).reference
         insecure = reference.registry if reference is not None else None
     return options_of(engine, credentials, insecure=insecure)

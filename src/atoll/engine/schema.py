@@ -8,8 +8,10 @@ changed, only followed by another; `user_version` says how many a store has had.
     tags(reference, image, repository, tag, digest, updated_at)     what a person may call it
     layers(image, position, blob, blob_size, diff_id, chain_id, size)
     blobs(image, digest)                                            what of content/ the image keeps alive
+    manifest_lists(reference, document)                             made here, to be pushed
     admissions(image, reference, transport, policy, evidence)       under which policy it was pulled, with what proof
     containers(id, name, image, created_at, record)                 record = `containers/record.py` as JSON
+    networks, endpoints, published                                  `networks/rows.py` draws and asks them
 """
 
 from __future__ import annotations
@@ -36,5 +38,21 @@ STEPS: tuple[tuple[str, ...], ...] = (
         " transport TEXT NOT NULL, policy TEXT NOT NULL, evidence TEXT NOT NULL, PRIMARY KEY (image, reference))"
         " WITHOUT ROWID",
     ),
+    (
+        "CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, driver TEXT NOT NULL,"
+        " created_at INTEGER NOT NULL, record TEXT NOT NULL, last4 INTEGER, last6 INTEGER) WITHOUT ROWID",
+        "CREATE TABLE endpoints (network TEXT NOT NULL REFERENCES networks(id) ON DELETE CASCADE,"
+        " container TEXT NOT NULL REFERENCES containers(id) ON DELETE CASCADE, place INTEGER NOT NULL,"
+        " wish TEXT NOT NULL, address BLOB, address6 BLOB, mac BLOB, link TEXT,"
+        " PRIMARY KEY (network, container)) WITHOUT ROWID",
+        "CREATE INDEX endpoints_container ON endpoints(container)",
+        "CREATE UNIQUE INDEX endpoints_address ON endpoints(network, address)",
+        "CREATE UNIQUE INDEX endpoints_address6 ON endpoints(network, address6)",
+        "CREATE TABLE published (protocol TEXT NOT NULL, address TEXT NOT NULL, port INTEGER NOT NULL,"
+        " container TEXT NOT NULL REFERENCES containers(id) ON DELETE CASCADE, inner INTEGER NOT NULL,"
+        " PRIMARY KEY (protocol, address, port)) WITHOUT ROWID",
+        "CREATE INDEX published_container ON published(container)",
+    ),
+    ("CREATE TABLE manifest_lists (reference TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID",),
 )
 SCHEMA = len(STEPS)

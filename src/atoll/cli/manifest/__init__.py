@@ -1,0 +1,1 @@
+"""`atoll manifest …`: a file per second word."""
