@@ -7,6 +7,7 @@ Does not hold: which blobs are in use (rows of the engine), downloading (`transf
     <root>/blobs/sha256/<hex>               whole and verified, or not there
     <root>/partial/<hex>                    what has come so far; a later pull goes on from its end
     <root>/partial/<hex>.lock               flock: its holder is the only writer
+    <root>/partial/new.<name>               being written here, its digest not yet known (`ingest.py`); locked
 
 A blob is hashed while it is written, flushed, and renamed only when digest and size are right. Whoever waits for the
 lock finds the blob there afterwards, or the partial file of a writer that was killed.
@@ -144,25 +145,11 @@ class ContentStore:
 
     def blobs(self) -> Iterator[Blob]:
         """All blobs, in no order."""
-        try:
-            entries = os.scandir(f"{self.root}/blobs/sha256")
-        except FileNotFoundError:
-            return
-        with entries:
-            for entry in entries:
-                if digests.valid("sha256:" + entry.name):
-                    yield Blob(digest="sha256:" + entry.name, size=entry.stat(follow_symlinks=False).st_size)
+        return _listed(f"{self.root}/blobs/sha256")
 
     def partials(self) -> Iterator[Blob]:
         """What unfinished downloads left, with the bytes so far."""
-        try:
-            entries = os.scandir(f"{self.root}/partial")
-        except FileNotFoundError:
-            return
-        with entries:
-            for entry in entries:
-                if digests.valid("sha256:" + entry.name):
-                    yield Blob(digest="sha256:" + entry.name, size=entry.stat(follow_symlinks=False).st_size)
+        return _listed(f"{self.root}/partial")
 
     def _partial(self, digest: str) -> str:
         return f"{self.root}/partial/{digests.encoded(digest)}"
@@ -296,6 +283,17 @@ class BlobWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _listed(folder: str) -> Iterator[Blob]:
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            if digests.valid("sha256:" + entry.name):
+                yield Blob(digest="sha256:" + entry.name, size=entry.stat(follow_symlinks=False).st_size)
 
 
 def _absent(digest: str) -> errors.NotFound:

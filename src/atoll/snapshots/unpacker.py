@@ -96,7 +96,9 @@ def _enter(wire: Any) -> None:
 
 def _job(channel: Channel, message: dict[str, Any], fds: list[int]) -> None:
     """One job. Its failure is an answer; only the end of the other side ends the process."""
-    jobs = {"unpack": _unpack, "adopt": _adopt, "remove": _remove}
+    from atoll.snapshots import differ
+
+    jobs = {"unpack": _unpack, "adopt": _adopt, "remove": _remove, **differ.JOBS}
     run = jobs.get(str(message.get("do")))
     if run is None:
         return  # a report of bytes for a job that ended meanwhile

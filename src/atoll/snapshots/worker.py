@@ -10,7 +10,7 @@ Holds: `Worker`, `remove_trees`. Does not hold: what that process does (`unpacke
        {"job", "available": n}       ───────────▶  so many bytes of it are there now          (any number)
                                      ◀───────────  {"progress": n}                            (any number)
                                      ◀───────────  {"done", "diff_id"} or {"error"}
-    4  {"do": "adopt"|"remove", …}   ───────────▶
+    4  {"do": "adopt"|"remove"|"changes"|"layer", …}  ─▶
                                      ◀───────────  {"done"} or {"error"}
     5  close                         ───────────▶  exits
 
@@ -113,6 +113,11 @@ class Worker:
         """Remove trees with the rights of the id map's root."""
         self._send({"do": "remove", "paths": list(paths)})
         self._receive()
+
+    def ask(self, message: dict[str, Any], fds: Sequence[int] = ()) -> dict[str, Any]:
+        """A job that answers once, with facts (`differ.py`). Raises AtollError."""
+        self._send(message, fds)
+        return dict(self._receive()["done"])
 
     def kill(self) -> None:
         """End the process at once; idempotent."""
