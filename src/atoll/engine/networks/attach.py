@@ -1,0 +1,270 @@
+"""A container and its networks: before its processes are made, and once its network namespace is there.
+
+Holds: `prepare` and `attach`, each one flat order, and `reattach` for a network more or less while it runs. Does not
+hold: their undo after the end (`release.py`), which is also what undoes them when they fail or are killed: every step
+here writes down what it takes before it takes it.
+
+    command                                          kernel, disk
+    prepare   1 rows: addresses                      nothing yet
+              2 rows: ports, bound                   sockets
+              3 /etc/hosts, /etc/resolv.conf         files of the bundle
+              4 tables, bridges                      shared, stay while somebody is on them
+    (the level makes the container, which waits)
+    attach    5 port by port: elements, veth, inside
+              6 publications, policy, rates
+              7 the helper is told
+    (the container is started)
+"""
+
+from __future__ import annotations
+
+import os
+
+from atoll.base import errors, files, jsontext
+from atoll.engine.networks import publish, resolver, rows
+from atoll.engine.networks.records import Networking
+from atoll.network import addresses, firewall
+from atoll.network import bridge as bridges
+from atoll.spec import codec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.engine import Engine
+    from atoll.engine.networks.publish import Held
+    from atoll.engine.networks.rows import Endpoint, NetworkRow
+    from atoll.isolation.protocol import ContainerPlan
+    from atoll.linux.netlink import Netlink
+    from atoll.network.bridge import Host
+
+FILE = "network.json"
+"""In the bundle of every container that is on a network: its wishes (`records.Networking`), and its names."""
+
+
+class Prepared:
+    """What `prepare` leaves for `attach`."""
+
+    def __init__(
+        self, networking: Networking, names: tuple[str, ...], networks: list[tuple[NetworkRow, Endpoint]], held: Held
+    ) -> None:
+        self.networking, self.names, self.networks, self.held = networking, names, networks, held
+        self.host: Host | None = None
+        self.masters: dict[str, int] = {}
+
+    def close(self) -> None:
+        """Let go of sockets; what is written down stays."""
+        self.held.close()
+        if self.host is not None:
+            self.host.close()
+            self.host = None
+
+
+def save(bundle: str, networking: Networking, names: tuple[str, ...]) -> None:
+    """Write the wishes into the bundle. Raises OSError."""
+    files.write_atomic(f"{bundle}/{FILE}", jsontext.dumps({**codec.dump(networking), "names": list(names)}))
+
+
+def load(bundle: str) -> tuple[Networking, tuple[str, ...]]:
+    """The wishes and the names. Raises NotFound, Corrupt."""
+    try:
+        document = jsontext.loads(files.read_bytes(f"{bundle}/{FILE}"))
+        return codec.parse(Networking, document, "network"), tuple(document.get("names", ()))
+    except FileNotFoundError:
+        raise errors.NotFound(f"no networks in {bundle}") from None
+    except (ValueError, errors.InvalidArgument) as error:
+        raise errors.Corrupt(f"{bundle}/{FILE} is damaged: {error}") from None
+
+
+def prepare(engine: Engine, plan: ContainerPlan) -> Prepared:
+    """Steps 1 to 4. Raises AtollError; the caller undoes with `release.release`."""
+    networking, names = load(plan.bundle)
+    # 1. Addresses. Those that a container has whose end nobody noticed are free after all.
+    endpoints = _claim(engine, plan.id)
+    networks = [(_row(engine, one), one) for one in endpoints]
+    # 2. Ports of the host, before anything is made for a container that cannot have them.
+    held = _take_ports(engine, plan.id, networking) if networking.ports else publish.Held()
+    prepared = Prepared(networking, names, networks, held)
+    try:
+        # 3. What it finds names by. Its own addresses are in there.
+        write_files(engine, plan.bundle, prepared)
+        # 4. Bridges, shared by all who are on them.
+        if networks:
+            prepared.host = bridges.Host.here()
+            if prepared.host.ensure_tables():
+                from atoll.engine.networks import repair
+
+                repair.rebuild(engine, prepared.host)
+        for row, _ in networks:
+            if row.network.driver == "bridge":
+                assert prepared.host is not None
+                prepared.masters[row.id] = bridges.ensure(prepared.host, row.network.bridge)
+    except BaseException:
+        prepared.close()
+        raise
+    return prepared
+
+
+def _row(engine: Engine, endpoint: Endpoint) -> NetworkRow:
+    found = rows.by_id(engine.store, endpoint.network)
+    if found is None:
+        raise errors.NotFound(f"network {endpoint.network[:12]} not found", hint="it was removed")
+    return found
+
+
+def link_name(container: str, network: str) -> str:
+    """The name of a container's port on a network: fifteen bytes that tell both."""
+    return f"{firewall.PORT_PREFIX}{container[:8]}{network[:4]}"
+
+
+def _claim(engine: Engine, container: str) -> list[Endpoint]:
+    known = rows.of_container(engine.store, container)
+    if not known:
+        return []
+    links = {one.network: link_name(container, one.network) for one in known}
+    try:
+        return rows.claim(engine.store, container, links)
+    except (errors.Exhausted, errors.Conflict):
+        from atoll.engine.networks import repair
+
+        if not repair.sweep(engine):
+            raise
+        return rows.claim(engine.store, container, links)
+
+
+def _take_ports(engine: Engine, container: str, networking: Networking) -> Held:
+    try:
+        return publish.take(engine, container, networking.ports)
+    except errors.Conflict:
+        from atoll.engine.networks import repair
+
+        if not repair.sweep(engine):
+            raise
+        return publish.take(engine, container, networking.ports)
+
+
+def write_files(engine: Engine, bundle: str, prepared: Prepared) -> None:
+    """/etc/hosts and /etc/resolv.conf for the networks that it is on now. Raises AtollError."""
+    networking, networks = prepared.networking, prepared.networks
+    host = resolver.of_host()
+    served = [(row, one) for row, one in networks if needs_names(row, networking, host)]
+    own = None
+    if served:
+        door = served[0][0].network.gateway(4) or served[0][0].network.gateway(16)
+        own = addresses.show(door) if door is not None else None
+    first = networks[0][0].network if networks else None
+    gateway = first.gateway(4) or first.gateway(16) if first is not None else None
+    try:
+        resolver.write_in_place(
+            f"{bundle}/hosts",
+            resolver.hosts(
+                names=prepared.names,
+                own=tuple([address for _, one in networks for address in one.addresses]),
+                extra=networking.hosts,
+                gateway=addresses.show(gateway) if gateway else "",
+            ),
+        )
+        resolver.write_in_place(
+            f"{bundle}/resolv.conf",
+            resolver.resolv_conf(
+                host=host,
+                own=own,
+                dns=networking.dns,
+                search=networking.dns_search,
+                options=networking.dns_options,
+            ),
+        )
+    except OSError as error:
+        raise errors.from_os_error(error, "write the container's resolver files") from error
+
+
+def needs_names(row: NetworkRow, networking: Networking, host: resolver.Resolvers) -> bool:
+    """Whether the network's own name server is to answer this container."""
+    if row.network.driver != "bridge" or not row.network.pools:
+        return False
+    if row.network.names or networking.egress:
+        return True
+    return not networking.dns and bool(host.servers) and not host.reachable
+
+
+def attach(engine: Engine, plan: ContainerPlan, prepared: Prepared, pid: int) -> None:
+    """Steps 5 to 7, for the container whose first process is `pid`. Raises AtollError; then the caller undoes."""
+    if not prepared.networks:
+        return
+    ns, inner = _enter(pid)
+    try:
+        # 5. In the order of its interfaces; the first that has a way out gives the default route.
+        routed = _routed(prepared)
+        for row, endpoint in prepared.networks:
+            _attach_one(prepared, row, endpoint, ns, inner, routed=row.id == routed)
+        # 6. Only now does anybody outside find it.
+        _publish(engine, prepared, routed)
+        _apply_rates(prepared)
+    finally:
+        inner.close()
+        os.close(ns)
+    # 7. Names, forwards, policy.
+    host = resolver.of_host()
+    for row, _ in prepared.networks:
+        if prepared.held.ports or needs_names(row, prepared.networking, host):
+            from atoll.engine.networks import helpers
+
+            helpers.tell(engine, row, prepared.held)
+
+
+def _enter(pid: int) -> tuple[int, Netlink]:
+    try:
+        ns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise errors.from_os_error(error, "find the container's network namespace") from error
+    try:
+        return ns, bridges.inner_socket(ns)
+    except BaseException:
+        os.close(ns)
+        raise
+
+
+def _routed(prepared: Prepared) -> str:
+    for row, _ in prepared.networks:
+        if not row.network.internal and any(one.gateway for one in row.network.pools):
+            return row.id
+    return ""
+
+
+def _attach_one(
+    prepared: Prepared, row: NetworkRow, endpoint: Endpoint, ns: int, inner: Netlink, *, routed: bool
+) -> None:
+    assert prepared.host is not None
+    port = endpoint.port(routed=routed)
+    index = 2 + endpoint.place
+    if row.network.driver == "macvlan":
+        from atoll.network import macvlan
+
+        macvlan.attach(prepared.host, row.network.bridge, row.network.mode, port, ns, inner, index=index)
+        return
+    bridges.attach(prepared.host, row.network.bridge, prepared.masters[row.id], port, ns, inner, index=index)
+
+
+def _publish(engine: Engine, prepared: Prepared, routed: str) -> None:
+    from_outside = next((one for row, one in prepared.networks if row.id == routed), None)
+    if prepared.held.ports and from_outside is None:
+        raise errors.FailedPrecondition(
+            "cannot publish ports of a container whose networks are all internal", hint="connect it to another network"
+        )
+    if not prepared.held.ports or from_outside is None or prepared.host is None:
+        return
+    wanted = firewall.published(publish.rules_for(prepared.held.ports, from_outside))
+    try:
+        prepared.host.take_away(wanted)  # what a killed command left for the same port
+        prepared.host.commit(wanted.add())
+    except OSError as error:
+        raise errors.from_os_error(error, "publish the container's ports") from error
+
+
+def _apply_rates(prepared: Prepared) -> None:
+    networking = prepared.networking
+    if not networking.rate_in and not networking.rate_out:
+        return
+    from atoll.network import rates
+
+    assert prepared.host is not None
+    for _, endpoint in prepared.networks:
+        rates.limit(prepared.host, endpoint.link, inward=networking.rate_in, outward=networking.rate_out)

@@ -1,0 +1,68 @@
+"""After a container's end: its addresses, ports, links and rules are given back. Idempotent; killed at any step the
+next call (by the next command that misses something, or `system check`) does the rest.
+
+Holds: `release`. The rows go last: they are what says that there is something to do.
+"""
+
+from __future__ import annotations
+
+from atoll.base import errors
+from atoll.engine.networks import publish, rows
+from atoll.network import bridge as bridges
+from atoll.network import firewall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.engine import Engine
+    from atoll.engine.networks.rows import Endpoint
+    from atoll.network.bridge import Host
+
+
+def release(engine: Engine, container: str) -> None:
+    """Give back what the container has of networks. Raises AtollError."""
+    endpoints = [one for one in rows.of_container(engine.store, container) if one.mac]
+    ports = rows.ports_of(engine.store, container)
+    if not endpoints and not ports:
+        return
+    host = bridges.Host.here()
+    try:
+        # 1. Nobody finds it any more.
+        for one in endpoints:
+            withdraw(host, one, ports)
+        # 2. Links go with the network namespace; what a killed launch left of one that never lived goes here.
+        for one in endpoints:
+            _detach(engine, host, one)
+        # 3. The rows.
+        rows.give_back(engine.store, container)
+        # 4. Those who answer for it are told; the last one out takes the bridge along.
+        for one in endpoints:
+            settle_network(engine, host, one.network)
+    finally:
+        host.close()
+
+
+def withdraw(host: Host, endpoint: Endpoint, ports: list[rows.Taken]) -> None:
+    """Take its publications away."""
+    wanted = publish.rules_for(ports, endpoint)
+    if not wanted:
+        return
+    try:
+        host.take_away(firewall.published(wanted))
+    except OSError as error:
+        raise errors.from_os_error(error, "take the container's ports back") from error
+
+
+def _detach(engine: Engine, host: Host, endpoint: Endpoint) -> None:
+    row = rows.by_id(engine.store, endpoint.network)
+    if row is not None and row.network.driver == "bridge":
+        bridges.detach(host, endpoint.port(routed=False))
+
+
+def settle_network(engine: Engine, host: Host, network: str) -> None:
+    """After somebody left: the helper is told, an empty network's bridge goes."""
+    row = rows.by_id(engine.store, network)
+    if row is None:
+        return
+    from atoll.engine.networks import helpers
+
+    helpers.tell_if_there(engine, row)

@@ -1,0 +1,239 @@
+"""What a request says of networks, settled: names become ids, words become ports and addresses.
+
+Holds: `settle`, `default_network`. Does not hold: giving out addresses (`rows.claim`, at the start). Loaded only for
+a container that is to be on a network, or to publish something.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from atoll.base import errors, ids
+from atoll.engine.networks import rows
+from atoll.engine.networks.records import Membership, Network, Networking, NetworkOptions, Pool
+from atoll.engine.networks.rows import NetworkRow
+from atoll.network import addresses, pool, ports
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.engine import Engine
+    from atoll.engine.requests import RunRequest
+    from atoll.network.addresses import Subnet
+    from atoll.network.ports import Port
+    from atoll.spec.image import RunConfig
+
+DEFAULT = "bridge"
+ALONE = ("none", "host")
+CONTAINER, PATH = "container:", "ns:"
+GATEWAY_WORD = "host-gateway"
+
+
+def settle(engine: Engine, request: RunRequest, image: RunConfig | None) -> tuple[str, Networking | None]:
+    """(network mode, networking). Raises InvalidArgument, NotFound and Conflict in Docker's words."""
+    options = request.networking or NetworkOptions()
+    mode = request.network or engine.config.network
+    mode = DEFAULT if mode == "default" else mode
+    published = tuple([one for given in options.publish for one in ports.parse(given)])
+    exposed = _exposed(options, image)
+    if options.publish_all:
+        wanted = [one for one in exposed if all(one.key != other.key for other in published)]
+        published = (*published, *[one.replace(host=0) for one in wanted])
+    _check_unique(published)
+    if mode in ALONE or mode.startswith((CONTAINER, PATH)):
+        return _without(engine, mode, options, exposed)
+    named = (mode, *options.networks)
+    if len(set(named)) < len(named):
+        raise errors.InvalidArgument(f"network {mode!r} is specified multiple times")
+    wishes = [_wish(engine, name, options, first=n == 0) for n, name in enumerate(named)]
+    return mode, Networking(
+        networks=tuple(wishes),
+        ports=published,
+        exposed=exposed,
+        dns=tuple([addresses.show(addresses.parse(one, "DNS server address")) for one in options.dns]),
+        dns_search=options.dns_search,
+        dns_options=options.dns_options,
+        hosts=tuple([_host(one) for one in options.hosts]),
+        egress=_egress(options.egress),
+        rate_in=options.rate_in,
+        rate_out=options.rate_out,
+    )
+
+
+def _without(
+    engine: Engine, mode: str, options: NetworkOptions, exposed: tuple[Port, ...]
+) -> tuple[str, Networking | None]:
+    """A container on no network of ours: what asks for one is a contradiction."""
+    if options.egress or options.rate_in or options.rate_out:
+        raise errors.InvalidArgument(
+            f"conflicting options: --egress and rates need a network, not {mode}", hint="--network bridge"
+        )
+    if options.address or options.address6:
+        raise errors.InvalidArgument("user specified IP address is supported on user defined networks only")
+    if options.aliases:
+        raise errors.InvalidArgument("network-scoped aliases are only supported for user-defined networks")
+    if mode.startswith(CONTAINER):
+        if options.publish or options.publish_all:
+            raise errors.InvalidArgument(
+                "conflicting options: port publishing and the container type network mode",
+                hint="publish it with the container whose network it is",
+            )
+        for flag, given in (("dns", options.dns), ("add-host", options.hosts), ("mac-address", options.mac)):
+            if given:
+                raise errors.InvalidArgument(f"conflicting options: {flag} and the container type network mode")
+        return CONTAINER + engine.store.container(mode.removeprefix(CONTAINER)).id, None
+    if mode.startswith(PATH) and not mode.removeprefix(PATH).startswith("/"):
+        raise errors.InvalidArgument(f"invalid network {mode!r}", hint="write ns:/PATH")
+    hosts = tuple([_host(one) for one in options.hosts])
+    plain = Networking(
+        exposed=exposed,
+        dns=options.dns,
+        dns_search=options.dns_search,
+        dns_options=options.dns_options,
+        hosts=hosts,
+    )
+    return mode, None if plain == Networking() else plain
+
+
+def _exposed(options: NetworkOptions, image: RunConfig | None) -> tuple[Port, ...]:
+    given = [one for text in options.expose for one in ports.parse_exposed(text)]
+    given += [one for text in getattr(image, "exposed_ports", ()) or () for one in ports.parse_exposed(text)]
+    return tuple({one.key: one for one in given}.values())
+
+
+def _check_unique(published: tuple[Port, ...]) -> None:
+    seen = set()
+    for one in published:
+        key = (one.protocol, one.address, one.host)
+        if one.host and not one.within and key in seen:
+            raise errors.Conflict(
+                f"Bind for {one.address or '0.0.0.0'}:{one.host} failed: port is already allocated",
+                hint="it is published twice",
+            )
+        seen.add(key)
+
+
+def _wish(engine: Engine, name: str, options: NetworkOptions, *, first: bool) -> Membership:
+    """`NAME`, or in Docker's longer form `name=NET,alias=…,ip=…,ip6=…,mac-address=…`."""
+    aliases, address, address6, mac = ((), None, None, None) if not first else (
+        options.aliases, options.address, options.address6, options.mac
+    )  # fmt: skip
+    if "=" in name:
+        fields = [part.partition("=") for part in name.split(",")]
+        unknown = {key for key, _, _ in fields} - {"name", "alias", "ip", "ip6", "mac-address"}
+        if unknown:
+            raise errors.InvalidArgument(f"invalid field key {', '.join(sorted(unknown))}")
+        known = {key: value for key, _, value in fields}
+        name = known.get("name", "")
+        aliases = (*aliases, *[value for key, _, value in fields if key == "alias"])
+        address, address6 = known.get("ip") or address, known.get("ip6") or address6
+        mac = known.get("mac-address") or mac
+    row = default_network(engine) if name == DEFAULT else rows.find(engine.store, name)
+    return wish_on(row, aliases=aliases, address=address, address6=address6, mac=mac)
+
+
+def wish_on(
+    row: NetworkRow,
+    *,
+    aliases: tuple[str, ...] = (),
+    address: str | None = None,
+    address6: str | None = None,
+    mac: str | None = None,
+) -> Membership:
+    """A membership that the network can grant. Raises InvalidArgument."""
+    if aliases and not row.network.names:
+        raise errors.InvalidArgument("network-scoped aliases are only supported for user-defined networks")
+    for text in (address, address6):
+        if text:
+            packed = addresses.parse(text)
+            fitting = [one for one in row.network.pools if len(one.net.base) == len(packed)]
+            inside = next((one for one in fitting if one.net.holds(packed)), None)
+            if inside is None:
+                raise errors.InvalidArgument(
+                    f"no configured subnet or ip-range contain the IP address {addresses.show(packed)}",
+                    hint=f"network {row.name} has " + ", ".join([one.subnet for one in row.network.pools]),
+                )
+            pool.check_static(packed, inside.net, inside.door)
+    return Membership(
+        network=row.id,
+        aliases=aliases,
+        address=addresses.show(addresses.parse(address)) if address else "",
+        address6=addresses.show(addresses.parse(address6)) if address6 else "",
+        mac=addresses.show_mac(addresses.parse_mac(mac)) if mac else "",
+    )
+
+
+def _host(given: str) -> str:
+    """`NAME:ADDRESS` of --add-host, or with `=`."""
+    name, separator, address = given.partition("=") if "=" in given else given.partition(":")
+    if not name or not separator or any(c.isspace() for c in given):
+        raise errors.InvalidArgument(f"bad format for add-host: {given!r}", hint="write NAME:ADDRESS")
+    address = address.strip("[]")
+    if address != GATEWAY_WORD:
+        address = addresses.show(addresses.parse(address, "IP address in add-host"))
+    return f"{name}:{address}"
+
+
+def _egress(given: tuple[str, ...]) -> tuple[str, ...]:
+    if not given:
+        return ()
+    from atoll.network import egress
+
+    egress.parse(given)
+    return given
+
+
+# --- the default network --------------------------------------------------------------------------------------------
+
+
+def default_network(engine: Engine) -> NetworkRow:
+    """The network `bridge`, made when somebody first asks for it."""
+    try:
+        return rows.find(engine.store, DEFAULT)
+    except errors.NotFound:
+        pass
+    subnet = pool.free_subnet(taken_subnets(engine), default=True)
+    made = Network(
+        pools=(Pool(subnet=str(subnet), gateway=addresses.show(subnet.at(1))),),
+        link=_default_link(engine),
+        names=False,
+    )
+    row = NetworkRow(id=ids.new_id(), name=DEFAULT, created_at=time.time_ns(), network=made)
+    try:
+        rows.add(engine.store, row)
+    except errors.Conflict:  # another command was first
+        return rows.find(engine.store, DEFAULT)
+    return row
+
+
+def _default_link(engine: Engine) -> str:
+    """`atoll0`; another store on the same host gets another bridge."""
+    if engine.uid == 0 and engine.paths.data == "/var/lib/atoll":
+        return "atoll0"
+    return f"at-{hash_of(engine.paths.data)}"
+
+
+def hash_of(text: str) -> str:
+    """Eight hex digits of a text, the same ones each time (FNV-1a; nothing hangs on more)."""
+    value = 0x811C9DC5
+    for byte in os.fsencode(text):
+        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return f"{value:08x}"
+
+
+def taken_subnets(engine: Engine) -> list[Subnet]:
+    """What a new subnet may not overlap: other networks, the host's routes and resolvers."""
+    from atoll.linux import rtnetlink
+    from atoll.linux.netlink import NETLINK_ROUTE, Netlink
+
+    found = [one.net for row in rows.every(engine.store) for one in row.network.pools]
+    try:
+        sock = Netlink(NETLINK_ROUTE)
+        try:
+            routes = [*rtnetlink.routes(sock), *rtnetlink.routes(sock, 10)]
+        finally:
+            sock.close()
+    except OSError as error:
+        raise errors.from_os_error(error, "list the host's routes") from error
+    found += [addresses.network_of(to, prefix) for to, prefix, _, _ in routes if to]
+    return found
