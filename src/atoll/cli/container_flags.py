@@ -30,9 +30,10 @@ FLAGS = (
     Flag(name="label", short="l", kind=LIST, help="Set a label"),
     Flag(name="memory", short="m", kind=TEXT, what="bytes", help="Memory limit, e.g. 512m"),
     Flag(name="name", kind=TEXT, help="The container's name"),
-    Flag(name="network", kind=TEXT, help="none (only its own loopback) or host"),
+    Flag(name="network", kind=LIST, help="A network's name, bridge, none, host, container:NAME or ns:PATH"),
     Flag(name="pids-limit", kind=NUMBER, what="int", help="Most processes; -1 for no limit"),
     Flag(name="platform", kind=TEXT, help="Of an image for several, e.g. linux/arm64"),
+    Flag(name="publish", short="p", kind=LIST, help="Publish a port: [[ADDRESS:]HOST:]CONTAINER[/tcp|udp|sctp]"),
     Flag(name="pull", kind=TEXT, help="When to pull: missing, always or never"),
     Flag(name="read-only", help="Mount the root file system read-only"),
     Flag(name="restart", kind=TEXT, help="When it ends: no, always, unless-stopped, on-failure[:N]"),
@@ -67,6 +68,10 @@ def read(given: Given, **more: Any) -> RunRequest:
         from atoll.cli import container_flags_rare
 
         more = {**container_flags_rare.read(given), **more}
+    if given.rare or given.has("publish") or len(given.texts("network")) > 1:
+        from atoll.cli import network_flags
+
+        more = {**more, **network_flags.read(given)}
     env, labels = more.pop("env", None), more.pop("labels", None)
     return RunRequest(
         image=given.args[0],
@@ -80,7 +85,7 @@ def read(given: Given, **more: Any) -> RunRequest:
         volumes=given.texts("volume"),
         labels=given.texts("label") if labels is None else labels,
         read_only=given.on("read-only"),
-        network=given.text("network"),
+        network=given.texts("network")[0] if given.has("network") else None,
         memory=units.parse_size(memory, "memory limit") if memory is not None else None,
         cpus=units.parse_nano_cpus(cpus) if cpus is not None else None,
         pids_limit=given.number("pids-limit"),

@@ -8,6 +8,7 @@ for nothing.
 from __future__ import annotations
 
 from atoll.base import errors, units
+from atoll.cli.network_flags import FLAGS as NETWORK
 from atoll.cli.options import LIST, NUMBER, TEXT, Flag, UsageError
 
 TYPE_CHECKING = False
@@ -107,7 +108,7 @@ OTHERS = (
     Flag(name="disable-content-trust", help="Accepted for Docker's sake, without effect", hidden=True),
     Flag(name="kernel-memory", kind=TEXT, what="bytes", help="Withdrawn: the kernel has no such limit", hidden=True),
 )
-FLAGS = (*LIMITS, *RIGHTS, *SHARING, *STORAGE, *HEALTH, *OTHERS)
+FLAGS = (*LIMITS, *RIGHTS, *SHARING, *STORAGE, *NETWORK, *HEALTH, *OTHERS)
 
 
 def read(given: Given) -> dict[str, Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from atoll.engine.containers.mount_flags import Storage
     from atoll.engine.containers.rights import Rights
     from atoll.engine.containers.sharing import Sharing
+    from atoll.engine.networks.records import Networking, NetworkOptions
 
 
 class Health(Value):
@@ -93,6 +94,8 @@ class RunRequest(Value):
     rights: Rights | None = None
     sharing: Sharing | None = None
     storage: Storage | None = None
+    networking: NetworkOptions | None = None
+    settled: Networking | None = None
 
 
 class ExecRequest(Value):

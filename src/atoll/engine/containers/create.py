@@ -66,8 +66,12 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         if image is not None:
             undo.push(engine.snapshots.remove_writable, container_id)
             engine.snapshots.create_writable(container_id)
-        for name, content in planned.files:
-            files.write_atomic(f"{directory}/{name}", content, mode=0o644)
+        for file, content in planned.files:
+            files.write_atomic(f"{directory}/{file}", content, mode=0o644)
+        if planned.record.networking is not None:
+            from atoll.engine.networks import launching
+
+            launching.join(engine, container_id, directory, planned.record, name)
         # 6. The plan in the directory says that all is there. A container that goes with its end is never started
         #    from its directory, so it needs none, unless another command is to start it.
         if not planned.record.remove or request.starts_later:
@@ -188,6 +192,11 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
         from atoll.engine.containers import cdi_request
 
         request, mounts, known, hooks = cdi_request.settle(request, mounts, known)
+    if request.networking is not None or (request.network or engine.config.network) not in ("none", "host"):
+        from atoll.engine.networks import settle
+
+        mode, settled = settle.settle(engine, request, config.config if config is not None else None)
+        request = request.replace(network=mode, settled=settled)
     common: dict[str, Any] = {
         "container_id": container_id,
         "request": request,

@@ -38,20 +38,26 @@ def launch(engine: Engine, container_id: str, *, promise: bool, start: bool = Fa
     with Rollback() as undo:
         undo.push(lock.release)
         plan = _completed(engine, fresh or _load(engine, container_id))
-        if plan.on_exit:
+        if _goes(plan):
             undo.push(_remove_failed, engine, container_id)
         if fresh is None:
             _clear(engine, container_id)
         # The run root is there (`places.prepare`); the directory is this container's alone.
         os.mkdir(plan.run, 0o700)
         undo.push(files.remove_tree, plan.run)
+        networked = os.path.exists(f"{plan.bundle}/network.json")
         try:
-            attachment = engine.driver.create(plan, promise=promise, start=start)
+            if networked:
+                from atoll.engine.networks import launching
+
+                attachment = launching.create(engine, plan, promise=promise, start=start)
+            else:
+                attachment = engine.driver.create(plan, promise=promise, start=start)
         except errors.AtollError as error:
             _note_failure(plan.bundle, error)
             raise
         undo.push(attachment.close)
-        if not plan.on_exit:  # one that goes with its end is never found ended
+        if not _goes(plan):  # one that goes with its end is never found ended
             files.write_atomic(f"{plan.bundle}/{MARK}", "")
         undo.release()
     lock.release()
@@ -72,6 +78,11 @@ def _completed(engine: Engine, plan: ContainerPlan) -> ContainerPlan:
 
         plan = deliver(engine, plan)
     return plan
+
+
+def _goes(plan: ContainerPlan) -> bool:
+    """Whether it is removed at its end."""
+    return "cleanup" in plan.on_exit
 
 
 def _load(engine: Engine, container_id: str) -> ContainerPlan:
@@ -150,6 +161,10 @@ def remove_all(engine: Engine, container_id: str, volumes: tuple[str, ...]) -> N
     if os.path.isdir(run):
         engine.driver.delete(run, place, force=True)
         files.remove_tree(run)
+    if os.path.exists(f"{place}/network.json"):
+        from atoll.engine.networks.release import release
+
+        release(engine, container_id)
     engine.snapshots.remove_writable(container_id)
     if volumes:
         from atoll.engine.volumes import store as volume_store

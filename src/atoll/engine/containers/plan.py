@@ -97,11 +97,20 @@ def plan(
             max_size=record.log_max_size,
             max_files=record.log_max_files,
         ),
-        on_exit=tuple(own_command("internal", "cleanup", container_id)) if record.remove else (),
+        on_exit=_on_exit(record, container_id),
         cache=paths.seccomp_cache,
         helpers=(idmap.newuidmap, idmap.newgidmap) if idmap and idmap.newuidmap and idmap.newgidmap else None,
     )
     return Planned(record=record, container=container, files=files)
+
+
+def _on_exit(record: Record, container_id: str) -> tuple[str, ...]:
+    """What is done after an end that no command attends to."""
+    if record.remove:
+        return tuple(own_command("internal", "cleanup", container_id))
+    if record.networking is not None and record.networking.networks:
+        return tuple(own_command(container_id, module="atoll.engine.networks.ended"))
+    return ()
 
 
 def log_name(container_id: str) -> str:
@@ -116,6 +125,8 @@ def _files(record: Record, facts: Facts) -> tuple[tuple[str, str], ...]:
     """`/etc/hostname`, `/etc/hosts`, `/etc/resolv.conf`: names in the bundle and their content."""
     if record.network == "host":
         hosts, resolv_conf = facts.hosts, facts.resolv_conf
+    elif record.network.startswith("container:"):
+        return ()  # the other container's are used
     else:
         hosts = (
             "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n"

@@ -31,7 +31,10 @@ def mounts_of(record: Record, idmap: RootlessMap | None, facts: Facts, bundle: s
     taken = {mount.destination for mount in record.mounts}
     if taken:
         base = tuple([mount for mount in base if mount.destination not in taken])
-    own = [_bind(f"{bundle}/{name}", f"/etc/{name}") for name in FILES if f"/etc/{name}" not in taken]
+    place = bundle
+    if record.network.startswith("container:"):  # who is in another's network has its names, too
+        place = f"{bundle.rpartition('/')[0]}/{record.network.partition(':')[2]}"
+    own = [_bind(f"{place}/{name}", f"/etc/{name}") for name in FILES if f"/etc/{name}" not in taken]
     users = [_mount(one, idmapped=idmap is not None and facts.uid == 0) for one in _ordered(record.mounts)]
     further: list[Mount] = []
     if record.systemd:

@@ -107,6 +107,7 @@ def record_of(
         limits=limits,
         rights=rights.replace(nodes=facts.nodes) if rights is not None else None,
         sharing=sharing,
+        networking=request.settled,
         notes=tuple(notes),
     )
 
@@ -181,13 +182,7 @@ def _workdir(path: str) -> str:
 
 
 def _network(network: str) -> str:
-    if network in ("none", "host"):
-        return network
-    if network in ("bridge", "default") or network.startswith("container:"):
-        raise errors.Unsupported(
-            f"network {network} is not there yet", hint="--network none (the default) or --network host"
-        )
-    raise errors.NotFound(f"network {network} not found", hint="there are none and host")
+    return network  # whatever else it is called, `engine/networks/settle.py` has found it
 
 
 def _isolation(name: str) -> str:

@@ -36,7 +36,8 @@ def spec_of(
         console_size=oci.Box(height=window[0], width=window[1]) if window else None, rlimits=_rlimits(record, facts)
     )
     masked, read_only = _paths(record)
-    sysctl: tuple[tuple[str, str], ...] = defaults.SYSCTLS if record.network == "none" and idmap is None else ()
+    own_network = record.network != "host" and not record.network.startswith(("container:", "ns:"))
+    sysctl: tuple[tuple[str, str], ...] = defaults.SYSCTLS if own_network and idmap is None else ()
     devices: tuple[oci.Device, ...] = ()
     if record.rights is not None:
         from atoll.engine.containers import rights
@@ -67,13 +68,30 @@ def spec_of(
 
 
 def _namespaces(record: Record, *, user: bool) -> tuple[oci.Namespace, ...]:
+    joined = _network_path(record)
+    own = record.network != "host" and joined is None
     if record.sharing is None:
-        kinds = [*_NEW, *(("network",) if record.network == "none" else ()), *(("user",) if user else ())]
-        return tuple([oci.Namespace(type=kind) for kind in kinds])
-    from atoll.engine.containers import sharing
+        kinds = [*_NEW, *(("network",) if own else ()), *(("user",) if user else ())]
+        found = tuple([oci.Namespace(type=kind) for kind in kinds])
+    else:
+        from atoll.engine.containers import sharing
 
-    wanted = sharing.kinds(record.sharing, user=user, network=record.network == "none")
-    return tuple([oci.Namespace(type=kind, path=path) for kind, path in wanted])
+        wanted = sharing.kinds(record.sharing, user=user, network=own)
+        found = tuple([oci.Namespace(type=kind, path=path) for kind, path in wanted])
+    if joined is None:
+        return found
+    if user and record.network.startswith("container:"):
+        # A namespace can only be entered with rights over the user namespace that owns it: the other's becomes ours.
+        theirs = oci.Namespace(type="user", path=f"{record.network}/user")
+        found = (*[one for one in found if one.type != "user"], theirs)
+    return (*found, oci.Namespace(type="network", path=joined))
+
+
+def _network_path(record: Record) -> str | None:
+    """The network namespace that it joins: of a path, or another container's (`joins.py` finds its process)."""
+    if record.network.startswith("ns:"):
+        return record.network.removeprefix("ns:")
+    return f"{record.network}/network" if record.network.startswith("container:") else None
 
 
 def _propagation(record: Record) -> str:

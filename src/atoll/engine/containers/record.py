@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from atoll.engine.containers.limits import Limits
     from atoll.engine.containers.rights import Rights
     from atoll.engine.containers.sharing import Sharing
+    from atoll.engine.networks.records import Networking
 
 _texts = list_of(text)
 
@@ -119,6 +120,7 @@ class Record(Value):
     limits: Limits | None = None
     rights: Rights | None = None
     sharing: Sharing | None = None
+    networking: Networking | None = None
     WIRE = {
         "image": text,
         "args": _texts,
@@ -167,6 +169,7 @@ class Record(Value):
         "limits": codec.later("atoll.engine.containers.limits", "Limits"),
         "rights": codec.later("atoll.engine.containers.rights", "Rights"),
         "sharing": codec.later("atoll.engine.containers.sharing", "Sharing"),
+        "networking": codec.later("atoll.engine.networks.records", "Networking"),
     }
 
     def to_text(self) -> str:
