@@ -85,7 +85,7 @@ def read(given: Given, **more: Any) -> RunRequest:
         volumes=given.texts("volume"),
         labels=given.texts("label") if labels is None else labels,
         read_only=given.on("read-only"),
-        network=given.texts("network")[0] if given.has("network") else None,
+        network=more.pop("network", None) or (given.texts("network")[0] if given.has("network") else None),
         memory=units.parse_size(memory, "memory limit") if memory is not None else None,
         cpus=units.parse_nano_cpus(cpus) if cpus is not None else None,
         pids_limit=given.number("pids-limit"),
