@@ -26,7 +26,9 @@ CONTAINERS: dict[str, str] = {
     "unpause": "Let one or more paused containers go on",
     "rm": "Remove one or more containers",
     "rename": "Give a container another name",
+    "commit": "Make an image of what a container is now",
     "cp": "Copy files or folders between a container and this machine",
+    "diff": "Show what a container changed of its image's files",
     "export": "Write a container's root file system as a tar archive",
     "port": "Show where a container's ports are published",
     "top": "Show the processes of a container",
@@ -52,16 +54,29 @@ IMAGES: dict[str, str] = {
     "images": "List images",
     "rmi": "Remove one or more images",
 }
+VOLUMES: dict[str, str] = {
+    "volume create": "Create a volume",
+    "volume ls": "List volumes",
+    "volume inspect": "Show all that is known of one or more volumes",
+    "volume rm": "Remove one or more volumes",
+    "volume prune": "Remove the volumes that no container uses",
+    "secret create": "Create a secret from a file or standard input",
+    "secret ls": "List secrets",
+    "secret inspect": "Show what is known of one or more secrets",
+    "secret rm": "Remove one or more secrets",
+    "secret rotate": "Seal all secrets anew under a new key",
+}
 SYSTEM: dict[str, str] = {
     "events": "Show what happens to containers, images, volumes and networks",
     "info": "Tell what this host and this installation can do",
     "version": "Show version information",
+    "system boot-unit": "Write a systemd unit that starts containers by their restart policies",
     "system check": "Compare what is recorded with what is there, and mend it",
 }
 OWN: dict[str, str] = {"internal": "For Atoll's own processes"}
 
-GROUPS: dict[str, dict[str, str]] = {"Containers": CONTAINERS, "Images": IMAGES, "System": SYSTEM}
-COMMANDS: dict[str, str] = {**CONTAINERS, **IMAGES, **SYSTEM, **OWN}
+GROUPS: dict[str, dict[str, str]] = {"Containers": CONTAINERS, "Images": IMAGES, "Volumes and secrets": VOLUMES, "System": SYSTEM}
+COMMANDS: dict[str, str] = {**CONTAINERS, **IMAGES, **VOLUMES, **SYSTEM, **OWN}
 """Every command: a name of one word (`run`), or of two (`system check`)."""
 
 # Docker's longer and shorter spellings.
@@ -72,6 +87,10 @@ SPELLINGS: dict[str, str] = {
     "container ps": "ps",
     "container remove": "rm",
     "system events": "events",
+    "volume list": "volume ls",
+    "volume remove": "volume rm",
+    "secret list": "secret ls",
+    "secret remove": "secret rm",
     "image ls": "images",
     "image list": "images",
     "image rm": "rmi",

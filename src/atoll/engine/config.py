@@ -42,6 +42,7 @@ class Config(Value):
     offline: bool = False
     trust_policy: str | None = None
     detach_keys: str = "ctrl-p,ctrl-q"
+    secrets_key: str = ""
     source: tuple[str, ...] = ()
 
 
@@ -102,6 +103,14 @@ def _path(value: Any) -> str:
     return path
 
 
+def _secrets_key(value: Any) -> str:
+    source = _text(value)
+    kind, _, place = source.partition(":")
+    if source != "prompt" and (kind not in ("file", "keyring") or not place or (kind == "file" and place[0] != "/")):
+        raise ValueError("file:/PATH, keyring:NAME or prompt")
+    return source
+
+
 def _cgroup(value: Any) -> str:
     path = _text(value)
     if not path.startswith("/") or ".." in path.split("/"):
@@ -125,6 +134,7 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "max_size": ("log_max_size", _size),
         "max_files": ("log_max_files", _positive),
     },
+    "secrets": {"key": ("secrets_key", _secrets_key)},
     "cgroup": {"parent": ("cgroup_parent", _cgroup)},
     "registries": {"insecure": ("insecure_registries", _texts), "offline": ("offline", _flag)},
     "trust": {"policy": ("trust_policy", _path)},

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 class Engine:
     """What can be done, for one user and one store. Raises AtollError kinds only; never prints.
 
-    `environ` is the caller's environment (places, settings, `-e KEY`). One thread at a time.
+    `environ` is the caller's environment (places, settings, `-e KEY`); `door` the module with which a spawner that
+    this engine starts is to run commands. One thread at a time.
     """
 
-    def __init__(self, environ: Mapping[str, str], uid: int, gid: int) -> None:
+    def __init__(self, environ: Mapping[str, str], uid: int, gid: int, *, door: str | None = None) -> None:
+        self._door = door
         self.environ = environ
         self.uid = uid
         self.gid = gid
@@ -45,6 +47,10 @@ class Engine:
         # What `create` knows and `launch`, usually in the same process, needs again.
         self.plans: dict[str, ContainerPlan] = {}
         self.locks: dict[str, ContainerLock] = {}
+        # How a passphrase is asked for, with the question; None where nobody can be asked.
+        self.ask: Callable[[str], str] | None = None
+        # What the user should know of what was just made, in sentences.
+        self.warnings: list[str] = []
         self._driver: Driver | None = None
         self._snapshots: Snapshots | None = None
         self._idmap: RootlessMap | None = None
@@ -58,7 +64,7 @@ class Engine:
         if self._driver is None:
             from atoll.isolation.container import ContainerDriver
 
-            self._driver = ContainerDriver(self.paths.run, self.paths.data)
+            self._driver = ContainerDriver(self.paths.run, self.paths.data, door=self._door)
         return self._driver
 
     @property

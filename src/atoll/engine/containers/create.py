@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from atoll.engine.engine import Engine
     from atoll.engine.requests import RunRequest
     from atoll.engine.store import ImageRow
+    from atoll.monitor.requests import HealthPlan
 
 HOST_IMAGE = "host"
 _NAME_ATTEMPTS = 20
@@ -58,7 +59,7 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         # 4. The row reserves the name and keeps the image from being removed.
         name = _add_row(engine, container_id, request.name, image, planned)
         events = note.plan_of(engine, container_id, planned.record, name)
-        planned = planned.replace(container=planned.container.replace(events=events))
+        planned = planned.replace(container=planned.container.replace(events=events, health=_health(planned)))
         undo.push(engine.store.remove_container, container_id)
         if volumes is not None:
             volumes.release()  # the row names them: nobody takes them for unused
@@ -66,12 +67,20 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         if image is not None:
             undo.push(engine.snapshots.remove_writable, container_id)
             engine.snapshots.create_writable(container_id)
+        if planned.record.secrets:
+            from atoll.engine.secrets import deliver
+
+            planned = planned.replace(files=(*planned.files, deliver.planned(engine, planned.record.secrets)))
         for file, content in planned.files:
             files.write_atomic(f"{directory}/{file}", content, mode=0o644)
         if planned.record.networking is not None:
             from atoll.engine.networks import launching
 
             launching.join(engine, container_id, directory, planned.record, name)
+        if planned.record.restart != "no":
+            from atoll.engine.containers import restarting
+
+            restarting.begin(engine, container_id, planned.record)
         # 6. The plan in the directory says that all is there. A container that goes with its end is never started
         #    from its directory, so it needs none, unless another command is to start it.
         if not planned.record.remove or request.starts_later:
@@ -89,6 +98,14 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
     else:
         lock.release()
     return container_id
+
+
+def _health(planned: Planned) -> HealthPlan | None:
+    if planned.record.health is None:
+        return None
+    from atoll.engine.containers.health import plan_of
+
+    return plan_of(planned.record)
 
 
 def _make_locked(directory: str) -> ContainerLock:

@@ -15,6 +15,7 @@ from atoll.engine.containers.record import Record
 from atoll.engine.events import note
 from atoll.engine.locks import ContainerLock, lock_container
 from atoll.monitor import journal
+from atoll.monitor.restart import POLICY_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,9 +28,12 @@ MARK = "launched"
 _END_SECONDS = 10.0
 
 
-def launch(engine: Engine, container_id: str, *, promise: bool, start: bool = False) -> Attachment:
+def launch(
+    engine: Engine, container_id: str, *, promise: bool, start: bool = False, again: bool = False
+) -> Attachment:
     """Make the processes of a container that has none. One that cannot be launched stays as Docker leaves it, created
-    and with the reason in `inspect`, unless it was to go with its end: then nothing of it stays.
+    and with the reason in `inspect`, unless it was to go with its end: then nothing of it stays. `again`: by its
+    restart policy, not by hand.
 
     Raises FailedPrecondition for one that runs already, and what the level of isolation says.
     """
@@ -37,14 +41,18 @@ def launch(engine: Engine, container_id: str, *, promise: bool, start: bool = Fa
     lock = engine.locks.pop(container_id, None) or _lock(engine, container_id)
     with Rollback() as undo:
         undo.push(lock.release)
-        plan = _completed(engine, fresh or _load(engine, container_id))
+        plan = fresh or _load(engine, container_id)
         if _goes(plan):
             undo.push(_remove_failed, engine, container_id)
         if fresh is None:
             _clear(engine, container_id)
+            if not again:
+                _forget_restarts(engine, container_id)
         # The run root is there (`places.prepare`); the directory is this container's alone.
         os.mkdir(plan.run, 0o700)
         undo.push(files.remove_tree, plan.run)
+        secret = os.path.exists(f"{plan.bundle}/secrets.json")
+        plan = _completed(engine, plan, secret=secret)
         networked = os.path.exists(f"{plan.bundle}/network.json")
         try:
             if networked:
@@ -56,6 +64,11 @@ def launch(engine: Engine, container_id: str, *, promise: bool, start: bool = Fa
         except errors.AtollError as error:
             _note_failure(plan.bundle, error)
             raise
+        finally:
+            if secret:
+                from atoll.engine.secrets.deliver import withdraw
+
+                withdraw(engine, container_id)
         undo.push(attachment.close)
         if not _goes(plan):  # one that goes with its end is never found ended
             files.write_atomic(f"{plan.bundle}/{MARK}", "")
@@ -66,14 +79,14 @@ def launch(engine: Engine, container_id: str, *, promise: bool, start: bool = Fa
     return attachment
 
 
-def _completed(engine: Engine, plan: ContainerPlan) -> ContainerPlan:
+def _completed(engine: Engine, plan: ContainerPlan, *, secret: bool) -> ContainerPlan:
     """With what only a launch knows: other containers' processes, and what no file on a disk may hold."""
     linux = plan.spec.linux
     if linux is not None and any(one.path for one in linux.namespaces):
         from atoll.engine.containers.joins import resolve
 
         plan = resolve(engine, plan)
-    if os.path.exists(f"{plan.bundle}/secrets.json"):
+    if secret:
         from atoll.engine.secrets.deliver import deliver
 
         plan = deliver(engine, plan)
@@ -98,6 +111,13 @@ def _clear(engine: Engine, container_id: str) -> None:
         if not engine.driver.status(run, place).ended:
             raise errors.FailedPrecondition(f"container {container_id[:12]} is already running")
         engine.driver.delete(run, place, force=True)
+
+
+def _forget_restarts(engine: Engine, container_id: str) -> None:
+    if os.path.exists(f"{engine.paths.container(container_id)}/{POLICY_FILE}"):
+        from atoll.engine.containers import restarting
+
+        restarting.forget(engine, container_id)
 
 
 def _lock(engine: Engine, container_id: str) -> ContainerLock:
@@ -158,6 +178,7 @@ def remove_all(engine: Engine, container_id: str, volumes: tuple[str, ...]) -> N
     else begins; the row, which says that there is something to do, last.
     """
     run, place = engine.paths.container_run(container_id), engine.paths.container(container_id)
+    _forget_restarts(engine, container_id)
     if os.path.isdir(run):
         engine.driver.delete(run, place, force=True)
         files.remove_tree(run)
