@@ -56,3 +56,29 @@ def test_port_without_any(atoll: Atoll, busybox: str):
     assert atoll.good("port", "web") == ""
     atoll("port", "web", "80").failed(1, "no public port '80/tcp' published for web")
     atoll("port", "web", "x").failed(1, "invalid port")
+
+
+def test_update(atoll: Atoll, busybox: str):
+    started(atoll, busybox, "sleep", "600", options=("-m", "64m", "--pids-limit", "50"))
+    words = ("-m", "128m", "--memory-swap", "256m", "--pids-limit", "60", "--cpus", "0.5", "--cpu-shares", "300")
+    assert atoll.good("update", *words, "web") == "web"
+
+    def limits() -> tuple[object, ...]:
+        host = atoll.inspect("web")["HostConfig"]
+        assert isinstance(host, dict)
+        return host["Memory"], host["PidsLimit"], host["NanoCpus"]
+
+    assert limits() == (128 << 20, 60, 500_000_000)
+    assert "/ 128MiB" in atoll.good("stats", "--no-stream", "web")
+    atoll.good("restart", "-t", "0", "web")
+    assert limits() == (128 << 20, 60, 500_000_000)
+    assert "/ 128MiB" in atoll.good("stats", "--no-stream", "web"), "a later start goes by them"
+    atoll.good("update", "--restart", "on-failure:3", "web")
+    host = atoll.inspect("web")["HostConfig"]
+    assert isinstance(host, dict)
+    assert host["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
+    atoll("update", "-m", "512m", "web").failed(1, "already set memoryswap limit")
+    atoll("update", "-m", "1m", "web").failed(1, "minimum memory limit")
+    atoll("update", "--restart", "odd", "web").failed(1, "restart policy")
+    atoll("update", "web").failed(125, "one or more flags")
+    atoll("update", "--cpus", "1", "nosuch").failed(1, "no such container")

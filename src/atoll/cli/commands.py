@@ -33,6 +33,7 @@ CONTAINERS: dict[str, str] = {
     "port": "Show where a container's ports are published",
     "top": "Show the processes of a container",
     "stats": "Show what containers use, again and again",
+    "update": "Change the limits or the restart policy of containers",
     "container prune": "Remove all containers that do not run",
     "wait": "Wait until containers stop, then print their exit codes",
     "inspect": "Show all that is known of containers or images",
@@ -75,7 +76,12 @@ SYSTEM: dict[str, str] = {
 }
 OWN: dict[str, str] = {"internal": "For Atoll's own processes"}
 
-GROUPS: dict[str, dict[str, str]] = {"Containers": CONTAINERS, "Images": IMAGES, "Volumes and secrets": VOLUMES, "System": SYSTEM}
+GROUPS: dict[str, dict[str, str]] = {
+    "Containers": CONTAINERS,
+    "Images": IMAGES,
+    "Volumes and secrets": VOLUMES,
+    "System": SYSTEM,
+}
 COMMANDS: dict[str, str] = {**CONTAINERS, **IMAGES, **VOLUMES, **SYSTEM, **OWN}
 """Every command: a name of one word (`run`), or of two (`system check`)."""
 

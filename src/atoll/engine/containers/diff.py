@@ -1,0 +1,42 @@
+"""diff: what a container changed of its image's files."""
+
+from __future__ import annotations
+
+from atoll.base import errors
+from atoll.engine.containers.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.engine import Engine
+    from atoll.engine.store import ContainerRow
+    from atoll.snapshots.diff import Change
+
+
+def diff(engine: Engine, name: str) -> list[Change]:
+    """The changes, by path. Raises NotFound, Unsupported for one of the host's own root."""
+    from atoll.snapshots.diff import changes_of
+
+    row = engine.store.container(name)
+    chains = engine.store.chain_ids(image_of(row, "diff"))
+    return changes_of(engine.snapshots, row.id, chains, skip=made_places(Record.from_text(row.record)))
+
+
+def image_of(row: ContainerRow, verb: str) -> str:
+    """The id of its image. Raises Unsupported for the host's own root, which has no layers."""
+    if row.image is None:
+        raise errors.Unsupported(
+            f"cannot {verb} container {row.name}: it was made of the host's own root, which is no image",
+            hint="make it from an image",
+        )
+    return row.image
+
+
+def made_places(record: Record) -> frozenset[str]:
+    """The places that the engine makes to mount on, which are no changes of the user's."""
+    found = {"/dev", "/proc", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/mtab", "/run/secrets"}
+    for mount in record.mounts:
+        place = mount.destination.rstrip("/")
+        while place:
+            found.add(place)
+            place = place.rpartition("/")[0]
+    return frozenset(found)
