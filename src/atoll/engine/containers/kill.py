@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from atoll.base import errors
+from atoll.engine.containers import restarting
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import PAUSED, is_up, state_of
 from atoll.engine.containers.stop import signal_number
+from atoll.engine.events import note as events
 from atoll.linux import signals
 
 TYPE_CHECKING = False
@@ -22,14 +24,16 @@ def kill(engine: Engine, name: str, signum: int) -> None:
     status = state_of(engine, row.id)
     if not is_up(status):
         raise refused
+    stops = (signals.SIGKILL, signal_number(Record.from_text(row.record).stop_signal))
+    if signum in stops:
+        restarting.hold(engine, row.id)
     try:
         engine.driver.signal(run, signum)
     except errors.NotFound:
         raise refused from None
-    if status.status == PAUSED:
-        stops = signal_number(Record.from_text(row.record).stop_signal)
-        if signum in (signals.SIGKILL, stops):
-            try:
-                engine.driver.resume(run)
-            except (errors.NotFound, errors.FailedPrecondition):
-                pass  # somebody else let it go on, or it has ended: both are what was wanted
+    events.container(engine, row.id, "kill", signal=str(signum))
+    if status.status == PAUSED and signum in stops:
+        try:
+            engine.driver.resume(run)
+        except (errors.NotFound, errors.FailedPrecondition):
+            pass  # somebody else let it go on, or it has ended: both are what was wanted

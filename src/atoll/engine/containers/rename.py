@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from atoll.base import errors, ids
+from atoll.base import errors, files, ids
+from atoll.engine.events import note as events
+from atoll.monitor.journal import NAME_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,3 +36,5 @@ def rename(engine: Engine, name: str, new: str) -> None:
 
     if engine.store.write(work) == 0:
         raise errors.NotFound(f"No such container: {name}")
+    files.write_atomic(f"{engine.paths.container(row.id)}/{NAME_FILE}", new)  # for its monitor's events
+    events.container(engine, row.id, "rename", oldName=f"/{row.name}")

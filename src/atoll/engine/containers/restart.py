@@ -7,6 +7,7 @@ from atoll.engine.containers.record import Record
 from atoll.engine.containers.start import start
 from atoll.engine.containers.state import is_up, state_of
 from atoll.engine.containers.stop import stop
+from atoll.engine.events import note as events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,3 +35,4 @@ def restart(
             )
         stop(engine, row.id, timeout=timeout, signum=signum, warn=warn)
     start(engine, row.id)
+    events.container(engine, row.id, "restart")

@@ -10,8 +10,10 @@ import time
 
 from atoll.base import errors
 from atoll.base.value import Value
+from atoll.engine.containers import restarting
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import PAUSED, RUNNING, state_of
+from atoll.engine.events import note as events
 from atoll.linux import signals
 
 TYPE_CHECKING = False
@@ -82,6 +84,8 @@ def _ask(
     row = engine.store.container(name)
     record = Record.from_text(row.record)
     run = engine.paths.container_run(row.id)
+    if record.restart != "no":
+        restarting.hold(engine, row.id)
     status = state_of(engine, row.id)
     if status.status not in (RUNNING, PAUSED):
         return None
@@ -99,6 +103,7 @@ def _ask(
             engine.driver.resume(run)
     except (errors.NotFound, errors.FailedPrecondition):
         pass  # it has ended meanwhile, or goes on already: the wait will tell
+    events.container(engine, row.id, "kill", signal=str(number))
     deadline = None if seconds < 0 else time.monotonic() + seconds
     return _Asked(id=row.id, name=row.name, remove=record.remove, deadline=deadline)
 
@@ -116,6 +121,7 @@ def _await(engine: Engine, asked: _Asked) -> None:
     except (errors.NotFound, errors.FailedPrecondition):
         if not engine.driver.status(run, place).ended:
             raise
+    events.container(engine, asked.id, "stop")
     if asked.remove:
         # Its monitor removes it, too; whoever is first. So it is gone when this command returns.
         engine.finish(asked.id, remove=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from atoll.base import errors
 from atoll.engine.containers.state import PAUSED, state_of
+from atoll.engine.events import note
+from atoll.engine.events import note as events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,3 +18,5 @@ def unpause(engine: Engine, name: str) -> None:
     if state_of(engine, row.id).status != PAUSED:
         raise errors.FailedPrecondition(f"Container {row.id} is not paused")
     engine.driver.resume(engine.paths.container_run(row.id))
+    note.container(engine, row.id, "unpause")
+    events.container(engine, row.id, "unpause")
