@@ -130,6 +130,7 @@ class RepositoryDestination:
 
     def _begin(self, digest: str) -> str | None:
         """Where to upload to; None when the blob was mounted instead."""
+        session = None  # what a registry begins that has nothing to mount; the last one is used
         for other in self._mounts(digest):
             query = urls.query("", [("mount", digest), ("from", other)])
             scopes = (*self._scopes, f"repository:{other}:pull")
@@ -142,8 +143,11 @@ class RepositoryDestination:
                 self.mounted[digest] = other
                 return None
             if response.status == 202:
-                return self._location(response)
-            self.registry.discard(response)
+                session = self._location(response)
+            else:
+                self.registry.discard(response)
+        if session is not None:
+            return session
         response = self.registry.request("POST", f"{self.repository}/blobs/uploads/", self._scopes, body=b"")
         if response.status != 202:
             raise self._refused(response, digest)
