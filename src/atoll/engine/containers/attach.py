@@ -6,6 +6,7 @@ from atoll.base import errors
 from atoll.base.value import Value
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import PAUSED, RUNNING, state_of
+from atoll.engine.events import note as events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def attached_to(engine: Engine, row: ContainerRow, *, stdin: bool) -> Attached:
             f"cannot attach to container {row.name}: nobody keeps it company any more",
             hint=f"'atoll logs {row.name}' has what it wrote until then; a restart gives it a new monitor",
         ) from None
+    events.container(engine, row.id, "attach")
     return Attached(
         id=row.id, attachment=attachment, terminal=record.terminal, stdin=record.stdin, remove=record.remove
     )

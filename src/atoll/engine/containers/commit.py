@@ -14,6 +14,7 @@ from atoll.base.value import Value
 from atoll.engine.containers.diff import image_of, made_places
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import RUNNING, state_of
+from atoll.engine.events import note as events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def commit(engine: Engine, container: str, asked: Asked) -> str:
             author=asked.author,
             comment=asked.message,
         )
-        return making.make(engine, config, [*making.layers_of(engine, image), documents.layer(blob)], asked.name)
+        made = making.make(engine, config, [*making.layers_of(engine, image), documents.layer(blob)], asked.name)
+    events.container(engine, row.id, "commit", imageID=made, imageRef=asked.name or "", comment=asked.message)
+    return made
 
 
 def _own(config: dict[str, Any], record: Record) -> dict[str, Any]:

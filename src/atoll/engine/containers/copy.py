@@ -14,6 +14,7 @@ from atoll.base.value import Value
 from atoll.engine.containers import bundle
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import is_up, state_of
+from atoll.engine.events import note as events
 from atoll.engine.locks import lock_container
 
 TYPE_CHECKING = False
@@ -92,6 +93,7 @@ def copy_out(
             files.send_get(source, fd, arcname="" if about.contents else about.name, follow=ends)
 
         done = _through_pipe(files, ask, take, reads=True, what=f"copy to {target}")
+    events.container(engine, name, "archive-path", path=source)
     return done
 
 
@@ -124,6 +126,7 @@ def copy_in(
             files.send_put(target, fd, about=wire, archive=archive)
 
         done = _through_pipe(files, ask, give, reads=False, what=f"copy {source}")
+    events.container(engine, name, "extract-to-dir", path=target)
     return done
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from atoll.base.rollback import Rollback
 from atoll.engine.containers.copy import Copied, open_files
+from atoll.engine.events import note as events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,4 +20,5 @@ def export(engine: Engine, name: str, out: int) -> Copied:
         files = open_files(engine, name, undo, bare=True)
         files.send_get("/", out, arcname="", follow=True, one_mount=True)
         done = files.finish()
+    events.container(engine, name, "export")
     return Copied(entries=done["entries"], size=done["size"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from atoll.base import errors
 from atoll.engine.containers.state import PAUSED, RUNNING, state_of
-from atoll.engine.events import note
 from atoll.engine.events import note as events
 
 TYPE_CHECKING = False
@@ -22,5 +21,4 @@ def pause(engine: Engine, name: str) -> None:
     if status != RUNNING:
         raise errors.FailedPrecondition(f"Container {row.id} is not running")
     engine.driver.pause(engine.paths.container_run(row.id))
-    note.container(engine, row.id, "pause")
     events.container(engine, row.id, "pause")

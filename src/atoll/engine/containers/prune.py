@@ -11,6 +11,7 @@ from atoll.engine.containers.record import Record
 from atoll.engine.containers.remove import remove
 from atoll.engine.containers.size import sizes
 from atoll.engine.containers.state import CREATED, EXITED, state_of
+from atoll.engine.events import note as events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def prune(engine: Engine, filters: tuple[str, ...] = ()) -> Pruned:
             continue
         gone.append(row.id)
         reclaimed += written
+    events.note(engine, "container", "prune", "", reclaimed=str(reclaimed))
     return Pruned(ids=tuple(gone), reclaimed=reclaimed)
 
 

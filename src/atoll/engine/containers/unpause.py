@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from atoll.base import errors
 from atoll.engine.containers.state import PAUSED, state_of
-from atoll.engine.events import note
 from atoll.engine.events import note as events
 
 TYPE_CHECKING = False
@@ -18,5 +17,4 @@ def unpause(engine: Engine, name: str) -> None:
     if state_of(engine, row.id).status != PAUSED:
         raise errors.FailedPrecondition(f"Container {row.id} is not paused")
     engine.driver.resume(engine.paths.container_run(row.id))
-    note.container(engine, row.id, "unpause")
     events.container(engine, row.id, "unpause")

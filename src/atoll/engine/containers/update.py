@@ -14,6 +14,7 @@ from atoll.engine.containers.plan_record import MEMORY_MIN
 from atoll.engine.containers.plan_spec import resources
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import is_up, state_of
+from atoll.engine.events import note as events
 from atoll.engine.locks import lock_container
 
 TYPE_CHECKING = False
@@ -60,6 +61,7 @@ def update(engine: Engine, name: str, asked: Update) -> None:
             bundle.save(_replanned(engine, bundle.load(place), after))
         text = after.to_text()
         engine.store.write(lambda db: db.execute("UPDATE containers SET record = ? WHERE id = ?", (text, row.id)))
+    events.container(engine, row.id, "update")
 
 
 def changed(record: Record, asked: Update) -> Record:
