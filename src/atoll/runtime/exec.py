@@ -99,7 +99,7 @@ def exec_process(
             _enter(plan, target, theirs)
         theirs.close()
         undo.push(_reap, helper)
-        os.close(helper_fd)
+        undo.push(os.close, helper_fd)
         affinity = process_spec.exec_cpu_affinity
         if affinity is not None:
             _set_affinity(helper, affinity.initial, "initial")
@@ -108,11 +108,12 @@ def exec_process(
         if affinity is not None:
             _set_affinity(helper, affinity.final, "final")
         sync.send(ours, {"go": "mapped"})
-        pidfd, pid = _newcomer(ours)  # X4
+        pidfd, pid = _newcomer(ours, helper_fd)  # X4
         undo.push(_end, pidfd)
         sync.send(ours, {"go": "known"})
         heard = await_ready(ours, undo, listener=lambda fd: _hand_listener(record, pid, fd))
         _reap(helper)
+        os.close(helper_fd)
         os.close(target)
         undo.release()
     return Created(pid=pid, pidfd=pidfd, sync=ours.detach(), console=heard.console, warnings=tuple(heard.warnings))
@@ -179,8 +180,16 @@ def _enter(plan: InitPlan, target: int, end: socket) -> NoReturn:
         os._exit(125)
 
 
-def _newcomer(ours: socket) -> tuple[int, int]:
+def _newcomer(ours: socket, helper_fd: int) -> tuple[int, int]:
     """The newcomer's pidfd and its pid as seen from here (the number it has inside is another)."""
+    import select
+
+    # Killed between X3 and its word, the entering process leaves a newcomer that waits for us with the socket open.
+    poller = select.poll()
+    poller.register(ours, select.POLLIN)
+    poller.register(helper_fd, select.POLLIN)
+    if ours.fileno() not in dict(poller.poll()):
+        raise errors.Internal("the process that enters the container was killed")
     message, pidfd = sync.receive(ours)
     if message is None or pidfd is None or message.get("at") != "cloned":
         raise errors.Internal(f"out of step: {message!r}")
