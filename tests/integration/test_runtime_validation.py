@@ -1,6 +1,6 @@
 """The validation programs (`tests/validation`) on atoll-runtime, beside what runc and crun do with them.
 
-All of them run on atoll-runtime; on the peers a sample, with `--full` all, to see that the record still holds.
+A sample runs on each, to see that the record still holds; with `--full` all of them.
 `tools/validation_table.py` sets ATOLL_VALIDATION_RECORD, which writes the record anew.
 """
 
@@ -35,13 +35,14 @@ def runtime_of(sandbox: Any, leak_check: None) -> Iterator[Make]:
         peers.close(one)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_program(runtime_of: Make, name: str):
+def test_programs(runtime_of: Make, sample: Callable[[Sequence[str], int], list[str]]):
     """atoll-runtime passes whatever it passed, and whatever a peer passes here."""
-    found = judge(name, runtime_of("atoll-runtime"))
-    passed = recorded()[name]
-    if passed["runc"] or passed["crun"] or passed["atoll-runtime"]:
-        assert not found
+    runtime = runtime_of("atoll-runtime")
+    for name in sample(list(PROGRAMS), 20):
+        found = judge(name, runtime)
+        runtime.clear()
+        if any(recorded()[name].values()):
+            assert not found, name
 
 
 def test_the_record_of_the_peers_holds(runtime_of: Make, sample: Callable[[Sequence[str], int], list[str]]):

@@ -1,7 +1,8 @@
 """`atoll-runtime` that ends by SIGKILL at a chosen point: run as a program with POINT COUNT, then its arguments.
 
 Holds: the points, which are functions of the runtime; the process dies just before (`before:`) or just after
-(`after:`) the COUNT-th call of one. Does not hold: what is to be found afterwards.
+(`after:`) the COUNT-th call of one. With `inner:` before that it is not the creator that dies but its child that
+makes the call: the container's init, or an exec's newcomer. Does not hold: what is to be found afterwards.
 """
 
 from __future__ import annotations
@@ -24,12 +25,18 @@ POINTS = {
     "remove": "atoll.runtime.cgroups.cgroup:Cgroup.delete",
     "tree": "atoll.base.files:remove_tree",
     "signal": "atoll.linux.process:pidfd_send_signal",
+    "pivot": "atoll.linux.mount:pivot_root",
+    "mount": "atoll.linux.mount:move_mount",
+    "unshare": "atoll.linux.process:unshare",
+    "hook": "atoll.runtime.hooks:run",
+    "execute": "atoll.runtime.program:execute",
 }
 
 
 def main(argv: list[str]) -> int:
     """Patch, then be the runtime."""
-    when, _, point = argv[0].partition(":")
+    inner = argv[0].startswith("inner:")
+    when, _, point = argv[0].removeprefix("inner:").partition(":")
     wanted, calls, me = int(argv[1]), 0, os.getpid()
     module, _, path = POINTS[point].partition(":")
     __import__(module)
@@ -41,14 +48,16 @@ def main(argv: list[str]) -> int:
 
     def dying(*args: object, **named: object) -> object:
         nonlocal calls
-        if os.getpid() != me:  # the container's init: it is the creator that dies
+        if (os.getpid() != me) is not inner:
             return original(*args, **named)
         calls += 1
         if calls == wanted and when == "before":
-            os.kill(me, signal.SIGKILL)
+            signal.raise_signal(signal.SIGKILL)
+            os._exit(99)  # the first of a pid namespace, which its own signals do not end
         result = original(*args, **named)
-        if calls == wanted and os.getpid() == me:
-            os.kill(me, signal.SIGKILL)
+        if calls == wanted and (os.getpid() != me) is inner:
+            signal.raise_signal(signal.SIGKILL)
+            os._exit(99)
         return result
 
     bound = outer and hasattr(original, "__self__")  # a class method

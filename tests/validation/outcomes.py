@@ -69,7 +69,7 @@ HEAD = """# The validation programs
 Written by `tools/validation_table.py`, do not edit. The programs are those of `tests/validation`: one property of the
 runtime-spec each, tried on {versions} on the same bundles.
 {counts}.
-`tests/integration/test_runtime_validation.py` runs them all on atoll-runtime, and a sample on the others.
+`tests/integration/test_runtime_validation.py` runs a sample of them on each, and all with `--full`.
 
 | program | runc | crun | atoll-runtime | what is asked, and why runc differs |
 |---|---|---|---|---|
