@@ -32,7 +32,8 @@ def kill(engine: Engine, name: str, signum: int) -> None:
     except errors.NotFound:
         raise refused from None
     events.container(engine, row.id, "kill", signal=str(signum))
-    if status.status == PAUSED and signum in stops:
+    # Asked again: paused between our look and the signal, it would keep the signal until somebody lets it go on.
+    if signum in stops and PAUSED in (status.status, state_of(engine, row.id).status):
         try:
             engine.driver.resume(run)
         except (errors.NotFound, errors.FailedPrecondition):

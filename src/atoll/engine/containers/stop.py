@@ -99,7 +99,8 @@ def _ask(
         )
     try:
         engine.driver.signal(run, number)
-        if status.status == PAUSED:
+        # Asked again: paused between our look and the signal, it would never hear it.
+        if PAUSED in (status.status, state_of(engine, row.id).status):
             engine.driver.resume(run)
     except (errors.NotFound, errors.FailedPrecondition):
         pass  # it has ended meanwhile, or goes on already: the wait will tell
