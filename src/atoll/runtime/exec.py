@@ -21,7 +21,7 @@ import os
 from atoll.base import errors, files
 from atoll.base.rollback import Rollback
 from atoll.linux import process
-from atoll.runtime import init, state, sync
+from atoll.runtime import init, rights, state, sync
 from atoll.runtime.cgroups.cgroup import Cgroup
 from atoll.runtime.conversation import await_ready
 from atoll.runtime.create import Created
@@ -79,7 +79,9 @@ def exec_process(
         undo.push(ours.close)
         plan = InitPlan(
             spec=Spec(),
-            process=process_spec.replace(terminal=terminal or process_spec.terminal),
+            process=process_spec.replace(
+                terminal=terminal or process_spec.terminal, oom_score_adj=_oom_score(process_spec, record.pid)
+            ),
             root=None,
             bundle=record.bundle,
             run=run,
@@ -160,6 +162,7 @@ def _enter(plan: InitPlan, target: int, end: socket) -> NoReturn:
     """X2 and X3, in the entering process."""
     try:
         sync.expect(end, "go", "mapped")
+        rights.set_oom_score(plan.process)  # the newcomer inherits it
         process.prctl(process.PR_SET_DUMPABLE, 0)
         # All at once: the kernel takes the user namespace first, which gives the rights over the others.
         process.setns(target, plan.new_namespaces, "the container's namespaces")
@@ -198,6 +201,17 @@ def _newcomer(ours: socket, helper_fd: int) -> tuple[int, int]:
             if line.startswith("Pid:"):
                 return pidfd, int(line.split()[1])
     raise errors.Internal("the new process's pid cannot be read")
+
+
+def _oom_score(asked: Process, main: int) -> int | None:
+    """What was asked for; else the container's own where it is above ours: no newcomer hides from the OOM killer."""
+    if asked.oom_score_adj is not None:
+        return asked.oom_score_adj
+    try:
+        theirs, ours = (int(files.read_text(f"/proc/{pid}/oom_score_adj")) for pid in (main, os.getpid()))
+    except (OSError, ValueError):
+        return None
+    return theirs if theirs > ours else None
 
 
 def _set_affinity(pid: int, text: str | None, name: str) -> None:
