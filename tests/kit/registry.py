@@ -5,9 +5,11 @@ Holds: `Registry` (start, push, stop). Does not hold: a registry that misbehaves
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import socket
+import ssl
 import subprocess
 import time
 
@@ -16,8 +18,10 @@ from kit.images import Blob, Image
 _CONFIG = """version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-"""
+http: {{addr: "127.0.0.1:{port}"{tls}}}
+{auth}"""
+USER, PASSWORD = "user", "secret"
+_HTPASSWD = USER + ":$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"  # bcrypt of the password
 
 
 def free_port() -> int:
@@ -28,20 +32,35 @@ def free_port() -> int:
 
 
 class Registry:
-    """A running registry; `host` is what image references begin with."""
+    """A running registry; `host` is what image references begin with. `secured`: over TLS, with a certificate that
+    signs itself (`certificate`), and only for USER with PASSWORD."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, secured: bool = False) -> None:
         self.port = free_port()
+        self.secured = secured
+        self.certificate = os.path.join(folder, "cert.pem")
         self.host = f"127.0.0.1:{self.port}"
         os.makedirs(folder, exist_ok=True)
         config = os.path.join(folder, "config.yml")
         with open(config, "w") as stream:
-            stream.write(_CONFIG.format(root=os.path.join(folder, "data"), port=self.port))
+            tls, auth = self._secure(folder) if secured else ("", "")
+            stream.write(_CONFIG.format(root=os.path.join(folder, "data"), port=self.port, tls=tls, auth=auth))
         self._log = open(os.path.join(folder, "log"), "w")
         self.process = subprocess.Popen(
             ["docker-registry", "serve", config], stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL
         )
         self._wait()
+
+    def _secure(self, folder: str) -> tuple[str, str]:
+        key, passwords = os.path.join(folder, "key.pem"), os.path.join(folder, "htpasswd")
+        subject = ["-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+        how = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+        files = ["-keyout", key, "-out", self.certificate]
+        subprocess.run(["openssl", "req", "-x509", *how, *files, *subject], check=True, capture_output=True)
+        with open(passwords, "w") as stream:
+            stream.write(_HTPASSWD)
+        tls = f", tls: {{certificate: {self.certificate}, key: {key}}}"
+        return tls, f"auth: {{htpasswd: {{realm: tests, path: {passwords}}}}}\n"
 
     def _wait(self) -> None:
         deadline = time.monotonic() + 15
@@ -60,8 +79,14 @@ class Registry:
     ) -> tuple[int, dict[str, str], bytes]:
         """One HTTP exchange: status, headers in lower case, body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        given = dict(headers or {})
+        if self.secured:
+            context = ssl.create_default_context(cafile=self.certificate)
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=context)
+            pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+            given["Authorization"] = f"Basic {pair}"
         try:
-            connection.request(method, path, body, headers or {})
+            connection.request(method, path, body, given)
             answer = connection.getresponse()
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
         finally:

@@ -237,10 +237,10 @@ def _readable(sock: Any) -> bool:
 def explain(host: str, error: BaseException) -> errors.AtollError:
     """What a connection's failure means to a person. Unavailable ones may be tried again."""
     words = str(error)
-    if isinstance(error, ValueError):
-        return errors.InvalidArgument(f"registry {host}: {words}")
     if type(error).__module__ == "ssl":
         return _explain_tls(host, error)
+    if isinstance(error, ValueError):
+        return errors.InvalidArgument(f"registry {host}: {words}")
     if isinstance(error, connection.NoSuchHost):
         return errors.Unavailable(f"registry {host}: {words}", hint="check the name and the network's DNS")
     if isinstance(error, ConnectionRefusedError):

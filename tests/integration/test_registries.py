@@ -1,0 +1,222 @@
+"""Registries as users meet them: TLS and passwords, push, other tools' images, manifest lists, policies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kit import images, leaks
+from kit.command import Atoll
+from kit.registry import PASSWORD, USER, Registry
+from kit.sandbox import Sandbox
+
+
+@pytest.fixture(scope="module")
+def secured(sandbox: Sandbox) -> Iterator[Registry]:
+    """docker-registry over TLS, for one user."""
+    server = Registry(os.path.join(sandbox.scratch, "secured"), secured=True)
+    leaks.SERVICES.add(server.process.pid)
+    server.push(images.busybox(), "busybox")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def trusting(atoll: Atoll, secured: Registry) -> Atoll:
+    """An Atoll that knows the authority, and has a home of its own."""
+    atoll.env["HOME"] = atoll.folder
+    Path(atoll.config).write_text(f'[registries."{secured.host}"]\nca_file = "{secured.certificate}"\n')
+    return atoll
+
+
+def digest_of(registry: Registry, name: str, tag: str = "latest") -> str:
+    kinds = {"Accept": f"{images.MANIFEST}, application/vnd.docker.distribution.manifest.v2+json"}
+    status, headers, _ = registry.request("GET", f"/v2/{name}/manifests/{tag}", headers=kinds)
+    assert status == 200
+    return headers["docker-content-digest"]
+
+
+def test_tls_and_passwords(trusting: Atoll, secured: Registry):
+    name = f"{secured.host}/busybox"
+    trusting("pull", name).failed(1, "pull access denied", "atoll login")
+    trusting("login", "-u", USER, "--password-stdin", secured.host, stdin="wrong").failed(1, "unauthorized")
+    assert not os.path.exists(f"{trusting.folder}/.docker")
+    done = trusting("login", "-u", USER, "--password-stdin", secured.host, stdin=PASSWORD + "\n")
+    assert done.good() == "Login Succeeded"
+    assert "unencrypted" in done.err
+    kept = Path(trusting.folder, ".docker/config.json")
+    assert list(json.loads(kept.read_text())["auths"]) == [secured.host]
+    assert trusting.good("login", "--get-login", secured.host) == USER
+    trusting.good("pull", name)
+    pushed = trusting.good("push", name, f"{secured.host}/copy:1")
+    assert f"1: digest: {digest_of(secured, 'busybox')}" in pushed
+    assert digest_of(secured, "copy", "1") == digest_of(secured, "busybox")
+    assert trusting.good("logout", secured.host) == f"Removing login credentials for {secured.host}"
+    assert trusting.good("logout", secured.host) == f"Not logged in to {secured.host}"
+    trusting("pull", name).failed(1, "pull access denied")
+    trusting.good("pull", "--creds", f"{USER}:{PASSWORD}", name)
+
+
+def test_an_unknown_authority_is_named(atoll: Atoll, secured: Registry):
+    pair = f"{USER}:{PASSWORD}"
+    atoll("pull", "--creds", pair, f"{secured.host}/busybox").failed(1, "certificate is not trusted")
+    atoll.good("pull", "--creds", pair, "--tls-verify=false", f"{secured.host}/busybox")
+
+
+def test_docker_reads_what_login_wrote(trusting: Atoll, secured: Registry):
+    trusting.good("login", "-u", USER, "--password-stdin", secured.host, stdin=PASSWORD)
+    where = f"docker://{secured.host}/busybox"
+    skopeo = [
+        "skopeo",
+        "inspect",
+        "--raw",
+        "--tls-verify=false",
+        "--authfile",
+        f"{trusting.folder}/.docker/config.json",
+    ]
+    found = subprocess.run([*skopeo, where], capture_output=True, check=True).stdout
+    assert images.sha256(found) == digest_of(secured, "busybox")
+
+
+@pytest.mark.parametrize("form", ["v2s2", "oci"])
+def test_images_of_others_keep_their_digests(atoll: Atoll, registry: Registry, busybox: str, form: str):
+    """skopeo (containers/image, which is podman's and buildah's) pushes, Atoll pulls and pushes, skopeo reads."""
+    theirs, ours = f"{registry.host}/their-{form}:1", f"{registry.host}/our-{form}:1"
+    plain = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+    subprocess.run(
+        ["skopeo", "copy", "-q", "-f", form, *plain, f"docker://{busybox}", f"docker://{theirs}"], check=True
+    )
+    atoll.good("pull", theirs)
+    atoll.good("push", theirs, ours)
+    assert digest_of(registry, f"our-{form}", "1") == digest_of(registry, f"their-{form}", "1")
+    assert atoll.good("run", "--rm", theirs, "echo", "runs") == "runs"
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])
+def test_layouts_and_archives_with_skopeo(atoll: Atoll, busybox: str, kind: str):
+    atoll.good("pull", busybox)
+    place = f"{kind}:{atoll.folder}/image:{'app:1' if kind == 'docker-archive' else '1'}"
+    atoll.good("push", busybox, place)
+    inside = subprocess.run(["skopeo", "inspect", "--config", place], capture_output=True, check=True).stdout
+    again = f"{kind}:{atoll.folder}/theirs:{'app:2' if kind == 'docker-archive' else '2'}"
+    subprocess.run(["skopeo", "copy", "-q", place, again], check=True)
+    name = atoll.good("pull", "-q", again)
+    assert json.loads(inside)["config"]["Cmd"] == ["sh"]
+    assert atoll.good("run", "--rm", name, "echo", "runs") == "runs"
+
+
+def test_an_archives_layers_are_compressed_for_a_registry_the_same_way_twice(
+    atoll: Atoll, registry: Registry, busybox: str
+):
+    archive = f"docker-archive:{atoll.folder}/x.tar:app:1"
+    subprocess.run(["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{busybox}", archive], check=True)
+    name = atoll.good("pull", "-q", archive)
+    digests = set()
+    for tag in ("1", "2"):
+        atoll.good("push", name, f"{registry.host}/packed:{tag}")
+        digests.add(digest_of(registry, "packed", tag))
+    assert len(digests) == 1
+    kinds = {"Accept": f"{images.MANIFEST}, application/vnd.docker.distribution.manifest.v2+json"}
+    _, _, body = registry.request("GET", "/v2/packed/manifests/1", headers=kinds)
+    assert [one["mediaType"].rpartition(".")[2] for one in json.loads(body)["layers"]] == ["gzip"]
+    assert atoll.good("pull", "-q", f"{registry.host}/packed:1")
+
+
+def test_a_manifest_list_and_all_platforms(atoll: Atoll, registry: Registry):
+    names = {}
+    for arch in ("amd64", "arm64"):
+
+        def fill(tar, arch=arch):
+            images.entry(tar, arch, arch.encode())
+
+        made = images.assemble([images.layer(fill)], {})
+        body = {**json.loads(made.config.read()), "architecture": arch}
+        config = images.blob(images.CONFIG, images.document(body))
+        manifest = {**json.loads(made.manifest.read()), "config": config.descriptor()}
+        whole = images.Image(images.blob(images.MANIFEST, images.document(manifest)), config, made.layers)
+        names[arch] = registry.push(whole, f"part-{arch}")
+    listed = f"{registry.host}/multi:1"
+    atoll.good("manifest", "create", listed, *names.values())
+    atoll.good("manifest", "annotate", listed, names["arm64"], "--variant", "v8")
+    shown = json.loads(atoll.good("manifest", "inspect", listed))
+    assert [one["platform"].get("variant") for one in shown["manifests"]] == [None, "v8"]
+    digest = atoll.good("manifest", "push", "--purge", listed)
+    atoll("manifest", "rm", listed).failed(1, "No such manifest")
+    atoll.good("pull", "--all-platforms", listed)
+    atoll.good("push", listed, f"{registry.host}/multi-copy:1")
+    theirs = subprocess.run(
+        ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{registry.host}/multi-copy:1"],
+        capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    assert images.sha256(theirs) == digest
+    subprocess.run(
+        ["skopeo", "copy", "-q", "--all", "--src-tls-verify=false", f"docker://{registry.host}/multi-copy:1",
+         f"oci:{atoll.folder}/all"], check=True,
+    )  # fmt: skip
+
+
+def test_search_and_all_tags(atoll: Atoll, registry: Registry):
+    for tag in ("1", "2"):
+        registry.push(images.busybox(), "findable/tool", tag)
+    assert f"{registry.host}/findable/tool" in atoll.good("search", f"{registry.host}/findable")
+    pulled = atoll.good("pull", "-q", "-a", f"{registry.host}/findable/tool").splitlines()
+    assert sorted(pulled) == [f"{registry.host}/findable/tool:{tag}" for tag in ("1", "2")]
+
+
+def policy(atoll: Atoll, host: str, *rules: dict[str, object]) -> None:
+    """A policy that rejects everything but this registry, for which `rules` hold."""
+    path = Path(atoll.folder, "policy.json")
+    path.write_text(json.dumps({"default": [{"type": "reject"}], "transports": {"docker": {host: list(rules)}}}))
+    Path(atoll.config).write_text(f'[trust]\npolicy = "{path}"\n')
+
+
+@pytest.mark.parametrize("form", [(), ("--referrer",)], ids=["tag", "referrer"])
+def test_only_signed_images(atoll: Atoll, registry: Registry, form: tuple[str, ...]):
+    """Verified at pull, and again at run under another policy; nothing of a refused image stays."""
+    repository = f"signed{len(form)}"
+    name = registry.push(images.busybox(), repository)
+    passphrase = Path(atoll.folder, "words")
+    passphrase.write_text("pw\n")
+    for key in ("mine", "other"):
+        atoll.good("image", "sign", "--generate-key", f"{atoll.folder}/{key}", "--passphrase-file", str(passphrase))
+    policy(atoll, registry.host, {"type": "sigstoreSigned", "keyPath": f"{atoll.folder}/mine.pub"})
+    atoll("pull", name).failed(1, "no signature exists", r"policy\.json")
+    assert list(Path(atoll.data, "content/blobs/sha256").glob("*")) == []
+    atoll.good(
+        "image", "sign", *form, "--key", f"{atoll.folder}/mine.key", "--passphrase-file", str(passphrase), name
+    )
+    assert digest_of(registry, repository) in atoll.good("image", "verify", "--key", f"{atoll.folder}/mine.pub", name)
+    atoll("image", "verify", "--key", f"{atoll.folder}/other.pub", name).failed(1, "none of the keys")
+    atoll.good("pull", name)
+    assert atoll.good("run", "--rm", name, "echo", "ok") == "ok"
+    # The same signature under another name is for another image.
+    copied = registry.push(images.busybox(), f"{repository}-copy")
+    atoll("pull", copied).failed(1, "no signature exists")
+    # Another policy judges again, without the registry.
+    policy(atoll, registry.host, {"type": "sigstoreSigned", "keyPath": f"{atoll.folder}/other.pub"})
+    atoll("run", "--rm", name, "true").failed(125, "none of the keys", "another policy")
+    policy(atoll, registry.host, {"type": "reject"})
+    atoll("run", "--rm", name, "true").failed(125, "rejected by policy")
+    policy(atoll, registry.host, {"type": "insecureAcceptAnything"})
+    assert atoll.good("run", "--rm", name, "echo", "ok") == "ok"
+    # The key's file changes, the policy's text does not.
+    Path(atoll.folder, "key.pub").write_bytes(Path(atoll.folder, "mine.pub").read_bytes())
+    policy(atoll, registry.host, {"type": "sigstoreSigned", "keyPath": f"{atoll.folder}/key.pub"})
+    atoll.good("pull", name)
+    Path(atoll.folder, "key.pub").write_bytes(Path(atoll.folder, "other.pub").read_bytes())
+    atoll("run", "--rm", name, "true").failed(125, "none of the keys")
+
+
+@pytest.mark.parametrize("text", ["{", '{"default": []}', '{"default": [{"type": "acceptSome"}]}'])
+def test_a_policy_that_cannot_be_read_accepts_nothing(atoll: Atoll, busybox: str, text: str):
+    path = Path(atoll.folder, "policy.json")
+    path.write_text(text)
+    Path(atoll.config).write_text(f'[trust]\npolicy = "{path}"\n')
+    atoll("pull", busybox).failed(1, "cannot be used", "nothing is accepted")
+    path.unlink()
+    atoll("pull", busybox).failed(1, "does not exist")
