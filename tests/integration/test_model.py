@@ -1,7 +1,7 @@
 """The life cycle against a model: random histories of commands, some of them at the same time, from many processes.
 
-The model is `after`: what a command makes of a state, and whether it succeeds. Two commands at once must end as one of
-their two orders would; what `ps` lists must be what the model has, after every step.
+The model is `after`: what a command makes of a state, and whether it succeeds. Two commands at once must end as one
+of their two orders would; what `ps` lists must be what the model has, after every step.
 """
 
 from __future__ import annotations
