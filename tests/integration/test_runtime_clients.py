@@ -98,6 +98,10 @@ def test_podman_user_namespaces(emptied: Podman):
     script = "id -u; cat /proc/self/uid_map; touch /x; stat -c %u /x"
     flags = ("--uidmap", "0:100000:1000", "--gidmap", "0:100000:1000")
     assert emptied.good(*ALONE, *flags, "busybox", "sh", "-c", script).split() == ["0", "0", "100000", "1000", "0"]
+    emptied.good("run", "-d", "--name", "u", "--network", "none", *flags, "busybox", "sleep", "100")
+    link = emptied.good("exec", "u", "readlink", "/proc/self/ns/user")
+    for kind, wanted in (("container:u", link), ("host", os.readlink("/proc/self/ns/user"))):
+        assert emptied.good(*ALONE, "--userns", kind, "busybox", "readlink", "/proc/self/ns/user") == wanted
 
 
 def test_podman_volumes_and_limits(emptied: Podman):
@@ -154,7 +158,15 @@ def test_podman_of_an_ordinary_user(sandbox: Sandbox):
         assert engine.good("exec", "-t", "c", "tty").strip() == "/dev/pts/0"
         assert engine.good(*ALONE, "--userns", "keep-id", "busybox", "id", "-u") == "61501"
         assert engine(*ALONE, "--pid", "host", "busybox", "nope").code == 127
+        assert engine("healthcheck", "run", "c").code != 0  # it has none
         engine.good("rm", "--force", "--time", "0", "c")
+        nobody = "grep -c 61501 /proc/self/uid_map"
+        assert engine(*ALONE, "--userns", "nomap", "busybox", "sh", "-c", nobody).out.strip() == "0"
+        assert "podman-init" in engine.good(*ALONE, "--init", "busybox", "ps")
+        script = "echo kept > /v/file; stat -c %u /v/file; touch /x 2>/dev/null || echo ro"
+        flags = ("-v", "named:/v", "--read-only")
+        assert engine.good(*ALONE, *flags, "busybox", "sh", "-c", script).split() == ["0", "ro"]
+        assert engine.good(*ALONE, *flags, "busybox", "cat", "/v/file") == "kept"
     finally:
         engine.stop()
 
@@ -205,6 +217,22 @@ def test_docker_options(docker: Docker):
     assert docker(*ALONE, *flags, "busybox", "dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M", "count=50").code == 137
 
 
+def test_docker_health_and_users(docker: Docker):
+    health = ("--health-cmd", "test -e /healthy", "--health-interval", "1s", "--health-retries", "1")
+    docker.good("run", "-d", "--name", "health", "--network", "none", *health, "busybox", "sleep", "100")
+    try:
+        docker.good("exec", "health", "touch", "/healthy")
+        deadline = time.monotonic() + 20
+        while docker.good("inspect", "-f", "{{.State.Health.Status}}", "health") != "healthy":
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert docker.good(
+            "exec", "-u", "7:8", "-w", "/tmp", "-e", "A=b", "health", "sh", "-c", "id -u; pwd; echo $A"
+        )
+    finally:
+        docker("rm", "--force", "health")
+
+
 def test_docker_many_at_once(docker: Docker):
     names = [f"m{number}" for number in range(6)]
     try:
@@ -237,6 +265,9 @@ def test_containerd_life(containerd: Containerd):
         assert "RUNNING" in containerd.good("task", "ls")
         result = containerd("task", "exec", "--exec-id", "e", "life", "sh", "-c", "echo hi; exit 3")
         assert (result.code, result.out) == (3, "hi\n")
+        containerd.good("task", "exec", "--detach", "--exec-id", "d", "life", "sleep", "50")
+        assert containerd.good("task", "ps", "life").count("\n") == 2
+        containerd.good("task", "kill", "--exec-id", "d", "--signal", "SIGKILL", "life")
         containerd.good("task", "pause", "life")
         assert "PAUSED" in containerd.good("task", "ls")
         containerd.good("task", "resume", "life")
