@@ -53,6 +53,14 @@ IMAGES: dict[str, str] = {
     "image sign": "Sign an image at its registry",
     "image verify": "Verify an image's signatures",
     "images": "List images",
+    "tag": "Give an image one more name",
+    "history": "Show the steps that an image was made of",
+    "save": "Write one or more images to an archive",
+    "load": "Load images from an archive or from standard input",
+    "import": "Make an image of a file system's archive or of a directory",
+    "image prune": "Remove unused images",
+    "image tree": "Show the layers of images, and which stand on which",
+    "image diff": "Show what an image's last layer changes, or what differs between two",
     "rmi": "Remove one or more images",
 }
 VOLUMES: dict[str, str] = {
@@ -69,6 +77,7 @@ VOLUMES: dict[str, str] = {
 }
 SYSTEM: dict[str, str] = {
     "events": "Show what happens to containers, images, volumes and networks",
+    "completion": "Print the script that makes a shell complete command lines",
     "info": "Tell what this host and this installation can do",
     "version": "Show version information",
     "system boot-unit": "Write a systemd unit that starts containers by their restart policies",
@@ -104,6 +113,11 @@ SPELLINGS: dict[str, str] = {
     "image pull": "pull",
     "image push": "push",
     "image inspect": "inspect",
+    "image tag": "tag",
+    "image history": "history",
+    "image save": "save",
+    "image load": "load",
+    "image import": "import",
 }
 
 
