@@ -24,10 +24,11 @@ COMMAND = Command(
     flags=(
         Flag(name="all", short="a", help="As in Docker; there are no hidden images here"),
         Flag(name="digests", help="Show digests"),
-        Flag(name="filter", short="f", kind=LIST, help="Only those for which it holds: dangling=true, label=…"),
+        Flag(name="filter", short="f", kind=LIST, help="before, since, until, label, reference, dangling"),
         Flag(name="format", kind=TEXT, help="json, table, or a Go template"),
         Flag(name="no-trunc", help="Do not cut anything"),
         Flag(name="quiet", short="q", help="Only the IDs"),
+        Flag(name="tree", help="The layers, and which images stand on which"),
     ),
     most=1,
 )
@@ -37,35 +38,29 @@ _NONE = "<none>"
 def main(given: Given) -> int:
     """Run the command."""
     from atoll.cli.wiring import open_engine
+    from atoll.engine.images.filters import Filters
 
-    views = open_engine().images()
+    if given.on("tree"):
+        from atoll.cli.image.tree import show
+
+        sys.stdout.write(show(open_engine(), given.args[0] if given.args else None, whole=given.on("no-trunc")))
+        return 0
+    engine = open_engine()
+    wanted = Filters(engine, given.texts("filter"))
+    now = time.time_ns()
+    views = [view for view in engine.images() if wanted.view(view, now=now)]
     if given.args:
         views = [view for view in views if _named(view, given.args[0])]
-    views = [view for view in views if all(_holds(view, one) for one in given.texts("filter"))]
     sys.stdout.write(_shown(views, given))
     return 0
 
 
 def _named(view: ImageView, wanted: str) -> bool:
+    """A repository, with or without a tag, either with `*` in it, as Docker takes them."""
+    import fnmatch
+
     name = view.repository or _NONE
-    return wanted in (name, f"{name}:{view.tag}")
-
-
-def _holds(view: ImageView, condition: str) -> bool:
-    from atoll.base import errors
-
-    kind, _, value = condition.partition("=")
-    if kind == "dangling":
-        return (view.tag is None) == (value in ("true", "1"))
-    if kind == "label":
-        key, equals, wanted = value.partition("=")
-        return any(k == key and (not equals or v == wanted) for k, v in view.labels)
-    if kind == "reference":
-        import fnmatch
-
-        names = (view.repository or "", f"{view.repository}:{view.tag}")
-        return any(fnmatch.fnmatch(name, value) for name in names)
-    raise errors.InvalidArgument(f"invalid filter '{kind}'", hint="known are dangling, label, reference")
+    return any(fnmatch.fnmatchcase(one, wanted) for one in (name, f"{name}:{view.tag}"))
 
 
 def _shown(views: list[ImageView], given: Given) -> str:

@@ -95,7 +95,7 @@ def _walk(place: _Place, skip: frozenset[str]) -> Iterator[tuple[bytes, str]]:
             path = place.path + b"/" + name
             info = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
             old = _look_up(place.below, name)
-            if _is_whiteout(info):
+            if is_whiteout(info):
                 if old is not None:
                     yield path, DELETED
                 continue
@@ -121,13 +121,13 @@ def _enter(place: _Place, name: bytes, path: bytes) -> _Place:
     fd = os.open(name, _DIRECTORY, dir_fd=place.fd)
     try:
         _refuse_redirect(fd, path)
-        return _Place(path, fd, [] if _is_opaque(fd) else _open_below(place.below, name))
+        return _Place(path, fd, [] if _is_opaque(fd) else open_below(place.below, name))
     except BaseException:
         os.close(fd)
         raise
 
 
-def _open_below(below: Sequence[int], name: bytes) -> list[int]:
+def open_below(below: Sequence[int], name: bytes) -> list[int]:
     """The directory `name` of the layers below, down to the one that hides the rest."""
     opened: list[int] = []
     for fd in below:
@@ -146,12 +146,12 @@ def _open_below(below: Sequence[int], name: bytes) -> list[int]:
 def _names_below(place: _Place, name: bytes) -> list[bytes]:
     """What the layers below show in the directory `name`."""
     shown: dict[bytes, bool] = {}
-    fds = _open_below(place.below, name)
+    fds = open_below(place.below, name)
     try:
         for fd in fds:
             for one in sorted(os.listdir(fd)):
                 inner = os.fsencode(one)
-                there = not _is_whiteout(os.stat(inner, dir_fd=fd, follow_symlinks=False))
+                there = not is_whiteout(os.stat(inner, dir_fd=fd, follow_symlinks=False))
                 shown.setdefault(inner, there)
     finally:
         for fd in fds:
@@ -165,7 +165,7 @@ def _look_up(below: Sequence[int], name: bytes) -> os.stat_result | None:
             info = os.stat(name, dir_fd=fd, follow_symlinks=False)
         except FileNotFoundError:
             continue
-        return None if _is_whiteout(info) else info
+        return None if is_whiteout(info) else info
     return None
 
 
@@ -178,7 +178,8 @@ def _differs(old: os.stat_result, new: os.stat_result) -> bool:
     )
 
 
-def _is_whiteout(info: os.stat_result) -> bool:
+def is_whiteout(info: os.stat_result) -> bool:
+    """Whether a file is overlayfs's mark of removal."""
     return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
@@ -231,7 +232,7 @@ def write_layer(
     `lower` and `skip` as in `changes`; `latest` cuts later times (seconds, SOURCE_DATE_EPOCH); `inside` maps owners
     back when this process does not run in their map. Raises OSError, Unsupported.
     """
-    writing = _Writing(out, latest, inside, skip, layer=True)
+    writing = Writing(out, latest, inside, skip, layer=True)
     writing.walk(_Place(b"", os.dup(upper), [os.dup(fd) for fd in lower]))
     return writing.finish()
 
@@ -245,7 +246,7 @@ def write_tree(
     one_file_system: bool = False,
 ) -> LayerFacts:
     """Write a whole tree as it is (`export`, `import` of a directory): no marks, every name. Raises OSError."""
-    writing = _Writing(out, latest, inside, frozenset(), layer=False)
+    writing = Writing(out, latest, inside, frozenset(), layer=False)
     if one_file_system:
         writing.device = os.fstat(root).st_dev
     writing.root(root)
@@ -253,7 +254,9 @@ def write_tree(
     return writing.finish()
 
 
-class _Writing:
+class Writing:
+    """An archive of one tree on its way out: members from files, hard links, what is left out."""
+
     def __init__(
         self,
         out: Callable[[bytes], object],
@@ -294,7 +297,7 @@ class _Writing:
 
     def root(self, fd: int) -> None:
         """An entry for the directory itself."""
-        self.tar.add(self._member(b"./", os.fstat(fd), tar.DIRECTORY, fd))
+        self.tar.add(self.member(b"./", os.fstat(fd), tar.DIRECTORY, fd))
 
     def walk(self, place: _Place) -> None:
         """All entries of a directory, sorted, each directory before what is in it."""
@@ -312,7 +315,7 @@ class _Writing:
 
     def _marked(self, place: _Place, name: bytes, path: bytes, info: os.stat_result) -> bool:
         """Whether the entry is one of overlayfs's marks or none at all; then it is done with."""
-        if _is_whiteout(info):
+        if is_whiteout(info):
             if _look_up(place.below, name) is not None or not place.below:
                 white = (place.path + b"/.wh." + name)[1:]
                 self.tar.add(Member(name=white, kind=tar.REGULAR, mode=0))
@@ -326,37 +329,43 @@ class _Writing:
 
     def _entry(self, place: _Place, name: bytes, path: bytes, info: os.stat_result) -> None:
         kind = packing.kind_of(info.st_mode)
-        if kind is None:
-            self.omitted += 1
-            return
         if kind == tar.DIRECTORY:
             inner = _enter(place, name, path) if self.layer else _Place(path, _open_at(place.fd, name), [])
-            member = self._member(path[1:] + b"/", info, kind, inner.fd)
+            member = self.member(path[1:] + b"/", info, kind, inner.fd)
             self.tar.add(member)
             if self.layer and _is_opaque(inner.fd):
                 self.tar.add(Member(name=path[1:] + b"/.wh..wh..opq", kind=tar.REGULAR, mode=0))
             self.walk(inner)
             return
+        self.file(place.fd, name, path, info)
+
+    def file(self, parent_fd: int, name: bytes, path: bytes, info: os.stat_result) -> None:
+        """Anything but a directory."""
+        kind = packing.kind_of(info.st_mode)
+        if kind is None:
+            self.omitted += 1
+            return
         first = self._links.get((info.st_dev, info.st_ino)) if info.st_nlink > 1 else None
         if first is not None:
-            member = self._member(path[1:], info, kind, None).replace(kind=tar.HARDLINK, link=first, size=0)
+            member = self.member(path[1:], info, kind, None).replace(kind=tar.HARDLINK, link=first, size=0)
             self.tar.add(member)
             return
         if info.st_nlink > 1:
             self._links[info.st_dev, info.st_ino] = path[1:]
         if kind != tar.REGULAR:
-            link = os.readlink(name, dir_fd=place.fd) if kind == tar.SYMLINK else b""
-            self.tar.add(self._member(path[1:], info, kind, None).replace(link=link))
+            link = os.readlink(name, dir_fd=parent_fd) if kind == tar.SYMLINK else b""
+            self.tar.add(self.member(path[1:], info, kind, None).replace(link=link))
             return
-        fd = os.open(name, _FILE, dir_fd=place.fd)
+        fd = os.open(name, _FILE, dir_fd=parent_fd)
         try:
             if any(_xattr(fd, one) is not None for one in _METACOPY):
                 raise errors.Unsupported(f"{os.fsdecode(path)} has no data of its own: an overlay with metacopy")
-            self.tar.add(self._member(path[1:], os.fstat(fd), kind, fd), fd)
+            self.tar.add(self.member(path[1:], os.fstat(fd), kind, fd), fd)
         finally:
             os.close(fd)
 
-    def _member(self, name: bytes, info: os.stat_result, kind: bytes, fd: int | None) -> Member:
+    def member(self, name: bytes, info: os.stat_result, kind: bytes, fd: int | None) -> Member:
+        """An entry as the file is; `fd`, where it can be opened, gives the attributes."""
         mtime = info.st_mtime_ns // 1_000_000_000
         uid, gid = info.st_uid, info.st_gid
         if self.inside is not None:

@@ -175,6 +175,15 @@ class Snapshots:
         suffix = "." + self.key
         return ["sha256:" + n.removesuffix(suffix) for n in names if n.endswith(suffix) and n[64:65] == "."]
 
+    def elsewhere(self) -> list[tuple[str, str]]:
+        """The layers that are unpacked for other id maps: chainID and what `remove_elsewhere` takes, in no order."""
+        names = [name for name in _listdir(f"{self.root}/layers") if name[64:65] == "."]
+        return [("sha256:" + name[:64], name) for name in names if not name.endswith("." + self.key)]
+
+    def remove_elsewhere(self, name: str) -> None:
+        """Remove one of `elsewhere`; absent is fine. The caller knows that nothing uses it."""
+        self._to_trash(f"{self.root}/layers/{_safe(name)}")
+
     def remove_layer(self, chain_id: str) -> None:
         """Remove a layer; absent is fine. The caller knows that no container and no image uses it."""
         self._to_trash(self.layer_path(chain_id))

@@ -1,0 +1,97 @@
+"""load: images out of an archive or an image layout, with the names they have there."""
+
+from __future__ import annotations
+
+from atoll.base import errors
+from atoll.base.value import Value
+from atoll.engine.events import note as events
+from atoll.engine.images import making
+from atoll.spec import reference as references
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from atoll.engine.engine import Engine
+    from atoll.images.archive import ArchiveSource
+    from atoll.images.layout import LayoutSource
+    from atoll.images.values import Progress
+    from atoll.spec.reference import Reference
+
+
+class Loaded(Value):
+    """An image that was loaded: its id, and its names if it has any."""
+
+    id: str
+    names: tuple[str, ...]
+
+
+def load(
+    engine: Engine,
+    path: str | int,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    platform: str | None = None,
+) -> list[Loaded]:
+    """Load every image of a docker-archive, an image layout in a directory or an archive of one, compressed or not;
+    `path` may be a descriptor (standard input). An index gives its image for this machine, or for `platform`.
+
+    Raises NotFound, Corrupt, Exhausted.
+    """
+    from atoll.images import pull as mechanism
+    from atoll.spec import platform as platforms
+
+    done: list[Loaded] = []
+    with making.content_lock(engine):
+        source = _opened(path)
+        try:
+            for at, names in _every(source):
+                image = mechanism.pull(
+                    names[0] if names else references.parse("localhost/unnamed"),
+                    store=engine.content(),
+                    snapshots=engine.snapshots,
+                    platform=platforms.parse(platform) if platform else None,
+                    progress=progress,
+                    source=source,
+                    at=at,
+                )
+                making.record(engine, image, names)
+                events.note(engine, "image", "load", image.config_digest, name=names[0].familiar if names else "")
+                done.append(Loaded(id=image.config_digest, names=tuple([one.familiar for one in names])))
+        finally:
+            source.close()
+    return done
+
+
+def _opened(path: str | int) -> ArchiveSource | LayoutSource:
+    """Whichever it is: manifest.json makes a docker-archive (Docker's own have both)."""
+    from atoll.images.archive import ArchiveSource
+    from atoll.images.layout import LayoutSource
+    from atoll.images.shelf import open_shelf
+
+    files = open_shelf(path)
+    if files.size("manifest.json") is not None:
+        return ArchiveSource(path, files)
+    if files.size("index.json") is not None:
+        return LayoutSource(path, files)
+    files.close()
+    raise errors.Corrupt(
+        f"{path if isinstance(path, str) else 'standard input'} is neither a docker-archive nor an image layout",
+        hint="a file system's archive is for 'atoll import'",
+    )
+
+
+def _every(source: ArchiveSource | LayoutSource) -> list[tuple[str, list[Reference]]]:
+    found: list[tuple[str, list[Reference]]] = []
+    for at, named in source.every():
+        names = named if isinstance(named, tuple) else (named,) if named else ()
+        found.append((at, [one for name in names if (one := _reference(name)) is not None]))
+    return found
+
+
+def _reference(name: str) -> Reference | None:
+    """A layout's name may be a mere tag (`latest`): that names no image here."""
+    if "/" not in name and ":" not in name:
+        return None
+    reference = references.parse(name)
+    return reference if reference.digest is None else None
