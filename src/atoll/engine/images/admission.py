@@ -21,7 +21,6 @@ from atoll.trust import judge, policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from atoll.engine.engine import Engine
@@ -140,7 +139,10 @@ def _judge_kept(current: Policy, row: ImageRow, reference: Reference, where: str
     transport, _, folder = where.partition(" ")
     names = _scopes(transport, reference, folder, "")
     subject = judge.Subject(reference=reference, digests=(row.target, row.manifest))
-    evidence: Callable[[], list[Evidence]] = lambda: [proofs.from_json(one) for one in jsontext.loads(kept)]  # noqa: E731
+
+    def evidence() -> list[Evidence]:
+        return [proofs.from_json(one) for one in jsontext.loads(kept)]
+
     judge.judge(current.requirements(transport, names), subject, evidence, path or "the default")
 
 
