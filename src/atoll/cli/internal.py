@@ -1,6 +1,13 @@
-"""`atoll internal …`: what Atoll's own processes ask of the engine. Not for people; may change at any time."""
+"""`atoll internal …`: what Atoll's own processes ask of the engine. Not for people; may change at any time.
+
+    cleanup CONTAINER    it has ended and was to go with its end
+    restart CONTAINER    its restart policy wants it up again, and the pause before that is over
+    boot                 the host has started: what do the restart policies say?
+"""
 
 from __future__ import annotations
+
+import sys
 
 from atoll.cli.options import Command, UsageError
 
@@ -10,9 +17,9 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     name="internal",
-    usage="internal cleanup CONTAINER",
-    help="For Atoll's own processes: settle the records of a container that has ended",
-    least=2,
+    usage="internal cleanup|restart CONTAINER, internal boot",
+    help="For Atoll's own processes: settle, or start again, a container that has ended",
+    least=1,
     most=2,
 )
 
@@ -21,8 +28,29 @@ def main(given: Given) -> int:
     """Run the command."""
     from atoll.cli.wiring import open_engine
 
-    verb, name = given.args
-    if verb != "cleanup":
-        raise UsageError(f"unknown command: internal {verb}", "internal")
-    open_engine().cleanup(name)
-    return 0
+    verb, *names = given.args
+    if verb == "cleanup" and names:
+        open_engine().cleanup(names[0])
+        return 0
+    if verb == "restart" and names:
+        from atoll.engine.containers.restarting import again
+
+        again(open_engine(), names[0])
+        return 0
+    if verb == "boot" and not names:
+        return _boot()
+    raise UsageError(f"unknown command: internal {' '.join(given.args)}", "internal")
+
+
+def _boot() -> int:
+    from atoll.cli.wiring import open_engine
+    from atoll.engine.containers.restarting import boot
+
+    code = 0
+    for name, error in boot(open_engine()):
+        if error is None:
+            sys.stdout.write(f"{name}\n")
+        else:
+            sys.stderr.write(f"atoll: {name}: {error}\n")
+            code = 1
+    return code

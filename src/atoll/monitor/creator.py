@@ -90,7 +90,7 @@ def make(message: dict[str, Any]) -> Made:
         made = _create(Create.from_json(message.get("request")), promise=message.get("promise") is True)
         return made.replace(start=message.get("start") is True)
     if do == EXEC:
-        return _exec(Exec.from_json(message.get("request")))
+        return execute(Exec.from_json(message.get("request")))
     raise Malformed(f"unknown request {do!r}")
 
 
@@ -135,7 +135,8 @@ def _create(request: Create, *, promise: bool) -> Made:
     return _made(charge, created, stdio, promise)
 
 
-def _exec(request: Exec) -> Made:
+def execute(request: Exec) -> Made:
+    """Have a process executed in a running container; what fails is in the result."""
     charge = Charge(
         what=EXEC,
         id=request.id,

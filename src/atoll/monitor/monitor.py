@@ -15,7 +15,7 @@ from _struct import unpack
 from atoll.base import clock, errors, timing
 from atoll.linux import process
 from atoll.linux.title import set_title
-from atoll.monitor import journal, record
+from atoll.monitor import health, journal, record, restart
 from atoll.monitor.company import Company
 from atoll.monitor.creator import Made
 from atoll.monitor.logs import LogWriter
@@ -308,7 +308,8 @@ def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int |
 
 def _tell_monitor(line: socket, charge: Charge, fds: dict[str, int]) -> None:
     title = b"atoll:[monitor] " + charge.id[:12].encode()
-    word = b"\0".join((title, charge.run.encode(), b"%d" % charge.pid, " ".join(fds).encode()))
+    checked = b"h" if charge.health is not None else b""
+    word = b"\0".join((title, charge.run.encode(), b"%d" % charge.pid, " ".join(fds).encode(), checked))
     try:
         send_with_fds(line, word, tuple(fds.values()))
     except (BrokenPipeError, ConnectionResetError):  # killed already; this process goes on in its place
@@ -361,6 +362,7 @@ def finish(monitor: Monitor) -> int:
     ended = _ended(monitor, log)
     recorded = _record_exit(charge, ended)
     note_end(charge, ended)
+    health.keep(charge)
     # 2. Cgroup and run directory go before anyone is told (16), so that nothing of it is left when the command
     #    returns. Where the bundle's disk is full the run directory stays: it holds the record.
     monitor.close_door()
@@ -369,6 +371,8 @@ def finish(monitor: Monitor) -> int:
     # 3. The last word (17), then the clean-up (18, 19).
     monitor.relay.tell_all({"is": "exit", "exit": ended.code, **ended.to_json()})
     monitor.part()
+    # 4. The pause before a restart, in this process: whoever looks finds it waiting.
+    restart.follow(charge.bundle, ended)
     return FINISHED
 
 
@@ -473,6 +477,8 @@ def mourn(run: str, status: int | None) -> None:
         ended = record.of_status(status, started=started, oom=oom, error="its monitor was killed")
     recorded = _record_exit(charge, ended)
     note_end(charge, ended)
+    health.keep(charge)
     if recorded:
         _delete(run)
     run_on_exit(charge.on_exit, charge.env)
+    restart.follow(charge.bundle, ended)

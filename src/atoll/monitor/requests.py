@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class LogPlan(Value):
-    """Where output goes: a driver of `logs.py` or `logdrivers.py`, or `none`; for one with files, at `path`,
-    `max_files` files of at most `max_size` bytes each, with `compress` all but the newest gzipped. `attributes` go
-    with each entry of a driver that can carry them (labels, variables), `tag` names the container to a log service."""
+    """Where output goes: a driver of `logs.py` or `logdrivers.py`, or none; for one with files, at `path`:
+    `max_files` of at most `max_size` bytes each, with `compress` all but the newest gzipped. `attributes` go with each
+    entry of a driver that can carry them (labels, variables), `tag` names the container to a log service."""
 
     driver: str = "json-file"
     path: str = ""

@@ -32,7 +32,7 @@ from select import POLLIN, poll, select
 from atoll.base import errors
 from atoll.linux.process import become_subreaper
 from atoll.linux.title import set_title
-from atoll.monitor import creator, monitor, session
+from atoll.monitor import creator, health, monitor, session
 from atoll.monitor.peer import Peer
 from atoll.monitor.protocol import FDS_MAX, VERSION, Malformed, control
 from atoll.monitor.record import CREATE
@@ -76,8 +76,9 @@ def serve(connection: int, report: Report) -> None:
     if not word:
         waitpid(clerk, 0)
         return
-    title, run, init_digits, names = word.split(b"\0")
+    title, run, init_digits, names, checked = word.split(b"\0")
     set_title(title)
+    timer = health.timer(run.decode()) if checked else None
     # 2. Until the clerk ends. It is the init's parent; but as it ends the init becomes ours, and may have ended too
     # before we look: then waitpid(2) gives whichever it likes first.
     init, early, pid = int(init_digits), None, 0
@@ -85,15 +86,27 @@ def serve(connection: int, report: Report) -> None:
         pid, ended = waitpid(-1, 0)
         if pid == init:
             early = ended
+            if timer is not None:
+                timer.stop()
+        elif timer is not None:
+            timer.reaped(pid, ended)
     if ended == 0:
         return
     fds = dict(zip(names.decode().split(), unpack(f"{len(rights[0][2]) // 4}i", rights[0][2]), strict=True))
-    attend(run.decode(), init, ours, fds, early)
+    attend(run.decode(), init, ours, fds, early, timer)
 
 
-def attend(run: str, init: int, line: socket, fds: dict[str, int], status: int | None = None) -> None:
+def attend(
+    run: str,
+    init: int,
+    line: socket,
+    fds: dict[str, int],
+    status: int | None = None,
+    timer: health.Timer | None = None,
+) -> None:
     """A container that has been created, from the end of its first clerk on. `fds` are spares of its descriptors by
-    name, `line` leads to the clerk that ended, `status` is the init's wait status if it ended already."""
+    name, `line` leads to the clerk that ended, `status` is the init's wait status if it ended already, `timer`
+    that of its health checks."""
     while True:
         # 3. What the clerk left when it went to rest. One that was killed left nothing.
         line.setblocking(False)
@@ -108,8 +121,10 @@ def attend(run: str, init: int, line: socket, fds: dict[str, int], status: int |
         line.close()
         # 4. Alone, until the init ends or somebody has to be served.
         if status is None:
-            status = alone(run, init, fds)
+            status = alone(run, init, fds, timer)
         if status is not None:
+            if timer is not None:
+                timer.stop()
             monitor.conclude(run, fds, status)
             return
         line, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
@@ -126,15 +141,19 @@ def attend(run: str, init: int, line: socket, fds: dict[str, int], status: int |
             pid, ended = waitpid(-1, 0)
             if pid == init:
                 status = ended
+                if timer is not None:
+                    timer.stop()
                 try:
                     line.send(pack("i", status))
                 except OSError:  # the clerk is ending at this moment
                     pass
+            elif timer is not None:
+                timer.reaped(pid, ended)
         if ended == monitor.FINISHED:
             return
 
 
-def alone(run: str, init: int, fds: dict[str, int]) -> int | None:
+def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None = None) -> int | None:
     """Take output to the log until the init ends (its wait status) or a clerk is needed (None)."""
     status: int | None = None
 
@@ -146,6 +165,8 @@ def alone(run: str, init: int, fds: dict[str, int]) -> int | None:
                 pid, ended = waitpid(-1, WNOHANG)
                 if pid == init:
                     status = ended
+                elif timer is not None and pid:
+                    timer.reaped(pid, ended)
         except ChildProcessError:
             pass
 

@@ -9,6 +9,7 @@ from atoll.engine.containers import environment
 from atoll.engine.containers.plan import check_user, process_of
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import PAUSED, RUNNING, state_of
+from atoll.engine.events.note import plan_of
 from atoll.isolation.protocol import ExecPlan
 from atoll.spec import runtime as oci
 
@@ -36,6 +37,7 @@ def execute(engine: Engine, request: ExecRequest) -> Attachment:
             terminal=request.terminal,
             stdin=request.stdin,
             detached=request.detach,
+            events=plan_of(engine, row.id, record, row.name),
         )
     )
 

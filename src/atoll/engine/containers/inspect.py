@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atoll.base import clock
+from atoll.engine.containers import health, restarting
 from atoll.engine.containers.plan import log_name
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import PAUSED, RUNNING, state_of
@@ -27,14 +28,14 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
         "Created": clock.rfc3339(row.created_at),
         "Path": record.args[0],
         "Args": list(record.args[1:]),
-        "State": _state(status),
+        "State": _state(status, health.shown(health.known(engine, row.id, record))),
         "Image": row.image or "",
         "ResolvConfPath": f"{place}/resolv.conf",
         "HostnamePath": f"{place}/hostname",
         "HostsPath": f"{place}/hosts",
         "LogPath": f"{place}/{log_name(row.id)}" if record.log_driver == "json-file" else "",
         "Name": "/" + row.name,
-        "RestartCount": 0,
+        "RestartCount": restarting.count(engine, row.id),
         "Driver": "overlay2",
         "Platform": "linux",
         "MountLabel": "",
@@ -60,13 +61,14 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
     return document
 
 
-def _state(status: Status) -> dict[str, Any]:
+def _state(status: Status, health: dict[str, Any] | None) -> dict[str, Any]:
     running = status.status in (RUNNING, PAUSED)
     return {
+        **({"Health": health} if health is not None else {}),
         "Status": status.status,
         "Running": running,
         "Paused": status.status == PAUSED,
-        "Restarting": False,
+        "Restarting": status.status == "restarting",
         "OOMKilled": status.oom_killed,
         "Dead": False,
         "Pid": status.pid or 0,
@@ -113,7 +115,7 @@ def _host_config(record: Record) -> dict[str, Any]:
             "Config": {"max-size": str(record.log_max_size), "max-file": str(record.log_max_files)},
         },
         "NetworkMode": record.network,
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {"Name": record.restart, "MaximumRetryCount": record.restart_max},
         "AutoRemove": record.remove,
         "CapAdd": None,
         "CapDrop": None,

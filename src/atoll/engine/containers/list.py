@@ -59,8 +59,18 @@ def view_of(engine: Engine, row: ContainerRow, record: Record | None = None) -> 
         labels=record.labels,
         network=record.network,
         mounts=tuple([mount.name or mount.source for mount in record.mounts]),
+        health=_health(engine, row.id, record),
         volumes=len([mount for mount in record.mounts if mount.type == "volume"]),
     )
+
+
+def _health(engine: Engine, container_id: str, record: Record) -> str | None:
+    if record.health is None:
+        return None
+    from atoll.engine.containers import health
+
+    found = health.known(engine, container_id, record)
+    return found.status if found is not None else None
 
 
 def with_size(engine: Engine, row: ContainerRow, view: ContainerView) -> ContainerView:

@@ -5,6 +5,7 @@ yes  yes        never had any     no             created
 yes  yes        waiting           no             created
 yes  yes        running, frozen   no             running, paused
 yes  yes        none              yes            exited; created if its program never ran
+yes  yes        one that waits    yes            restarting
 yes  yes        none              no             exited 255, with the reason (`lost`); created while it is launched
 yes  no         none, lock free   any            half made or half removed: `remove.remove_if_leftover`
 """
@@ -16,12 +17,16 @@ import os
 from atoll.engine.containers.launch import MARK
 from atoll.engine.locks import is_busy
 from atoll.isolation.protocol import CREATED, EXITED, LOST, PAUSED, RUNNING, Status
+from atoll.monitor.restart import RESTARTS_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.engine.engine import Engine
 
-__all__ = ["CREATED", "EXITED", "LOST", "PAUSED", "RUNNING", "is_up", "state_of"]
+RESTARTING = "restarting"
+"""It has ended, and its monitor waits to have it started again."""
+
+__all__ = ["CREATED", "EXITED", "LOST", "PAUSED", "RESTARTING", "RUNNING", "is_up", "state_of"]
 
 
 def state_of(engine: Engine, container_id: str) -> Status:
@@ -37,6 +42,11 @@ def state_of(engine: Engine, container_id: str) -> Status:
         status = engine.driver.status(run, place)  # launched to the end between the two looks, perhaps
         if status.status == LOST:
             return status.replace(status=EXITED)
+    if status.status == EXITED and os.path.exists(f"{place}/{RESTARTS_FILE}"):
+        from atoll.engine.containers import restarting
+
+        if restarting.is_waiting(place):
+            return status.replace(status=RESTARTING)
     if status.status == EXITED and status.started_at is None and status.error is not None:
         return status.replace(status=CREATED)  # its start failed, as Docker shows it
     return status

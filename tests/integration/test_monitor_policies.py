@@ -1,0 +1,208 @@
+"""What monitors do by themselves: start a container again, look at its health, note events."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kit import processes
+from kit.command import Atoll
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+    return value
+
+
+def actions(atoll: Atoll, *words: str) -> list[str]:
+    """The events so far."""
+    out = atoll.good("events", "--since", "10m", "--until", "0s", "--format", "{{.Action}}", *words)
+    return out.splitlines()
+
+
+def restarts(atoll: Atoll, name: str) -> int:
+    return int(atoll.good("inspect", name, "--format", "{{.RestartCount}}"))
+
+
+def test_on_failure_ends_after_its_number_and_a_success(anyone: Atoll, busybox: str):
+    anyone.good("run", "-d", "--name", "fails", "--restart", "on-failure:2", busybox, "sh", "-c", "exit 3")
+    until(lambda: restarts(anyone, "fails") == 2 and anyone.state("fails")["Status"] == "exited")
+    assert anyone.state("fails")["ExitCode"] == 3
+    time.sleep(0.6)
+    assert actions(anyone, "-f", "container=fails").count("die") == 3
+    anyone.good("run", "-d", "--name", "succeeds", "--restart", "on-failure", busybox, "true")
+    assert anyone.good("wait", "succeeds") == "0"
+    assert restarts(anyone, "succeeds") == 0
+    anyone.good("start", "fails")  # counted anew
+    until(lambda: actions(anyone, "-f", "container=fails").count("die") >= 6)
+
+
+def test_stop_is_remembered_and_ends_the_wait(atoll: Atoll, busybox: str):
+    atoll.good("run", "-d", "--name", "again", "--restart", "unless-stopped", busybox, "sh", "-c", "exit 1")
+    until(lambda: atoll.state("again")["Status"] == "restarting" and restarts(atoll, "again") >= 4)
+    assert "Restarting (1)" in atoll.good("ps", "-a")
+    atoll.good("stop", "-t", "0", "again")
+    until(lambda: atoll.state("again")["Status"] == "exited")
+    until(lambda: not processes.monitors(atoll.run_root), 5)
+    dead = actions(atoll).count("die")
+    time.sleep(1.0)
+    assert actions(atoll).count("die") == dead
+    assert atoll.good("internal", "boot") == ""
+    atoll.good("rm", "again")
+
+
+def test_a_restarting_container_is_removed_and_killed_ones_come_back(atoll: Atoll, busybox: str):
+    atoll.good("run", "-d", "--name", "up", "--restart", "always", busybox, "sleep", "600")
+    pid = atoll.state("up")["Pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: atoll.state("up")["Running"] and atoll.state("up")["Pid"] != pid)
+    assert restarts(atoll, "up") == 1
+    atoll.good("kill", "up")
+    until(lambda: atoll.state("up")["Status"] == "exited")
+    time.sleep(0.3)
+    assert atoll.state("up")["Status"] == "exited"
+    atoll.good("rm", "-f", "up")
+    atoll.good("run", "-d", "--name", "loop", "--restart", "always", busybox, "false")
+    until(lambda: restarts(atoll, "loop") >= 2)
+    atoll.good("rm", "-f", "loop")
+    assert atoll("system", "check").code == 0
+
+
+def test_reboot_with_a_stale_run_root(atoll: Atoll, busybox: str):
+    """The records of another boot: what ran has ended, and policies say what is started again."""
+    for name, policy in (
+        ("always", "always"),
+        ("unless", "unless-stopped"),
+        ("no", "no"),
+        ("stopped", "unless-stopped"),
+    ):
+        atoll.good("run", "-d", "--name", name, "--restart", policy, busybox, "sleep", "600")
+    atoll.good("stop", "-t", "0", "stopped")
+    pids = [atoll.state(name)["Pid"] for name in ("always", "unless", "no")]
+    for process in [*processes.spawners(atoll.run_root), *processes.monitors(atoll.run_root)]:
+        processes.end(process.pid, signal.SIGKILL)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    for folder, _, names in os.walk(os.path.join(atoll.run_root, "containers")):
+        for name in names:
+            path = os.path.join(folder, name)
+            if name in ("state.json", "monitor.json"):
+                with open(path) as stream:
+                    record = json.load(stream)
+                with open(path, "w") as stream:
+                    json.dump({**record, "boot_id": "another"}, stream)
+    assert [atoll.state(name)["Status"] for name in ("always", "unless", "no", "stopped")] == ["exited"] * 4
+    assert sorted(atoll.good("internal", "boot").split()) == ["always", "unless"]
+    found = {name: atoll.state(name)["Status"] for name in ("always", "unless", "no", "stopped")}
+    assert found == {"always": "running", "unless": "running", "no": "exited", "stopped": "exited"}
+
+
+def test_the_boot_unit(atoll: Atoll):
+    unit = atoll.good("system", "boot-unit")
+    assert f'Environment="ATOLL_DATA_ROOT={atoll.data}"' in unit
+    assert '"internal" "boot"' in unit
+    assert "KillMode=none" in unit
+    folder = os.path.join(atoll.folder, "units")
+    atoll.env["ATOLL_UNIT_DIR"] = folder
+    assert atoll.good("system", "boot-unit", "--install") == f"{folder}/atoll-boot.service"
+    with open(f"{folder}/atoll-boot.service") as stream:
+        assert stream.read() == unit + "\n"
+
+
+def test_rm_and_restart_exclude_each_other(atoll: Atoll, busybox: str):
+    atoll("run", "--rm", "--restart", "always", busybox, "true").failed(125, "conflict")
+
+
+def test_health(anyone: Atoll, busybox: str):
+    flags = ("--health-cmd", "cat /state && test ! -e /sick", "--health-interval", "100ms", "--health-retries", "2")
+    anyone.good("run", "-d", "--name", "web", *flags, busybox, "sh", "-c", "echo fine > /state; sleep 600")
+    health = until(lambda: [h for h in [anyone.state("web")["Health"]] if h["Status"] == "healthy"])[0]
+    assert health["Log"][-1]["Output"] == "fine\n"
+    assert health["Log"][-1]["ExitCode"] == 0
+    assert "(healthy)" in anyone.good("ps")
+    anyone.good("exec", "web", "touch", "/sick")
+    until(lambda: anyone.state("web")["Health"]["Status"] == "unhealthy")
+    assert anyone.state("web")["Health"]["FailingStreak"] >= 2
+    assert len(anyone.state("web")["Health"]["Log"]) <= 5
+    said = [a for a in actions(anyone, "-f", "container=web") if a.startswith("health_status")]
+    assert said == ["health_status: healthy", "health_status: unhealthy"]  # and nothing for each look
+    anyone.good("stop", "-t", "0", "web")
+    assert anyone.state("web")["Health"]["Status"] == "unhealthy"
+    anyone.good("rm", "web")
+
+
+def test_health_while_a_command_is_attached_and_in_the_start_period(atoll: Atoll, busybox: str):
+    flags = ("--health-cmd", "exit 4", "--health-interval", "100ms", "--health-retries", "1")
+    child = atoll.popen(
+        "run",
+        "--name",
+        "web",
+        *flags,
+        "--health-start-period",
+        "1s",
+        "--health-start-interval",
+        "50ms",
+        busybox,
+        "sleep",
+        "5",
+    )
+    until(lambda: atoll("inspect", "web").code == 0 and atoll.state("web").get("Running"))
+    until(lambda: len(atoll.state("web")["Health"]["Log"]) >= 2)
+    assert atoll.state("web")["Health"]["Status"] == "starting"
+    until(lambda: atoll.state("web")["Health"]["Status"] == "unhealthy")
+    atoll.good("kill", "web")
+    child.communicate(timeout=30)
+
+
+def test_a_check_that_hangs_is_ended(atoll: Atoll, busybox: str):
+    flags = ("--health-cmd", "sleep 100", "--health-interval", "50ms", "--health-timeout", "200ms")
+    atoll.good("run", "-d", "--name", "web", *flags, busybox, "sleep", "600")
+    log = until(lambda: atoll.state("web")["Health"]["Log"])
+    assert log[0]["ExitCode"] == -1
+    assert log[0]["Output"] == "Health check exceeded timeout (200ms)"
+
+
+def test_events_of_a_life(atoll: Atoll, busybox: str):
+    atoll.good("run", "--name", "web", "--label", "k=v", busybox, "true")
+    atoll.good("start", "web")
+    atoll.good("wait", "web")
+    atoll.good("rm", "web")
+    atoll.good("run", "-d", "--name", "exec", busybox, "sleep", "600")
+    atoll("exec", "exec", "sh", "-c", "exit 4")
+    atoll.good("rm", "-f", "exec")
+    assert actions(atoll, "-f", "container=web", "-f", "type=container") == [
+        "create",
+        "attach",
+        "start",
+        "die",
+        "start",
+        "die",
+        "destroy",
+    ]
+    assert actions(atoll, "-f", "container=exec", "-f", "type=container") == [
+        "create",
+        "start",
+        "exec_create: sh -c exit 4",
+        "exec_start: sh -c exit 4",
+        "exec_die",
+        "die",
+        "destroy",
+    ]
+    line = json.loads(
+        atoll.good("events", "--since", "10m", "--until", "0s", "--format", "json", "-f", "event=exec_die")
+    )
+    assert line["Actor"]["Attributes"]["exitCode"] == "4"
+    labelled = actions(atoll, "-f", "label=k=v")
+    assert labelled.count("die") == 2
