@@ -25,12 +25,10 @@ COMMAND = Command(
 
 def main(given: Given) -> int:
     """Run the command."""
-    from atoll.cli.run import check_image, pull
+    from atoll.cli.run import check_image, make
     from atoll.cli.wiring import open_engine
 
     request = read(given, starts_later=True)
     check_image(request.image)
-    engine = open_engine()
-    container_id = engine.create(request, on_missing=lambda reference: pull(engine, reference, request.platform))
-    sys.stdout.write(container_id + "\n")
+    sys.stdout.write(make(open_engine(), request, given) + "\n")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from atoll.base import errors, timing
@@ -49,11 +50,36 @@ def main(given: Given) -> int:
         _check_terminal(given, request)
     check_image(request.image)  # before anything is started for it
     engine.prepare()
-    container_id = engine.create(request, on_missing=lambda reference: pull(engine, reference, request.platform))
+    container_id = make(engine, request, given)
     timing.mark("create")
     if request.detach:
         return _detached(engine, container_id)
     return _foreground(engine, container_id, request, given)
+
+
+def make(engine: Engine, request: RunRequest, given: Given) -> str:
+    """Create the container, write its id where `--cidfile` wants it, and say what the user should know. Raises
+    Conflict for a file that is there."""
+    path = given.text("cidfile") if given.rare else None
+    quiet = given.rare and given.on("quiet")
+    if path is not None and os.path.lexists(path):
+        raise errors.Conflict(
+            f"container ID file found, make sure the other container isn't running or delete {path}"
+        )
+    container_id = engine.create(
+        request, on_missing=lambda reference: pull(engine, reference, request.platform, quiet=quiet)
+    )
+    if path is not None:
+        from atoll.base import files
+
+        try:
+            files.write_file(path, container_id, flags=os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        except OSError as error:
+            engine.remove(container_id)
+            raise errors.from_os_error(error, "write the container ID file") from error
+    for warning in engine.warnings:
+        sys.stderr.write(f"WARNING: {warning}\n")
+    return container_id
 
 
 def check_image(image: str) -> None:
@@ -74,8 +100,11 @@ def _check_terminal(given: Given, request: RunRequest) -> None:
     terminal.parse_detach_keys(given.text("detach-keys") or "")
 
 
-def pull(engine: Engine, reference: str, platform: str | None) -> None:
+def pull(engine: Engine, reference: str, platform: str | None, *, quiet: bool = False) -> None:
     """Pull an image that is not here, and say so on stderr."""
+    if quiet:
+        engine.pull(reference, platform=platform)
+        return
     from atoll.cli.pull import fetch
 
     sys.stderr.write(f"Unable to find image '{reference}' locally\n")

@@ -43,6 +43,7 @@ class Config(Value):
     trust_policy: str | None = None
     detach_keys: str = "ctrl-p,ctrl-q"
     secrets_key: str = ""
+    userns: str = "host"
     source: tuple[str, ...] = ()
 
 
@@ -128,6 +129,7 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "shm_size": ("shm_size", _size),
         "stop_timeout": ("stop_timeout", _count),
         "detach_keys": ("detach_keys", _text),
+        "userns": ("userns", _choice("host", "auto")),
     },
     "log": {
         "driver": ("log_driver", _choice("json-file", "none")),

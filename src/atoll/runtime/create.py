@@ -120,6 +120,7 @@ def create(
         root_plan, mounts = root if root is not None else prepare.root_of(spec, bundle), spec.mounts
         held: list[int] = []
         if own_user_namespace and own_mounts and not rootless:
+            root_plan = prepare.mapped_root(root_plan, linux, run, held)
             root_plan, mounts = prepare.pinned(root_plan, mounts, bundle, held, undo)
         plan = InitPlan(
             spec=spec.replace(mounts=mounts),
@@ -170,11 +171,18 @@ def create(
             made.append(Cgroup.create(path, linux.resources or Resources(), hierarchy, rootless=rootless))
             made[0].add(pid)
         cgroup = made[0]
+        if own_user_namespace and not rootless:
+            prepare.hand_over(cgroup, spec, hierarchy, flags)
         routes: tuple[Route, ...] = ()
         if linux.net_devices:  # the creator's: a process inside could not reach what lies outside
             from atoll.runtime import netdevices
 
             routes = netdevices.move_all(linux, pid, undo)
+        classes = None
+        if linux.intel_rdt is not None:
+            from atoll.runtime import resctrl
+
+            classes = resctrl.apply(linux.intel_rdt, container_id, pid, undo)
         timing.mark("id maps, cgroup")
         go(ours, "joined")
         if program is not None:  # what exec gives its newcomers
@@ -198,6 +206,7 @@ def create(
                 rootfs=os.path.join(bundle, spec.root.path) if root is None and spec.root is not None else None,
                 hooks=prepare.later_hooks(spec),
                 listener=prepare.listener_of(linux),
+                intel_rdt=classes,
             ),
         )
         undo.push(os.unlink, f"{run}/{state.FILE}")

@@ -54,7 +54,7 @@ def prepare(mounts: tuple[Mount, ...], linux: Linux, bundle: str, undo: Rollback
 
 def _prepare_one(entry: Mount, linux: Linux, bundle: str) -> int:
     options = mount_options.parse(entry.options)
-    namespace = _user_namespace(entry.uid_mappings or linux.uid_mappings, entry.gid_mappings or linux.gid_mappings)
+    namespace = user_namespace(entry.uid_mappings or linux.uid_mappings, entry.gid_mappings or linux.gid_mappings)
     try:
         source = os.path.join(bundle, entry.source or "")
         tree = clone_source(source, options)
@@ -76,7 +76,7 @@ def _prepare_one(entry: Mount, linux: Linux, bundle: str) -> int:
         os.close(namespace)
 
 
-def _user_namespace(uids: tuple[IDMapping, ...], gids: tuple[IDMapping, ...]) -> int:
+def user_namespace(uids: tuple[IDMapping, ...], gids: tuple[IDMapping, ...]) -> int:
     """A descriptor of a user namespace with these maps; nobody lives in it."""
     pid, pidfd = process.clone3(process.CLONE_NEWUSER)
     if pid == 0:

@@ -13,7 +13,7 @@ import os
 
 from atoll.linux import mount as m
 from atoll.runtime import mount_options
-from atoll.spec.rootfs import Bind, RootPlan
+from atoll.spec.rootfs import IN_ROOT, Bind, Overlay, RootPlan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Opened:
 
 
 def pin_root(plan: RootPlan, way: Way) -> RootPlan:
-    """The plan with each bind source opened. Raises OSError."""
+    """The plan with each bind source opened, and with `Opened` the layers of overlays. Raises OSError."""
     steps = []
     for step in plan.steps:
         if isinstance(step, Bind) and not step.source.startswith(PINNED):
@@ -64,8 +64,21 @@ def pin_root(plan: RootPlan, way: Way) -> RootPlan:
             except FileNotFoundError:
                 if not step.optional:
                     raise
+        elif isinstance(step, Overlay) and isinstance(way, Opened):
+            step = _opened_layers(step, way)
         steps.append(step)
     return RootPlan(steps=tuple(steps))
+
+
+def _opened_layers(step: Overlay, way: Opened) -> Overlay:
+    """Layers below a directory that is closed to others, for a mapped root that is not their owner."""
+
+    def opened(path: str | None) -> str | None:
+        return path if path is None or path.startswith(IN_ROOT) else way(path, False)
+
+    return step.replace(
+        lower=tuple([opened(path) for path in step.lower]), upper=opened(step.upper), work=opened(step.work)
+    )
 
 
 def pin_mounts(mounts: tuple[Mount, ...], bundle: str, way: Way) -> tuple[Mount, ...]:

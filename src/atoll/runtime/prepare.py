@@ -11,7 +11,7 @@ import os
 from atoll.base import errors
 from atoll.linux import process
 from atoll.runtime import pin, state
-from atoll.spec.rootfs import Bind, RootPlan
+from atoll.spec.rootfs import Bind, Overlay, RootPlan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from atoll.runtime.cgroups.cgroup import Cgroup
     from atoll.runtime.cgroups.detect import Hierarchy
     from atoll.runtime.plan import CgroupMount, Join
+    from atoll.spec.rootfs import RootStep
     from atoll.spec.runtime import Linux, Mount, Process, Spec
 
 
@@ -85,6 +86,21 @@ def pinned(
         return pin.pin_root(root, way), pin.pin_mounts(mounts, bundle, way)
     except OSError as error:
         raise errors.from_os_error(error, "open a mount's source") from error
+
+
+def mapped_root(root: RootPlan, linux: Linux, run: str, held: list[int]) -> RootPlan:
+    """The plan with every overlay that is to be id-mapped as a detached mount. Raises AtollError."""
+    if not any(isinstance(step, Overlay) and step.mapped for step in root.steps):
+        return root
+    from atoll.runtime import detached
+
+    steps: list[RootStep] = []
+    for step in root.steps:
+        if isinstance(step, Overlay) and step.mapped:
+            held.append(detached.mapped_overlay(step, linux, run))
+            step = Bind(source=f"{pin.PINNED}{held[-1]}", target=step.target, read_only=step.upper is None)
+        steps.append(step)
+    return RootPlan(steps=tuple(steps))
 
 
 def is_stranger(linux: Linux) -> bool:

@@ -46,7 +46,7 @@ class Box(Value):
 
 class User(Value):
     """`process.user`. `username` is Atoll's own use of that (Windows) property: `name[:group]` not yet looked up,
-    which the init resolves by the container's own `/etc/passwd` and `/etc/group`; so are `group_names`, further groups."""
+    which the init resolves by the container's own `/etc/passwd` and `/etc/group`; so are further `group_names`."""
 
     uid: int = 0
     gid: int = 0

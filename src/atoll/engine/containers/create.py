@@ -200,11 +200,11 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
         config = parse_config(image.config.encode(), f"the configuration of {request.image}")
     mounts = _mounts(engine, request, config.config.volumes if config is not None else ())
     known = facts.gather(request, engine.config, engine.uid)
-    hooks = None
-    if request.sharing is not None:
+    hooks, idmap = None, engine.idmap
+    if request.sharing is not None or engine.config.userns != "host":
         from atoll.engine.containers import joins
 
-        request = joins.settle(engine, request)
+        request, idmap = joins.settle(engine, request)
     if request.rights is not None and request.rights.devices:
         from atoll.engine.containers import cdi_request
 
@@ -247,14 +247,27 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
         writable = engine.snapshots.writable(container_id)
         # What is thrown away at the end need not be flushed to the disk at its unmount (overlayfs.rst, "Volatile
         # mount").
-        overlay = engine.snapshots.plan(engine.store.chain_ids(image.id), writable, volatile=request.remove)
+        snapshots = engine.snapshots
+        if idmap is not None and idmap is not engine.idmap and engine.uid != 0:
+            from atoll.engine.images.remap import snapshots_for
+
+            snapshots = snapshots_for(engine, image, idmap)
+        overlay = snapshots.plan(engine.store.chain_ids(image.id), writable, volatile=request.remove)
+        if idmap is not None and engine.uid == 0:
+            overlay = overlay.replace(mapped=True)
         planned = plan(
             image=config.config,
             platform=str(config.platform),
             root=RootPlan(steps=(overlay,)),
-            idmap=engine.idmap,
+            idmap=idmap,
             **common,
         )
+    if planned.record.platform != _here() and config is not None:
+        from atoll.engine.containers import emulation
+
+        engine.warnings += emulation.check(config.platform, asked=request.platform, seccomp=planned.record.seccomp)
+    if request.limits is not None:
+        engine.warnings += planned.record.notes
     if any(mount.type == "image" for mount in mounts):
         from atoll.engine.containers.storage import image_steps
 
@@ -266,6 +279,11 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
         spec = planned.container.spec.replace(hooks=hooks)
         planned = planned.replace(container=planned.container.replace(spec=spec))
     return _with_seccomp(planned)
+
+
+def _here() -> str:
+    """This machine's platform where nothing needs to be looked up."""
+    return {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}.get(os.uname().machine, "")
 
 
 def _with_seccomp(planned: Planned) -> Planned:

@@ -12,19 +12,26 @@ from atoll.engine.containers.state import RUNNING, state_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from atoll.engine.engine import Engine
     from atoll.engine.requests import RunRequest
     from atoll.isolation.protocol import ContainerPlan
+    from atoll.spec.idmap import RootlessMap
 
 
-def settle(engine: Engine, request: RunRequest) -> RunRequest:
-    """The request with other containers by their full ids. Raises InvalidArgument, NotFound in Docker's words, and
-    FailedPrecondition for one whose IPC namespace is not to be shared."""
-    assert request.sharing is not None
-    sharing.check(request.sharing, request)
-    changes = {}
+def settle(engine: Engine, request: RunRequest) -> tuple[RunRequest, RootlessMap | None]:
+    """The request with other containers by their full ids, and the container's id map. Raises InvalidArgument,
+    NotFound in Docker's words, FailedPrecondition for one whose IPC namespace is not to be shared, and what
+    `sharing.user_map` does."""
+    wanted = request.sharing or sharing.Sharing()
+    if not wanted.userns and not wanted.uid_map and engine.uid == 0 and request.image != "host":
+        privileged = request.rights is not None and request.rights.privileged
+        wanted = wanted.replace(userns="host" if privileged else engine.config.userns)
+    sharing.check(wanted, request)
+    changes: dict[str, Any] = {}
     for name in ("ipc", "pid"):
-        word = getattr(request.sharing, name)
+        word = getattr(wanted, name)
         if not word.startswith(sharing.CONTAINER):
             continue
         row = engine.store.container(word.removeprefix(sharing.CONTAINER))
@@ -38,7 +45,26 @@ def settle(engine: Engine, request: RunRequest) -> RunRequest:
                     hint="start that one with --ipc=shareable",
                 )
         changes[name] = sharing.CONTAINER + row.id
-    return request.replace(sharing=request.sharing.replace(**changes)) if changes else request
+    idmap = sharing.user_map(
+        wanted, engine.idmap, uid=engine.uid, gid=engine.gid, taken=_taken(engine) if wanted.userns else ()
+    )
+    if wanted.userns.startswith("auto") and idmap is not None:
+        # Kept as the range it is: the same one at each start, and in use for as long as the container is there.
+        line = idmap.uid_map[0]
+        changes["uid_map"] = changes["gid_map"] = (f"{line.inside}:{line.outside}:{line.count}",)
+    return request.replace(sharing=wanted.replace(**changes)), idmap
+
+
+def _taken(engine: Engine) -> list[int]:
+    """The first ids of the ranges that containers of `--userns auto` have."""
+    from atoll.engine.containers.record import Record
+
+    found = []
+    for row in engine.store.containers():
+        other = Record.from_text(row.record).sharing
+        if other is not None and other.userns.startswith("auto") and other.uid_map:
+            found.append(int(other.uid_map[0].split(":")[1]))
+    return found
 
 
 def resolve(engine: Engine, plan: ContainerPlan) -> ContainerPlan:

@@ -35,7 +35,9 @@ def mounts_of(record: Record, idmap: RootlessMap | None, facts: Facts, bundle: s
     if record.network.startswith("container:"):  # who is in another's network has its names, too
         place = f"{bundle.rpartition('/')[0]}/{record.network.partition(':')[2]}"
     own = [_bind(f"{place}/{name}", f"/etc/{name}") for name in FILES if f"/etc/{name}" not in taken]
-    users = [_mount(one, idmapped=idmap is not None and facts.uid == 0) for one in _ordered(record.mounts)]
+    users = [
+        _mount(one, idmapped=idmap is not None and facts.uid == 0) for one in record.mounts if one.type != "image"
+    ]
     further: list[Mount] = []
     if record.systemd:
         further = [mount for mount in defaults.SYSTEMD_MOUNTS if mount.destination not in taken]
@@ -43,14 +45,9 @@ def mounts_of(record: Record, idmap: RootlessMap | None, facts: Facts, bundle: s
         from atoll.engine.containers.rights import node_mounts
 
         users += node_mounts(record.rights)
-    return (*base, *own, *further, *users)
-
-
-def _ordered(mounts: tuple[MountPoint, ...]) -> list[MountPoint]:
-    """Parents before children, whatever order they were given in."""
-    return sorted(
-        [mount for mount in mounts if mount.type != "image"], key=lambda mount: mount.destination.count("/")
-    )
+    if users:  # a volume on /etc is below /etc/hosts
+        return (*base, *further, *sorted((*own, *users), key=lambda mount: mount.destination.count("/")))
+    return (*base, *own, *further)
 
 
 def _is_privileged(record: Record) -> bool:
@@ -65,6 +62,8 @@ def _shared(record: Record, base: tuple[Mount, ...], *, user: bool) -> tuple[Mou
     for mount in base:
         if mount.destination == "/dev/shm" and ipc == "none":
             continue
+        if mount.destination == "/dev/mqueue" and user and ipc == "host":
+            continue  # a queue's file system is of its namespace's owner
         if mount.destination == "/dev/shm" and ipc == "host":
             mount = _bind("/dev/shm", "/dev/shm")
         elif mount.destination == "/dev/shm" and ipc.startswith("container:"):

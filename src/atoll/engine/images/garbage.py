@@ -42,6 +42,10 @@ def collect(engine: Engine) -> Garbage | None:
         content = engine.content()
         for layer in found.layers:
             engine.snapshots.remove_layer(layer)
+        kept = engine.store.kept()[0]
+        for chain, name in engine.snapshots.elsewhere():
+            if chain not in kept:
+                engine.snapshots.remove_elsewhere(name)
         for blob in found.blobs:
             content.remove(blob)
         engine.snapshots.sweep()

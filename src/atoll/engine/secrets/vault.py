@@ -104,7 +104,7 @@ class Vault:
         if not content or len(content) > MOST_BYTES:
             raise errors.InvalidArgument(f"secret data must be larger than 0 and less than {MOST_BYTES} bytes")
         now = clock.rfc3339(time.time_ns())
-        document = {"id": os.urandom(13).hex()[:25], "name": name, "created": now, "index": 0}
+        document: dict[str, Any] = {"id": os.urandom(13).hex()[:25], "name": name, "created": now, "index": 0}
         try:
             before = self._document(name)
         except errors.NotFound:
