@@ -113,7 +113,7 @@ def new_veth(
     mtu: int = 0,
 ) -> Message:
     """A pair: `name` here, up, in the bridge with index `master` (0: none), `peer`, down, in the
-    namespace of the descriptor `peer_ns`, there with `peer_index` (0: any). One message: no pair is ever half made."""
+    namespace of the descriptor `peer_ns`, there with `peer_index` (0: any). One message: no half made pair."""
     peer_payload = (
         _ifinfo(index=peer_index)  # a pair that is not complete yet cannot be up
         + _common(peer, peer_mac, mtu)
@@ -131,15 +131,9 @@ def new_veth(
 
 
 def new_macvlan(name: str, *, parent: int, mode: str, ns: int, mac: bytes | None = None, mtu: int = 0) -> Message:
-    """A macvlan on the link with index `parent`, in the namespace of the descriptor `ns`, up."""
+    """A macvlan on the link with index `parent`, in the namespace of the descriptor `ns`, down."""
     info = nested(_IFLA_LINKINFO, text(_INFO_KIND, "macvlan"), nested(_INFO_DATA, u32(1, MACVLAN_MODES[mode])))
-    payload = (
-        _ifinfo(flags=IFF_UP, change=IFF_UP)
-        + _common(name, mac, mtu)
-        + u32(_IFLA_LINK, parent)
-        + u32(_IFLA_NET_NS_FD, ns)
-        + info
-    )
+    payload = _ifinfo() + _common(name, mac, mtu) + u32(_IFLA_LINK, parent) + u32(_IFLA_NET_NS_FD, ns) + info
     return _new(payload, f"macvlan {name}")
 
 
@@ -167,7 +161,7 @@ def set_up(index: int) -> Message:
 
 
 def rename(index: int, name: str) -> Message:
-    """Another name for a link that is down, or since Linux 6.? up."""
+    """Another name for a link that is down."""
     return Message(RTM_NEWLINK, 0, _ifinfo(index=index) + _named(name), f"link {index} is {name}")
 
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from atoll.linux.netlink import Message
 
 TABLE = "atoll"
-LOG_GROUP = 1083
-"""The nflog group on which refused packets are told to the helper."""
 MARK = "atoll-1"
 """An empty chain whose name is the version of the rules: the last of its batch, so it is there or nothing is."""
 PORT_PREFIX = "atv"
@@ -103,6 +101,8 @@ def _sets() -> list[Message]:
         (INET, "private6", (ip6,), (), nft.SET_INTERVAL),
         (INET, "proxy4", (ip, ip, port), (port,), nft.SET_TIMEOUT),
         (INET, "proxy6", (ip6, ip6, port), (port,), nft.SET_TIMEOUT),
+        (INET, "open4", (ip, ip, proto, port), (), nft.SET_TIMEOUT),
+        (INET, "open6", (ip6, ip6, proto, port), (), nft.SET_TIMEOUT),
         (BRIDGE, "mac", (name, ether), (), 0),
         (BRIDGE, "ip4", (name, ip), (), 0),
         (BRIDGE, "ip6", (name, ip6), (), 0),
@@ -138,8 +138,6 @@ def _chains() -> list[Message]:
     return [
         nft.add_chain(INET, TABLE, "user"),
         nft.add_chain(INET, TABLE, "publish"),
-        nft.add_chain(INET, TABLE, "refuse"),
-        nft.add_chain(INET, TABLE, "deny-private"),
         base("raw", "filter", nft.PREROUTING, -300),
         base("forward", "filter", nft.FORWARD, 0),
         base("input", "filter", nft.INPUT, 0),
@@ -160,7 +158,6 @@ def _forward() -> list[Message]:
     same = (nft.meta(nft.META_IIFNAME), nft.meta(nft.META_OIFNAME, R + 4), nft.lookup("same"))
     internal_in = (nft.meta(nft.META_IIFNAME), nft.lookup("internal"))
     internal_out = (nft.meta(nft.META_OIFNAME), nft.lookup("internal"))
-    tcp = (nft.meta(nft.META_L4PROTO), nft.compare(b"\6"))
     dns = (_PORT, nft.compare(struct.pack(">H", 53)))
     return [
         # route_localnet is set on our bridges for the host's sake (CVE-2020-8558 is what this rule is there for).
@@ -188,11 +185,6 @@ def _forward() -> list[Message]:
         ),
         _rule("input", *_IPV4, *_FROM_US, _SOURCE4, nft.lookup("limited4", into=0)),
         _rule("input", *_IPV6, *_FROM_US, _SOURCE6, nft.lookup("limited6", into=0)),
-        _rule("refuse", nft.log(LOG_GROUP, "egress")),
-        _rule("refuse", *tcp, nft.reject_reset()),
-        _rule("refuse", nft.reject_unreachable(3)),
-        _rule("deny-private", *_IPV4, _TARGET4, nft.lookup("private4"), nft.goto("refuse")),
-        _rule("deny-private", *_IPV6, _TARGET6, nft.lookup("private6"), nft.goto("refuse")),
     ]
 
 
@@ -288,6 +280,15 @@ def _spoof() -> list[Message]:
         rule(*ip6, nft.accept()),
         rule(nft.drop(), comment="neither IP nor ARP"),
     ]  # fmt: skip
+
+
+def limited(container_chain: str, own: tuple[bytes, ...]) -> Change:
+    """A container with an egress policy: by its addresses to its chain."""
+    change = Change()
+    for width, name in ((4, "limited4"), (16, "limited6")):
+        keys = [Element(one, container_chain.encode()) for one in own if len(one) == width]
+        change.put(name, keys, verdicts=True)
+    return change
 
 
 # --- what comes and goes --------------------------------------------------------------------------------------------

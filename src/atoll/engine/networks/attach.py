@@ -195,7 +195,12 @@ def attach(engine: Engine, plan: ContainerPlan, prepared: Prepared, pid: int) ->
         routed = _routed(prepared)
         for row, endpoint in prepared.networks:
             _attach_one(prepared, row, endpoint, ns, inner, routed=row.id == routed)
-        # 6. Only now does anybody outside find it.
+        # 6. What it may not reach is closed before it runs; only now does anybody outside find it.
+        if prepared.networking.egress:
+            from atoll.engine.networks import policy
+
+            assert prepared.host is not None
+            policy.apply(prepared.host, plan.id, [one for _, one in prepared.networks], prepared.networking.egress)
         _publish(engine, prepared, routed)
         _apply_rates(prepared)
     finally:
@@ -208,6 +213,20 @@ def attach(engine: Engine, plan: ContainerPlan, prepared: Prepared, pid: int) ->
             from atoll.engine.networks import helpers
 
             helpers.tell(engine, row, prepared.held)
+
+
+def attach_further(prepared: Prepared, network: str, pid: int) -> None:
+    """One network more for a running container. It gives the default route only where there was none. Raises
+    AtollError."""
+    ns, inner = _enter(pid)
+    try:
+        routed = _routed(prepared)
+        for row, endpoint in prepared.networks:
+            if row.id == network:
+                _attach_one(prepared, row, endpoint, ns, inner, routed=row.id == routed)
+    finally:
+        inner.close()
+        os.close(ns)
 
 
 def _enter(pid: int) -> tuple[int, Netlink]:
@@ -247,7 +266,8 @@ def _publish(engine: Engine, prepared: Prepared, routed: str) -> None:
     from_outside = next((one for row, one in prepared.networks if row.id == routed), None)
     if prepared.held.ports and from_outside is None:
         raise errors.FailedPrecondition(
-            "cannot publish ports of a container whose networks are all internal", hint="connect it to another network"
+            "cannot publish ports of a container whose networks are all internal",
+            hint="connect it to another network",
         )
     if not prepared.held.ports or from_outside is None or prepared.host is None:
         return

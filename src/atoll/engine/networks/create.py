@@ -53,7 +53,7 @@ def create(engine: Engine, request: CreateRequest) -> str:
             f"invalid network name: {request.name!r}", hint="letters, digits, '_', '.' and '-'"
         )
     if request.name in RESERVED:
-        raise errors.Denied(f'operation is not permitted on predefined {request.name} network')
+        raise errors.Denied(f"operation is not permitted on predefined {request.name} network")
     if request.driver not in DRIVERS:
         raise errors.NotFound(f'could not find plugin {request.driver} in v1 plugin registry: plugin not found',
                               hint="drivers here are " + ", ".join(DRIVERS))  # fmt: skip

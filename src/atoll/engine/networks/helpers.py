@@ -1,10 +1,22 @@
 """Talking to the helpers: starting one, handing it sockets, telling it that something changed.
 
-Holds: `tell`, `tell_if_there`, `socket_path`. Does not hold: what a helper does (`serve.py`, `atoll.network.helper`).
-A helper is a program of its own that reads the store when it is told to; it keeps nothing that is not there.
+Holds: `tell`, `tell_if_there`. Does not hold: what a helper does (`serve.py`, `atoll.network.helper`). A helper reads
+the store when it is told to, and keeps nothing that is not there but open connections.
+
+    command                                  helper
+    connect to <run>/networks/<id>.sock  →   (nobody: the command binds it anew and executes one)
+    "reload" and a list, sockets with it →   takes the sockets, reads the store
+                                         ←   "ok", or what it could not do, in words
 """
 
 from __future__ import annotations
+
+import array
+import os
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
+
+from atoll.base import errors, files, jsontext
+from atoll.base.launch import argv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,10 +24,124 @@ if TYPE_CHECKING:
     from atoll.engine.networks.publish import Held
     from atoll.engine.networks.rows import NetworkRow
 
+MODULE = "atoll.engine.networks.serve"
+PATIENCE = 10.0
+_LIMIT = 1 << 16
+_MOST_FDS = 64
 
-def tell(engine: Engine, row: NetworkRow, held: Held) -> None:
-    """Have the network's helper, started if there is none, take in what changed, and the sockets in `held`."""
+
+def folder(engine: Engine) -> str:
+    """Where helpers' sockets are."""
+    return f"{engine.paths.run}/networks"
+
+
+def socket_path(engine: Engine, network: str) -> str:
+    """A network's helper's."""
+    return f"{folder(engine)}/{network[:16]}.sock"
+
+
+def tell(engine: Engine, row: NetworkRow, held: Held | None = None) -> None:
+    """Have the network's helper, started if there is none, take in what changed, and the sockets in `held`. Raises
+    Unavailable with its words."""
+    try:
+        os.makedirs(folder(engine), 0o700, exist_ok=True)
+        peer = _connect(socket_path(engine, row.id)) or _start(engine, row)
+    except OSError as error:
+        raise errors.from_os_error(error, f"reach the helper of network {row.name}") from error
+    _reload(peer, row, held)
 
 
 def tell_if_there(engine: Engine, row: NetworkRow) -> None:
-    """The same for a helper that runs; none is fine."""
+    """The same for a helper that runs; none is fine, and so is one that is just ending."""
+    try:
+        peer = _connect(socket_path(engine, row.id))
+    except OSError:
+        return
+    if peer is None:
+        return
+    try:
+        _reload(peer, row, None)
+    except errors.Unavailable:
+        return
+
+
+def _connect(path: str) -> socket | None:
+    peer = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    try:
+        peer.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        peer.close()
+        return None
+    except OSError:
+        peer.close()
+        raise
+    return peer
+
+
+def _start(engine: Engine, row: NetworkRow) -> socket:
+    """One that listens already when it is executed: whoever connects meanwhile waits in its backlog."""
+    path = socket_path(engine, row.id)
+    lock = files.FileLock(f"{folder(engine)}/lock")
+    lock.acquire()
+    try:
+        peer = _connect(path)
+        if peer is not None:
+            return peer
+        files.unlink_if_present(path)
+        listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+        try:
+            listener.bind(path)
+            listener.listen(1024)
+            _execute(engine, row, listener.fileno())
+        finally:
+            listener.close()
+        peer = _connect(path)
+    finally:
+        lock.release()
+    if peer is None:
+        raise errors.Unavailable(f"the helper of network {row.name} does not listen")
+    return peer
+
+
+def _execute(engine: Engine, row: NetworkRow, listener: int) -> None:
+    command = argv(row.id, row.name, module=MODULE)
+    environ = {
+        **engine.environ,
+        "ATOLL_DATA_ROOT": engine.paths.data,
+        "ATOLL_RUN_ROOT": engine.paths.run,
+    }
+    faults = os.open(f"{engine.paths.run}/faults.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        # Above those that it is given, so that none of the four overwrites another's source.
+        spare = os.dup2(listener, max(listener, faults, null, 3) + 1, inheritable=False)
+        actions = [
+            (os.POSIX_SPAWN_DUP2, null, 0),
+            (os.POSIX_SPAWN_DUP2, null, 1),
+            (os.POSIX_SPAWN_DUP2, faults, 2),
+            (os.POSIX_SPAWN_DUP2, spare, 3),
+        ]
+        pid = os.posix_spawn(command[0], command, environ, file_actions=actions)
+        os.close(spare)
+    finally:
+        os.close(faults)
+        os.close(null)
+    os.waitpid(pid, 0)  # it forks at once, so that it is nobody's child
+
+
+def _reload(peer: socket, row: NetworkRow, held: Held | None) -> None:
+    sockets = list(held.sockets.items())[:_MOST_FDS] if held is not None else []
+    message = jsontext.dumps({"do": "reload", "sockets": [list(key) for key, _ in sockets]}).encode()
+    fds = array.array("i", [one.fileno() for _, one in sockets])
+    peer.settimeout(PATIENCE)
+    try:
+        peer.sendmsg([message], [(SOL_SOCKET, SCM_RIGHTS, fds)] if sockets else [])
+        answer = peer.recv(_LIMIT)
+    except OSError as error:
+        raise errors.Unavailable(f"the helper of network {row.name} does not answer: {error}") from None
+    finally:
+        peer.close()
+    if answer != b"ok":
+        raise errors.Unavailable(
+            f"the helper of network {row.name}: {answer.decode(errors='replace') or 'it has ended'}"
+        )

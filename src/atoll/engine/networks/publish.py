@@ -92,8 +92,7 @@ def _explain(error: OSError, port: Port) -> errors.AtollError:
         )
     if error.errno == errno.EACCES:
         return errors.Denied(
-            f"cannot publish {where}: an ordinary user may not bind ports below "
-            "net.ipv4.ip_unprivileged_port_start",
+            f"cannot publish {where}: an ordinary user may not bind ports below net.ipv4.ip_unprivileged_port_start",
             hint="take a port of 1024 or more, or have root lower that setting",
         )
     if error.errno == errno.EADDRNOTAVAIL:

@@ -1,6 +1,6 @@
 """What is remembered of networks and of containers' wishes about them.
 
-Holds: `Network`, `Pool`, `Membership`, `Networking`, `NetworkOptions`, and their JSON. Does not hold: rows (`rows.py`).
+Holds: `Network`, `Pool`, `Membership`, `Networking`, `NetworkOptions`, and their JSON. Does not hold: `rows.py`.
 Addresses are text here, as in every document that people see.
 """
 

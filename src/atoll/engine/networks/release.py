@@ -32,6 +32,7 @@ def release(engine: Engine, container: str) -> None:
         # 2. Links go with the network namespace; what a killed launch left of one that never lived goes here.
         for one in endpoints:
             _detach(engine, host, one)
+        _lift(host, container, endpoints)
         # 3. The rows.
         rows.give_back(engine.store, container)
         # 4. Those who answer for it are told; the last one out takes the bridge along.
@@ -50,6 +51,12 @@ def withdraw(host: Host, endpoint: Endpoint, ports: list[rows.Taken]) -> None:
         host.take_away(firewall.published(wanted))
     except OSError as error:
         raise errors.from_os_error(error, "take the container's ports back") from error
+
+
+def _lift(host: Host, container: str, endpoints: list[Endpoint]) -> None:
+    from atoll.engine.networks import policy
+
+    policy.lift(host, container, endpoints)
 
 
 def _detach(engine: Engine, host: Host, endpoint: Endpoint) -> None:

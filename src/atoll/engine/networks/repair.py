@@ -34,17 +34,29 @@ def rebuild(engine: Engine, host: Host) -> None:
                 continue
             known = row.network.bridge
             host.commit(
-                firewall.bridge(
-                    known.name, known.subnets, internal=known.internal, masquerade=known.masquerade
-                ).add()
+                firewall.bridge(known.name, known.subnets, internal=known.internal, masquerade=known.masquerade).add()
             )
             for one in rows.of_network(engine.store, row.id):
                 port = one.port(routed=False)
                 host.commit(firewall.port(port.link, port.mac, port.addresses).add())
                 ports = rows.ports_of(engine.store, one.container)
                 host.commit(firewall.published(publish.rules_for(ports, one)).add())
+        _policies(engine, host, living)
     except OSError as error:
         raise errors.from_os_error(error, "fill the nftables tables again") from error
+
+
+def _policies(engine: Engine, host: Host, living: set[str]) -> None:
+    from atoll.engine.networks import attach, policy
+
+    for container in living:
+        try:
+            networking, _ = attach.load(engine.paths.container(container))
+        except errors.AtollError:
+            continue
+        if networking.egress:
+            there = [one for one in rows.of_container(engine.store, container) if one.mac]
+            policy.apply(host, container, there, networking.egress)
 
 
 def is_living(engine: Engine, container: str) -> bool:
@@ -127,9 +139,9 @@ def _links(engine: Engine, host: Host, repair: bool) -> list[str]:
     own = {link.index for link in links if link.name in {row.network.link for row in known}}
     found = []
     for link in links:
-        if link.kind == "veth" and link.name.startswith(firewall.PORT_PREFIX) and link.name not in ports:
-            if link.master in own:
-                found.append(f"interface {link.name} belongs to no running container")
-                if repair:
-                    host.route.send([rtnetlink.delete_link(link.name)])
+        ours = link.kind == "veth" and link.name.startswith(firewall.PORT_PREFIX) and link.master in own
+        if ours and link.name not in ports:
+            found.append(f"interface {link.name} belongs to no running container")
+            if repair:
+                host.route.send([rtnetlink.delete_link(link.name)])
     return found

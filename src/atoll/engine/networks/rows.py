@@ -205,9 +205,7 @@ def of_network(store: Store, network: str, *, living: bool = True) -> list[Endpo
 
 def holders(store: Store) -> set[str]:
     """The containers that have addresses or ports of the host."""
-    found = store.read(
-        "SELECT container FROM endpoints WHERE mac IS NOT NULL UNION SELECT container FROM published"
-    )
+    found = store.read("SELECT container FROM endpoints WHERE mac IS NOT NULL UNION SELECT container FROM published")
     return {row[0] for row in found}
 
 

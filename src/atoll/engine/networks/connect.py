@@ -1,0 +1,119 @@
+"""network connect, network disconnect: a network more or less, while the container runs or not."""
+
+from __future__ import annotations
+
+from atoll.base import errors
+from atoll.engine.containers.state import PAUSED, RUNNING, state_of
+from atoll.engine.events import note
+from atoll.engine.locks import lock_container
+from atoll.engine.networks import attach, publish, rows
+from atoll.engine.networks.release import withdraw
+from atoll.engine.networks.settle import DEFAULT, default_network, wish_on
+from atoll.network import bridge as bridges
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.engine import Engine
+    from atoll.engine.networks.rows import NetworkRow
+
+
+def connect(
+    engine: Engine,
+    network: str,
+    container: str,
+    *,
+    aliases: tuple[str, ...] = (),
+    address: str | None = None,
+    address6: str | None = None,
+) -> None:
+    """Put a container on one more network; one that runs at once. Raises NotFound, Denied, Conflict, Exhausted."""
+    row = default_network(engine) if network == DEFAULT else rows.find(engine.store, network)
+    known = engine.store.container(container)
+    wish = wish_on(row, aliases=aliases, address=address, address6=address6)
+    bundle = engine.paths.container(known.id)
+    with lock_container(bundle):
+        _check_own_namespace(engine, known.id)
+        rows.join(engine.store, known.id, (wish,))
+        status = state_of(engine, known.id)
+        if status.status in (RUNNING, PAUSED) and status.pid:
+            try:
+                _attach_now(engine, known.id, bundle, row, status.pid)
+            except BaseException:
+                rows.leave(engine.store, known.id, row.id)
+                raise
+    note.note(engine, "network", "connect", row.id, container=known.id, name=row.name, type=row.network.driver)
+
+
+def _check_own_namespace(engine: Engine, container: str) -> None:
+    from atoll.engine.containers.record import Record
+
+    mode = Record.from_text(engine.store.container(container).record).network
+    if mode == "host":
+        raise errors.Denied("container sharing network namespace with another container or host cannot be "
+                            "connected to any other network")  # fmt: skip
+    if mode == "none" or mode.startswith(("container:", "ns:")):
+        raise errors.Denied(f"a container with network {mode} cannot be connected to other networks")
+
+
+def _attach_now(engine: Engine, container: str, bundle: str, row: NetworkRow, pid: int) -> None:
+    from atoll.engine.networks import helpers, policy, resolver
+
+    networking, names = attach.load(bundle)
+    links = {row.id: attach.link_name(container, row.id)}
+    endpoints = rows.claim(engine.store, container, links)
+    networks = [(found, one) for one in endpoints if (found := rows.by_id(engine.store, one.network)) is not None]
+    prepared = attach.Prepared(networking, names, networks, publish.Held())
+    prepared.host = bridges.Host.here()
+    try:
+        prepared.host.ensure_tables()
+        if row.network.driver == "bridge":
+            prepared.masters[row.id] = bridges.ensure(prepared.host, row.network.bridge)
+        attach.attach_further(prepared, row.id, pid)
+        if networking.egress:
+            policy.apply(prepared.host, container, endpoints, networking.egress)
+        attach.write_files(engine, bundle, prepared)
+    finally:
+        prepared.close()
+    host = resolver.of_host()
+    for one, _ in networks:
+        if attach.needs_names(one, networking, host):
+            helpers.tell(engine, one)
+
+
+def disconnect(engine: Engine, network: str, container: str, *, force: bool = False) -> None:
+    """Take a container off a network. Raises NotFound, FailedPrecondition for one that is not on it."""
+    row = rows.find(engine.store, network)
+    known = engine.store.container(container)
+    bundle = engine.paths.container(known.id)
+    with lock_container(bundle):
+        found = next((one for one in rows.of_container(engine.store, known.id) if one.network == row.id), None)
+        if found is None:
+            if force:
+                return
+            raise errors.FailedPrecondition(f"container {known.id} is not connected to network {row.name}")
+        if found.mac:
+            _detach_now(engine, known.id, bundle, row, found)
+        rows.leave(engine.store, known.id, row.id)
+    note.note(engine, "network", "disconnect", row.id, container=known.id, name=row.name, type=row.network.driver)
+
+
+def _detach_now(engine: Engine, container: str, bundle: str, row: NetworkRow, found: rows.Endpoint) -> None:
+    from atoll.engine.networks import helpers, policy
+
+    host = bridges.Host.here()
+    try:
+        withdraw(host, found, rows.ports_of(engine.store, container))
+        policy.lift_from(host, container, [found])
+        bridges.detach(host, found.port(routed=False))
+        rows.give_back(engine.store, container, row.id)
+    finally:
+        host.close()
+    networking, names = attach.load(bundle)
+    rest = [
+        (known, one)
+        for one in rows.of_container(engine.store, container)
+        if one.mac and (known := rows.by_id(engine.store, one.network)) is not None
+    ]
+    attach.write_files(engine, bundle, attach.Prepared(networking, names, rest, publish.Held()))
+    for one in (row, *[known for known, _ in rest]):
+        helpers.tell_if_there(engine, one)

@@ -1,0 +1,255 @@
+"""Networks as documents: `network inspect`, `network ls`, and the network's part of a container's `inspect`.
+
+Holds: `inspect`, `listed`, `of_container`, in Docker's shapes. Does not hold: commands.
+"""
+
+from __future__ import annotations
+
+from atoll.base import clock, errors
+from atoll.engine.networks import rows
+from atoll.network import addresses
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from atoll.engine.containers.record import Record
+    from atoll.engine.engine import Engine
+    from atoll.engine.networks.rows import Endpoint, NetworkRow, Taken
+    from atoll.network.ports import Port
+
+PREDEFINED = ("host", "none")
+
+
+def listed(engine: Engine) -> list[dict[str, Any]]:
+    """Every network, the predefined ones too, by name."""
+    from atoll.engine.networks.settle import default_network
+
+    if engine.uid == 0:
+        default_network(engine)
+    found = [_document(engine, row, whole=False) for row in rows.every(engine.store)]
+    return sorted([*found, *[_predefined(name) for name in PREDEFINED]], key=lambda one: str(one["Name"]))
+
+
+def inspect(engine: Engine, name: str) -> dict[str, Any]:
+    """One of them. Raises NotFound."""
+    if name in PREDEFINED:
+        return _predefined(name)
+    if name == "bridge" and engine.uid == 0:
+        from atoll.engine.networks.settle import default_network
+
+        default_network(engine)
+    return _document(engine, rows.find(engine.store, name), whole=True)
+
+
+def _predefined(name: str) -> dict[str, Any]:
+    driver = "null" if name == "none" else name
+    return {
+        "Name": name,
+        "Id": f"{name:0<64}".encode().hex()[:64],
+        "Created": clock.ZERO,
+        "Scope": "local",
+        "Driver": driver,
+        "EnableIPv4": True,
+        "EnableIPv6": False,
+        "IPAM": {"Driver": "default", "Options": None, "Config": []},
+        "Internal": False,
+        "Attachable": False,
+        "Ingress": False,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
+        "Containers": {},
+        "Options": {},
+        "Labels": {},
+    }
+
+
+def _document(engine: Engine, row: NetworkRow, *, whole: bool) -> dict[str, Any]:
+    network = row.network
+    members: dict[str, Any] = {}
+    if whole:
+        names = {one.id: one.name for one in engine.store.containers()}
+        for one in rows.of_network(engine.store, row.id):
+            members[one.container] = _member(row, one, names.get(one.container, ""))
+    pools = []
+    for pool in network.pools:
+        entry: dict[str, Any] = {"Subnet": pool.subnet}
+        if pool.range:
+            entry["IPRange"] = pool.range
+        if pool.gateway:
+            entry["Gateway"] = pool.gateway
+        if pool.reserved:
+            entry["AuxiliaryAddresses"] = dict(pool.reserved)
+        pools.append(entry)
+    options = dict(network.options)
+    if network.driver == "bridge":
+        options.setdefault("com.docker.network.bridge.name", network.link)
+    return {
+        "Name": row.name,
+        "Id": row.id,
+        "Created": clock.rfc3339(row.created_at),
+        "Scope": "local",
+        "Driver": network.driver,
+        "EnableIPv4": True,
+        "EnableIPv6": network.ipv6,
+        "IPAM": {"Driver": "default", "Options": {}, "Config": pools},
+        "Internal": network.internal,
+        "Attachable": False,
+        "Ingress": False,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
+        "Containers": members,
+        "Options": options,
+        "Labels": dict(network.labels),
+    }
+
+
+def _member(row: NetworkRow, one: Endpoint, name: str) -> dict[str, str]:
+    return {
+        "Name": name,
+        "EndpointID": endpoint_id(one),
+        "MacAddress": addresses.show_mac(one.mac or b""),
+        "IPv4Address": _with_prefix(row, one.address),
+        "IPv6Address": _with_prefix(row, one.address6),
+    }
+
+
+def _with_prefix(row: NetworkRow, address: bytes | None) -> str:
+    if address is None:
+        return ""
+    return f"{addresses.show(address)}/{_prefix(row, address)}"
+
+
+def _prefix(row: NetworkRow, address: bytes | None) -> int:
+    if address is None:
+        return 0
+    return next((one.net.prefix for one in row.network.pools if one.net.holds(address)), 0)
+
+
+def endpoint_id(one: Endpoint) -> str:
+    """Sixty-four hex digits for a container's place on a network."""
+    return one.container[:32] + one.network[:32]
+
+
+def of_container(engine: Engine, container: str, record: Record) -> dict[str, Any]:
+    """`NetworkSettings`."""
+    networks: dict[str, Any] = {}
+    first: dict[str, Any] = _endpoint_document(None, None, ())
+    if record.networking is None or not record.networking.networks:
+        networks[record.network] = dict(first)
+    taken = rows.ports_of(engine.store, container)
+    for one in rows.of_container(engine.store, container):
+        row = rows.by_id(engine.store, one.network)
+        if row is None:
+            continue
+        name = engine.store.container(container).name
+        document = _endpoint_document(row, one, (name, *one.wish.aliases, container[:12]))
+        networks[row.name] = document
+        if row.name == "bridge":
+            first = document
+    wanted = record.networking.ports if record.networking is not None else ()
+    exposed = record.networking.exposed if record.networking is not None else ()
+    top = ("Gateway", "IPAddress", "IPPrefixLen", "IPv6Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen",
+           "MacAddress", "EndpointID")  # fmt: skip
+    return {
+        "Bridge": "",
+        "SandboxKey": "",
+        "Ports": ports_document((*exposed, *wanted), taken),
+        **{key: first[key] for key in top},
+        "Networks": networks,
+    }
+
+
+def _endpoint_document(row: NetworkRow | None, one: Endpoint | None, names: tuple[str, ...]) -> dict[str, Any]:
+    four = one.address if one is not None else None
+    six = one.address6 if one is not None else None
+    living = row is not None and one is not None and one.mac is not None
+    door, door6 = (row.network.gateway(4), row.network.gateway(16)) if row is not None and living else (None, None)
+    wish = one.wish if one is not None else None
+    fixed = {"IPv4Address": wish.address, "IPv6Address": wish.address6} if wish is not None else {}
+    return {
+        "IPAMConfig": {key: value for key, value in fixed.items() if value} or None,
+        "Links": None,
+        "Aliases": list(wish.aliases) if wish is not None else None,
+        "MacAddress": addresses.show_mac(one.mac) if one is not None and one.mac else "",
+        "NetworkID": row.id if row is not None else "",
+        "EndpointID": endpoint_id(one) if one is not None and living else "",
+        "Gateway": addresses.show(door) if door else "",
+        "IPAddress": addresses.show(four) if four else "",
+        "IPPrefixLen": _prefix(row, four) if row is not None else 0,
+        "IPv6Gateway": addresses.show(door6) if door6 else "",
+        "GlobalIPv6Address": addresses.show(six) if six else "",
+        "GlobalIPv6PrefixLen": _prefix(row, six) if row is not None else 0,
+        "DriverOpts": None,
+        "DNSNames": list(names) or None,
+    }
+
+
+def ports_document(ports: tuple[Port, ...], taken: list[Taken]) -> dict[str, Any]:
+    """`Ports`: exposed ones are null, published ones list where they are."""
+    found: dict[str, Any] = {one.key: None for one in ports}
+    for one in taken:
+        key = f"{one.inner}/{one.protocol}"
+        hosts = [one.address] if one.address else ["0.0.0.0", "::"]
+        found[key] = [*(found.get(key) or []), *[{"HostIp": host, "HostPort": str(one.port)} for host in hosts]]
+    return found
+
+
+def ports_in_words(taken: list[Taken], exposed: tuple[Port, ...] = ()) -> str:
+    """The PORTS column of `ps`."""
+    words = []
+    published = set()
+    for one in taken:
+        published.add((one.inner, one.protocol))
+        for host in [one.address] if one.address else ["0.0.0.0", "::"]:
+            shown = f"[{host}]" if ":" in host else host
+            words.append(f"{shown}:{one.port}->{one.inner}/{one.protocol}")
+    words += [one.key for one in exposed if (one.container, one.protocol) not in published]
+    return ", ".join(words)
+
+
+def explain(engine: Engine, name: str) -> list[str]:
+    """Who can reach a container's published ports, and by which rule: lines for `port --explain`. Raises NotFound."""
+    row = engine.store.container(name)
+    taken = rows.ports_of(engine.store, row.id)
+    if not taken:
+        return [f"{row.name} publishes no port."]
+    endpoints = [one for one in rows.of_container(engine.store, row.id) if one.mac]
+    lines = []
+    for one in taken:
+        where = one.address or "every address of this host"
+        shown = f"[{one.address}]" if ":" in one.address else one.address
+        lines.append(f"{shown or '*'}:{one.port}/{one.protocol} -> {row.name}:{one.inner}")
+        lines.append(f"  who:   {_who(one.address)}")
+        lines.append(f"  where: {where}")
+        for endpoint in endpoints:
+            for address in endpoint.addresses:
+                if one.address and (":" in one.address) != (len(address) == 16):
+                    continue
+                name_of_map = "publish6" if len(address) == 16 else "publish4"
+                key = f"{one.address} . " if one.address else ""
+                lines.append(
+                    f"  rule:  table inet atoll, map {name_of_map}{'at' if one.address else ''}: "
+                    f"{key}{one.protocol} . {one.port} : {addresses.show(address)} . {one.inner}"
+                )
+        lines.append("  first: chain user of table inet atoll may drop it (nft add rule inet atoll user ...)")
+        if not one.address or ":" in one.address:
+            lines.append("  ::1:   the helper of the network carries it (IPv6 routes no loopback)")
+    return lines
+
+
+def _who(address: str) -> str:
+    if not address:
+        return "anybody who reaches this host, by any of its links, and this host itself"
+    if address.startswith("127.") or address == "::1":
+        return "programs of this host only"
+    return f"anybody who reaches {address}, and this host itself"
+
+
+def check_exists(engine: Engine, name: str) -> None:
+    """Raises NotFound in Docker's words for a network that is not there."""
+    if name not in PREDEFINED:
+        try:
+            rows.find(engine.store, name)
+        except errors.NotFound:
+            raise errors.NotFound(f"network {name} not found") from None

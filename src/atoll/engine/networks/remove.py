@@ -1,0 +1,55 @@
+"""network rm, network prune."""
+
+from __future__ import annotations
+
+from atoll.base import errors
+from atoll.engine.events import note
+from atoll.engine.networks import repair, rows
+from atoll.network import bridge as bridges
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from atoll.engine.engine import Engine
+    from atoll.engine.networks.rows import NetworkRow
+
+
+def remove(engine: Engine, name: str) -> None:
+    """Remove a network that nobody runs on. Raises NotFound, Conflict, Denied (predefined)."""
+    if name in ("bridge", "host", "none"):
+        raise errors.Denied(f"{name} is a pre-defined network and cannot be removed")
+    _remove(engine, rows.find(engine.store, name))
+
+
+def _remove(engine: Engine, row: NetworkRow) -> None:
+    try:
+        rows.remove(engine.store, row)
+    except errors.Conflict:
+        if not repair.sweep(engine):
+            raise
+        rows.remove(engine.store, row)
+    if row.network.driver == "bridge" and engine.uid == 0:
+        host = bridges.Host.here()
+        try:
+            bridges.remove(host, row.network.bridge)
+        finally:
+            host.close()
+    note.note(engine, "network", "destroy", row.id, name=row.name, type=row.network.driver)
+
+
+def prune(engine: Engine, keep: Callable[[NetworkRow], bool] | None = None) -> list[str]:
+    """Remove every network that no container, running or not, belongs to; `keep` spares some. Their names."""
+    repair.sweep(engine)
+    gone = []
+    for row in rows.every(engine.store):
+        if row.name == "bridge" or (keep is not None and keep(row)):
+            continue
+        if rows.of_network(engine.store, row.id, living=False):
+            continue
+        try:
+            _remove(engine, row)
+        except errors.Conflict:  # somebody came meanwhile
+            continue
+        gone.append(row.name)
+    return gone

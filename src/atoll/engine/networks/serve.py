@@ -1,0 +1,429 @@
+"""The helper of a network, `atoll:[net] NAME`: names, forwards, and what egress policies open.
+
+Holds: `main` (its start, and the two processes that replace one another), `Worker` (what it does about the store's
+word). Does not hold: the mechanisms (`atoll.network.helper`), how it is told (`helpers.py`).
+
+    atoll:[net] NAME   the worker: everything
+    atoll:[net+] NAME  its spare: waits for its end, and becomes the worker when that was no clean one; when the spare
+                       is killed, the worker forks another
+It ends when nobody is on the network.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import time
+from _socket import AF_UNIX, SOCK_SEQPACKET, socket
+
+from atoll.base import clock, errors, jsontext
+from atoll.engine.networks import attach, publish, resolver, rows
+from atoll.linux import nflog, process
+from atoll.linux.netlink import NETLINK_NETFILTER, Netlink
+from atoll.linux.title import set_title
+from atoll.network import addresses, egress
+from atoll.network.dns.zone import Book, Zone
+from atoll.network.helper.gate import Gate
+from atoll.network.helper.loop import READ, Loop
+from atoll.network.helper.proxy import Proxy
+from atoll.network.helper.relay import TcpForward, UdpForward
+from atoll.network.helper.resolver import Resolver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.engine import Engine
+    from atoll.engine.networks.records import Networking
+    from atoll.engine.networks.rows import Endpoint, NetworkRow, Taken
+
+LISTENER = 3
+IDLE_SECONDS = 2.0
+_LIMIT = 1 << 16
+_LOG_MAX = 1 << 20
+_FORKS_A_MINUTE = 10
+
+
+def main(argv: list[str]) -> int:
+    """`serve NETWORK NAME`, with the control socket as descriptor 3."""
+    if os.fork():
+        return 0
+    os.setsid()
+    os.closerange(LISTENER + 1, 1 << 16)
+    os.set_inheritable(LISTENER, False)
+    os.chdir("/")
+    import _signal  # type: ignore[import-not-found]
+
+    for number in (1, 2, 13, 15):  # hang-ups and log-outs are no reason; its network being empty is
+        _signal.signal(number, _signal.SIG_IGN)
+    _life(argv[0], argv[1])
+    return 0
+
+
+def _life(network: str, name: str) -> None:
+    """Worker and spare, whichever this process is just now."""
+    started: list[float] = []
+    while True:
+        started = [one for one in started if time.monotonic() - one < 60]
+        if len(started) >= _FORKS_A_MINUTE:
+            time.sleep(5)
+        started.append(time.monotonic())
+        worker = os.getpid()
+        pidfd = process.pidfd_open(worker)
+        done, finished = os.pipe2(os.O_CLOEXEC)
+        spare = os.fork()
+        if spare:
+            os.close(done)
+            _work(network, name, finished, spare)
+            return
+        os.close(finished)
+        set_title(f"atoll:[net+] {name}".encode())
+        if _watch(pidfd, done):
+            return
+        os.close(pidfd)
+        os.close(done)
+
+
+def _watch(pidfd: int, done: int) -> bool:
+    """In the spare: wait for the worker's end; whether it was a clean one."""
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll()
+    return os.read(done, 1) == b"c"
+
+
+def _work(network: str, name: str, finished: int, spare: int) -> None:
+    set_title(f"atoll:[net] {name}".encode())
+    worker = Worker(network, name)
+    worker.guard(finished, spare)
+    worker.run()
+    os.write(finished, b"c")
+
+
+class Worker:
+    """The network's servant; `refresh` makes it what the store says."""
+
+    def __init__(self, network: str, name: str) -> None:
+        self.network, self.name = network, name
+        self.loop = Loop()
+        self.book = Book()
+        self.control = socket(AF_UNIX, SOCK_SEQPACKET, 0, os.dup(LISTENER))
+        self.control.setblocking(False)
+        self.path = self.control.getsockname()
+        self.gate: Gate | None = None
+        self.proxy: Proxy | None = None
+        self.resolver = Resolver(self.loop, self.book, ())
+        self.handed: dict[tuple[str, str, int, bool], socket] = {}
+        self.forwards: dict[tuple[str, str, int, bool], tuple[bytes, int, TcpForward | UdpForward | socket]] = {}
+        self.bundles: dict[str, str] = {}
+        self.told: dict[tuple[str, str, str], float] = {}
+
+    # -- its spare
+
+    def guard(self, finished: int, spare: int) -> None:
+        """Have a spare at all times."""
+        pidfd = process.pidfd_open(spare)
+
+        def gone(events: int) -> None:
+            self.loop.forget(pidfd)
+            os.close(pidfd)
+            try:
+                os.waitpid(spare, os.WNOHANG)
+            except ChildProcessError:
+                pass
+            self.loop.later(0.2, lambda: self._fork_spare(finished))
+
+        self.loop.watch(pidfd, READ, gone)
+
+    def _fork_spare(self, finished: int) -> None:
+        ours = process.pidfd_open(os.getpid())
+        done, fresh = os.pipe2(os.O_CLOEXEC)
+        spare = os.fork()
+        if spare:
+            os.dup2(fresh, finished, inheritable=False)
+            for fd in (ours, done, fresh):
+                os.close(fd)
+            self.guard(finished, spare)
+            return
+        # Everything of the worker goes but the control socket: its ports and connections are not the spare's.
+        keep = sorted((LISTENER, ours, done))
+        low = 3
+        for fd in keep:
+            os.closerange(low, fd)
+            low = fd + 1
+        os.closerange(low, 1 << 16)
+        set_title(f"atoll:[net+] {self.name}".encode())
+        code = 0
+        try:
+            if not _watch(ours, done):
+                os.close(ours)
+                os.close(done)
+                _life(self.network, self.name)
+        except OSError as fault:
+            print(f"net helper: {fault}", file=sys.stderr)  # noqa: T201 - the faults file
+            code = 1
+        os._exit(code)
+
+    # -- being told
+
+    def run(self) -> None:
+        """Until nobody is on the network."""
+        self.loop.watch(self.control.fileno(), READ, self._told)
+        self.loop.later(0.0, lambda: print(end=self._refresh_quietly(), file=sys.stderr))  # noqa: T201 - the faults file
+        self.loop.run()
+        try:
+            if os.path.exists(self.path):
+                os.unlink(self.path)
+        except OSError:
+            pass
+
+    def _told(self, events: int) -> None:
+        """Take all who wait, read the store once for them, answer all."""
+        waiting = []
+        while True:
+            try:
+                fd, _ = self.control._accept()  # type: ignore[attr-defined]
+            except OSError:
+                break
+            peer = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
+            peer.settimeout(2.0)
+            try:
+                self._take(*peer.recvmsg(_LIMIT, 4096, 0x40000000)[:2])
+            except (OSError, ValueError, KeyError):
+                peer.close()
+                continue
+            waiting.append(peer)
+        answer = self._refresh_quietly()
+        for peer in waiting:
+            try:
+                peer.send(answer.encode() or b"ok")
+            except OSError:
+                pass
+            peer.close()
+
+    def _take(self, data: bytes, rights: list[tuple[int, int, bytes]]) -> None:
+        fds = [fd for _, _, raw in rights for (fd,) in struct.iter_unpack("i", raw)]
+        listed = jsontext.loads(data)["sockets"] if data else []
+        for (protocol, address, port, six), fd in zip(listed, fds, strict=True):
+            self.handed[protocol, address, port, six] = socket(fileno=fd)
+
+    def _refresh_quietly(self) -> str:
+        """`refresh`; what failed, in words."""
+        try:
+            return self.refresh()
+        except (errors.AtollError, OSError) as error:
+            return str(error) or type(error).__name__
+        finally:
+            for one in self.handed.values():
+                one.close()
+            self.handed.clear()
+
+    # -- the store's word
+
+    def refresh(self) -> str:
+        """Be what the store says. Words about what could not be, "" for all well."""
+        from atoll.engine.engine import Engine
+
+        engine = Engine(os.environ, os.geteuid(), os.getegid())
+        try:
+            row = rows.by_id(engine.store, self.network)
+            members = rows.of_network(engine.store, self.network) if row is not None else []
+            if row is None or not members:
+                self._close_forwards(set())
+                self.loop.later(IDLE_SECONDS, self._end_if_idle)
+                return ""
+            wishes = {one.container: self._wishes(engine, one) for one in members}
+            self._fill(engine, row, members, wishes)
+            problems = self._listen(row, wishes)
+            problems += self._limit(members, wishes)
+            problems += self._forward(engine, row, members)
+        finally:
+            engine.store.close()
+        return "; ".join(problems)
+
+    def _end_if_idle(self) -> None:
+        from atoll.engine.engine import Engine
+
+        engine = Engine(os.environ, os.geteuid(), os.getegid())
+        try:
+            if not rows.of_network(engine.store, self.network):
+                self.loop.stop()
+        finally:
+            engine.store.close()
+
+    def _wishes(self, engine: Engine, one: Endpoint) -> tuple[Networking | None, tuple[str, ...]]:
+        self.bundles[one.container] = engine.paths.container(one.container)
+        try:
+            return attach.load(engine.paths.container(one.container))
+        except errors.AtollError:
+            return None, ()
+
+    def _fill(
+        self,
+        engine: Engine,
+        row: NetworkRow,
+        members: list[Endpoint],
+        wishes: dict[str, tuple[Networking | None, tuple[str, ...]]],
+    ) -> None:
+        """Names: of this network, and of the others that its members are on, too."""
+        book = self.book
+        book.zones.clear()
+        book.clients.clear()
+        book.containers.clear()
+        book.upstreams.clear()
+        book.inside.clear()
+        names = {one.id: one.name for one in engine.store.containers()}
+        others: dict[str, tuple[str, ...]] = {}
+        for one in members:
+            others[one.container] = tuple(
+                [other.network for other in rows.of_container(engine.store, one.container) if other.mac]
+            )
+        for network in {row.id, *[network for found in others.values() for network in found]}:
+            known = row if network == row.id else rows.by_id(engine.store, network)
+            if known is None or not known.network.names:
+                continue
+            zone = book.zones[network] = Zone(known.name)
+            for one in rows.of_network(engine.store, network):
+                own = (names.get(one.container, ""), *one.wish.aliases, one.container[:12])
+                zone.add(tuple(dict.fromkeys([name for name in own if name])), one.addresses)
+        for one in members:
+            networking = wishes[one.container][0]
+            for address in one.addresses:
+                book.clients[address] = others[one.container]
+                book.containers[address] = one.container
+                if networking is not None and networking.dns:
+                    book.upstreams[address] = networking.dns
+                if row.network.internal:
+                    book.inside.add(address)
+        book.version += 1
+        self.resolver.changed()
+        self.resolver.upstreams = resolver.of_host().servers
+
+    def _listen(self, row: NetworkRow, wishes: dict[str, tuple[Networking | None, tuple[str, ...]]]) -> list[str]:
+        host = resolver.of_host()
+        if not any(n is not None and attach.needs_names(row, n, host) for n, _ in wishes.values()):
+            return []
+        problems = []
+        for gateway in row.network.bridge.gateways:
+            try:
+                self.resolver.listen(gateway)
+            except OSError as error:
+                problems.append(f"cannot answer for names at {addresses.show(gateway)}:53: {error.strerror}")
+        return problems
+
+    def _limit(
+        self, members: list[Endpoint], wishes: dict[str, tuple[Networking | None, tuple[str, ...]]]
+    ) -> list[str]:
+        limited = {
+            one.container: egress.parse(networking.egress)
+            for one in members
+            if (networking := wishes[one.container][0]) is not None and networking.egress
+        }
+        if limited and self.gate is None:
+            self.gate = Gate(Netlink(NETLINK_NETFILTER), 0, self._refused)
+            self.proxy = Proxy(self.loop, self.gate)
+            self.proxy.listen()
+            self.resolver.gate = self.gate
+            log = nflog.Log(egress.log_group(self.network))
+            self.loop.watch(log.fileno(), READ, lambda events: self._packets(log))
+        if self.gate is not None:
+            self.gate.containers = {a: one.container for one in members for a in one.addresses}
+            self.gate.policies = {
+                address: limited[one.container]
+                for one in members
+                if one.container in limited
+                for address in one.addresses
+            }
+        return []
+
+    def _packets(self, log: nflog.Log) -> None:
+        for _, packet in log.packets():
+            if len(packet) < 24:
+                continue
+            six = packet[0] >> 4 == 6
+            source, target = (packet[8:24], packet[24:40]) if six else (packet[12:16], packet[16:20])
+            at = 40 if six else (packet[0] & 15) * 4
+            protocol = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp"}.get(packet[6] if six else packet[9], "ip")
+            what = f"{protocol} {addresses.show(target) if len(target) in (4, 16) else '?'}"
+            if protocol in ("tcp", "udp") and len(packet) >= at + 4:
+                what += f":{int.from_bytes(packet[at + 2 : at + 4], 'big')}"
+            container = self.gate.containers.get(source, "") if self.gate is not None else ""
+            self._refused(container, what, "no rule allows it")
+
+    def _refused(self, container: str, what: str, reason: str) -> None:
+        """One line in the container's own file; the same again only after a second, and no file without end."""
+        now = time.monotonic()
+        if now - self.told.get((container, what, reason), -9.0) < 1.0 or container not in self.bundles:
+            return
+        if len(self.told) > 4096:
+            self.told.clear()
+        self.told[container, what, reason] = now
+        line = jsontext.dumps({"time": clock.rfc3339(time.time_ns()), "refused": what, "reason": reason}) + "\n"
+        path = f"{self.bundles[container]}/egress.log"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                if os.fstat(fd).st_size > _LOG_MAX:
+                    os.rename(path, path + ".1")
+                os.write(fd, line.encode())
+            finally:
+                os.close(fd)
+        except OSError:  # the container has just been removed
+            pass
+
+    # -- ports
+
+    def _forward(self, engine: Engine, row: NetworkRow, members: list[Endpoint]) -> list[str]:
+        by_container = {one.container: one for one in members}
+        wanted: dict[tuple[str, str, int, bool], tuple[Taken, bytes]] = {}
+        for port in rows.ports_of(engine.store):
+            endpoint = by_container.get(port.container)
+            if endpoint is None or not endpoint.addresses or not _is_way_out(engine, port.container, row.id):
+                continue
+            for six in (False, True):
+                if port.address and (":" in port.address) != six:
+                    continue
+                to = (endpoint.address6 if six else endpoint.address) or endpoint.address or endpoint.address6
+                assert to is not None
+                wanted[port.protocol, port.address, port.port, six] = (port, to)
+        self._close_forwards(set(wanted), {key: (to, port.inner) for key, (port, to) in wanted.items()})
+        problems = []
+        for key, (port, to) in wanted.items():
+            if key in self.forwards:
+                continue
+            try:
+                bound = self.handed.pop(key, None) or publish.bind(10 if key[3] else 2, key[0], key[1], key[2])
+            except OSError as error:
+                if key[3] and error.errno in (97, 99):  # no IPv6 here
+                    continue
+                if key[0] == "sctp":
+                    continue
+                problems.append(f"cannot hold port {port.port}/{port.protocol}: {error.strerror}")
+                continue
+            self.forwards[key] = (to, port.inner, self._start(bound, key[0], to, port.inner))
+        return problems
+
+    def _start(self, bound: socket, protocol: str, to: bytes, inner: int) -> TcpForward | UdpForward | socket:
+        if protocol == "tcp":
+            return TcpForward(self.loop, bound, to, inner)
+        return UdpForward(self.loop, bound, to, inner) if protocol == "udp" else bound
+
+    def _close_forwards(
+        self,
+        wanted: set[tuple[str, str, int, bool]],
+        targets: dict[tuple[str, str, int, bool], tuple[bytes, int]] | None = None,
+    ) -> None:
+        for key, (to, inner, forward) in list(self.forwards.items()):
+            if key not in wanted or (targets is not None and targets[key] != (to, inner)):
+                forward.close()
+                del self.forwards[key]
+
+
+def _is_way_out(engine: Engine, container: str, network: str) -> bool:
+    """Whether this network is the one by which the container's ports are published: its first with a gateway."""
+    for one in rows.of_container(engine.store, container):
+        row = rows.by_id(engine.store, one.network)
+        if row is not None and one.mac and not row.network.internal and any(p.gateway for p in row.network.pools):
+            return one.network == network
+    return False

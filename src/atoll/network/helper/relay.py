@@ -1,0 +1,268 @@
+"""Carrying connections and datagrams from one socket to another, where the kernel's rules cannot.
+
+Holds: `Splice` (two TCP sockets joined), `TcpForward` and `UdpForward` (a port of the host that leads to a
+container). Bounded buffers; a half closed connection stays half closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+import time
+from _socket import (
+    AF_INET,
+    AF_INET6,
+    SHUT_WR,
+    SO_ERROR,
+    SO_LINGER,
+    SOCK_CLOEXEC,
+    SOCK_DGRAM,
+    SOCK_NONBLOCK,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    inet_ntop,
+    socket,
+)
+
+from atoll.network.helper.loop import GONE, READ, WRITE, Loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BUFFER = 1 << 18
+_CHUNK = 1 << 16
+UDP_SECONDS = 60.0
+MOST_UDP = 2048
+MOST_TCP = 8192
+
+
+def reset(one: socket) -> None:
+    """Close with a RST: to the other side it looks refused, not ended."""
+    try:
+        one.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+    except OSError:
+        pass
+    one.close()
+
+
+class Splice:
+    """Two connected (or, `there`, connecting) sockets; `first` goes to `there` before anything else."""
+
+    def __init__(
+        self, loop: Loop, here: socket, there: socket, first: bytes = b"", done: Callable[[], None] | None = None
+    ) -> None:
+        self.loop, self.pair, self.done = loop, (here, there), done
+        self.buffers = (bytearray(first), bytearray())  # [0] is for `there`, [1] for `here`
+        self.ended = [False, False]  # whether that side has said all
+        self.shut = [False, False]
+        self.connecting = True
+        loop.watch(here.fileno(), 0, lambda events: self._ready(0, events))
+        loop.watch(there.fileno(), WRITE, lambda events: self._ready(1, events))
+
+    def _ready(self, side: int, events: int) -> None:
+        try:
+            if side == 1 and self.connecting:
+                code = self.pair[1].getsockopt(SOL_SOCKET, SO_ERROR)
+                if code:
+                    raise OSError(code, "connect")
+                if not events & WRITE:
+                    return
+                self.connecting = False
+            if events & (READ | GONE):
+                self._read(side)
+            if events & WRITE:
+                self._write(side)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self.close(hard=True)
+            return
+        if not self._finished():
+            self._want()
+
+    def _read(self, side: int) -> None:
+        buffer = self.buffers[side]
+        if self.ended[side] or len(buffer) >= BUFFER:
+            return
+        data = self.pair[side].recv(_CHUNK)
+        if not data:
+            self.ended[side] = True
+        buffer += data
+        if data:
+            self._write(1 - side)
+
+    def _write(self, side: int) -> None:
+        """What the other side has said."""
+        if side == 1 and self.connecting:
+            return
+        buffer = self.buffers[1 - side]
+        try:
+            while buffer:
+                del buffer[: self.pair[side].send(buffer)]
+        except BlockingIOError:
+            return
+        if self.ended[1 - side] and not self.shut[side]:
+            self.shut[side] = True
+            self.pair[side].shutdown(SHUT_WR)
+
+    def _finished(self) -> bool:
+        if all(self.ended):
+            for side in (0, 1):
+                try:
+                    self._write(side)
+                except OSError:
+                    self.close(hard=True)
+                    return True
+            if not any(self.buffers):
+                self.close()
+                return True
+        return False
+
+    def _want(self) -> None:
+        for side in (0, 1):
+            events = 0
+            if not self.ended[side] and len(self.buffers[side]) < BUFFER and not (side == 1 and self.connecting):
+                events |= READ
+            if (
+                self.buffers[1 - side]
+                or (self.ended[1 - side] and not self.shut[side])
+                or (side == 1 and self.connecting)
+            ):
+                events |= WRITE
+            self.loop.change(self.pair[side].fileno(), events)
+
+    def close(self, *, hard: bool = False) -> None:
+        """Both; `hard`: the other sides see a reset."""
+        for one in self.pair:
+            if one.fileno() >= 0:
+                self.loop.forget(one.fileno())
+                reset(one) if hard else one.close()
+        if self.done is not None:
+            done, self.done = self.done, None
+            done()
+
+
+def connect(address: bytes, port: int) -> socket:
+    """A connection that is on its way. Raises OSError."""
+    family = AF_INET if len(address) == 4 else AF_INET6
+    one = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+    try:
+        one.connect((inet_ntop(family, address), port))
+    except BlockingIOError:
+        pass
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+class TcpForward:
+    """What a listening socket accepts goes to an address and port."""
+
+    def __init__(self, loop: Loop, listener: socket, address: bytes, port: int) -> None:
+        self.loop, self.listener, self.to = loop, listener, (address, port)
+        self.count = 0
+        listener.setblocking(False)
+        loop.watch(listener.fileno(), READ, self._accept)
+
+    def _accept(self, events: int) -> None:
+        for _ in range(64):
+            try:
+                fd, _ = self.listener._accept()  # type: ignore[attr-defined]
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    time.sleep(0.05)  # until descriptors come free
+                return
+            here = socket(self.listener.family, SOCK_STREAM, 0, fd)
+            here.setblocking(False)
+            try:
+                if self.count >= MOST_TCP:
+                    raise OSError(errno.EMFILE, "too many connections")
+                there = connect(*self.to)
+            except OSError:
+                reset(here)
+                continue
+            self.count += 1
+            Splice(self.loop, here, there, done=self._less)
+
+    def _less(self) -> None:
+        self.count -= 1
+
+    def close(self) -> None:
+        """No new ones; those that there are go on."""
+        self.loop.forget(self.listener.fileno())
+        self.listener.close()
+
+
+class UdpForward:
+    """Datagrams of each peer go on from a socket of its own, and what comes back there goes back."""
+
+    def __init__(self, loop: Loop, bound: socket, address: bytes, port: int) -> None:
+        self.loop, self.bound = loop, bound
+        self.family = AF_INET if len(address) == 4 else AF_INET6
+        self.to = (inet_ntop(self.family, address), port)
+        self.peers: dict[tuple[str, int], list[object]] = {}
+        bound.setblocking(False)
+        loop.watch(bound.fileno(), READ, self._arrived)
+        self._tick()
+
+    def _arrived(self, events: int) -> None:
+        for _ in range(100):
+            try:
+                data, peer = self.bound.recvfrom(65535)
+            except OSError:
+                return
+            entry = self.peers.get(peer) or self._open(peer)
+            if entry is None:
+                continue
+            entry[1] = time.monotonic()
+            out = entry[0]
+            assert isinstance(out, socket)
+            try:
+                out.send(data)
+            except OSError:  # nobody there, just now
+                continue
+
+    def _open(self, peer: tuple[str, int]) -> list[object] | None:
+        if len(self.peers) >= MOST_UDP:
+            return None
+        out = socket(self.family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+        out.connect(self.to)
+
+        def back(events: int) -> None:
+            for _ in range(100):
+                try:
+                    self.bound.sendto(out.recv(65535), peer)
+                except OSError:
+                    return
+
+        self.loop.watch(out.fileno(), READ, back)
+        entry: list[object] = [out, time.monotonic()]
+        self.peers[peer] = entry
+        return entry
+
+    def _tick(self) -> None:
+        if self.bound.fileno() < 0:
+            return
+        old = time.monotonic() - UDP_SECONDS
+        for peer, (out, used) in list(self.peers.items()):
+            assert isinstance(out, socket)
+            assert isinstance(used, float)
+            if used < old:
+                self.loop.forget(out.fileno())
+                out.close()
+                del self.peers[peer]
+        self.loop.later(UDP_SECONDS / 2, self._tick)
+
+    def close(self) -> None:
+        """All of it."""
+        for out, _ in self.peers.values():
+            assert isinstance(out, socket)
+            self.loop.forget(out.fileno())
+            out.close()
+        self.peers.clear()
+        self.loop.forget(self.bound.fileno())
+        self.bound.close()
