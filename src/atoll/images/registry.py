@@ -51,6 +51,7 @@ class Registry:
         self._lock = _thread.allocate_lock()
         self._sleep = sleep or self.transport.pause
         self._base: str | None = None
+        self._guessed = False
         self._authorization: dict[tuple[str, ...], str] = {}
 
     # --- content ------------------------------------------------------------------------------------------------
@@ -184,7 +185,8 @@ class Registry:
         `path` is below /v2/, or a whole URL of this registry (what it answered as Location). With `repeat` off a
         failure is the caller's to judge. Whatever the status, the response is to be read, discarded or refused.
         """
-        url = path if path.startswith(("http://", "https://")) else f"{self.base()}/v2/{path}"
+        whole = path.startswith(("http://", "https://"))
+        url = path if whole else f"{self.base()}/v2/{path}"
         sent = {"Accept-Encoding": "identity", **(headers or {})}
         failures = 0
         renewed = False
@@ -197,11 +199,19 @@ class Registry:
                     method, url, {**sent, **given}, body, follow=method in ("GET", "HEAD")
                 )
             except errors.Unavailable:
+                if not whole and self._corrected():
+                    url = f"{self.base()}/v2/{path}"
+                    continue
                 failures += 1
                 if failures >= self.options.attempts or not repeat:
                     raise
                 self.pause(failures, "")
                 continue
+            if response.status == 400 and not whole and self._corrected():
+                self.discard(response)
+                url = f"{self.base()}/v2/{path}"
+                continue
+            self._guessed = False
             if response.status == 401 and not renewed and trusted:
                 renewed = True
                 challenge = auth.parse_challenge(response.headers.all("WWW-Authenticate"))
@@ -219,7 +229,8 @@ class Registry:
             self.pause(failures, after)
 
     def base(self) -> str:
-        """https, or what an insecure or loopback registry speaks: found out once, without credentials."""
+        """https, or what an insecure or loopback registry speaks: found out once, without credentials. For a loopback
+        registry it may be a guess until the first answer."""
         with self._lock:
             if self._base is None:
                 self._base = self._probe()
@@ -237,6 +248,10 @@ class Registry:
             return secure
         # A loopback registry nearly always speaks HTTP; others are asked for TLS first, so that an insecure
         # entry for a registry with a private certificate does not send anything in the clear.
+        if local and not self._guessed:
+            self._guessed = True  # the first answer shows whether that was right
+            return plain
+        self._guessed = False
         first, second = (plain, secure) if local else (secure, plain)
         try:
             if self._answers(first):
@@ -249,6 +264,22 @@ class Registry:
                 pass
             raise problem from None
         return second
+
+    def settled(self) -> str:
+        """As `base`, but asked for, not guessed: for those who go on without `request`."""
+        with self._lock:
+            if self._base is None or self._guessed:
+                self._guessed = True
+                self._base = self._probe()
+            return self._base
+
+    def _corrected(self) -> bool:
+        """After a failure: whether plain HTTP was only guessed, and TLS is what is spoken there."""
+        with self._lock:
+            if not self._guessed:
+                return False
+            guess, self._base = self._base, self._probe()
+            return self._base != guess
 
     def _answers(self, base: str) -> bool:
         """Whether something speaks HTTP there that is not a TLS server complaining (which answers 400)."""

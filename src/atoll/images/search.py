@@ -48,7 +48,7 @@ def _by_search(registry: Registry, host: str, term: str, limit: int) -> list[Fou
     """The v1 API; None where there is none."""
     path = urls.query("/v1/search", [("q", term), ("n", str(limit))])
     try:
-        response = registry.request("GET", registry.base() + path, ())
+        response = registry.request("GET", registry.settled() + path, ())
     except errors.Denied:
         return None
     if response.status != 200 or "json" not in response.headers.get("Content-Type"):

@@ -6,7 +6,6 @@ so that another policy can judge it later without a network.
 
 from __future__ import annotations
 
-import base64
 import binascii
 
 from atoll.base import errors
@@ -62,10 +61,7 @@ class Evidence(Value):
             "kind": self.kind,
             "type": self.payload_type,
             "log": _log_out(self.log),
-            **{
-                key: base64.b64encode(getattr(self, key)).decode()
-                for key in ("payload", "signature", "certificate", "chain")
-            },
+            **{key: encode(getattr(self, key)) for key in ("payload", "signature", "certificate", "chain")},
         }
 
 
@@ -82,13 +78,13 @@ def _log_out(log: Log | None) -> dict[str, Any] | None:
     if log is None:
         return None
     return {
-        "body": base64.b64encode(log.body).decode(),
+        "body": encode(log.body),
         "time": log.integrated_time,
         "index": log.log_index,
         "id": log.log_id,
-        "promise": base64.b64encode(log.promise).decode(),
-        "proof": [log.proof_index, log.proof_size, base64.b64encode(log.proof_root).decode()],
-        "hashes": [base64.b64encode(one).decode() for one in log.proof_hashes],
+        "promise": encode(log.promise),
+        "proof": [log.proof_index, log.proof_size, encode(log.proof_root)],
+        "hashes": [encode(one) for one in log.proof_hashes],
         "checkpoint": log.checkpoint,
     }
 
@@ -111,11 +107,13 @@ def _log_in(wire: Any) -> Log | None:
     )
 
 
+def encode(data: bytes) -> str:
+    """Base64. Without the module of that name, which imports `re`: 7 ms of a pull that finds nothing new."""
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
+
+
 def decode(text: object) -> bytes:
-    """Base64, strictly. Raises ValueError."""
+    """Base64, strictly. Raises ValueError (binascii.Error is one)."""
     if not isinstance(text, str):
         raise ValueError("base64 is a text")
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError(str(error)) from None
+    return binascii.a2b_base64(text, strict_mode=True) if text else b""

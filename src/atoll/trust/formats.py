@@ -7,10 +7,8 @@ secure-systems-lab/dsse, envelope.md.
 
 from __future__ import annotations
 
-import base64
-
 from atoll.base import errors, jsontext
-from atoll.trust.evidence import DSSE, SIMPLE, Evidence, Log, decode
+from atoll.trust.evidence import DSSE, SIMPLE, Evidence, Log, decode, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ def read(media_type: str, content: bytes, annotations: Mapping[str, str]) -> lis
 
 def cosign_annotations(signature: bytes) -> dict[str, str]:
     """How a signature travels beside its payload."""
-    return {SIGNATURE_ANNOTATION: base64.b64encode(signature).decode()}
+    return {SIGNATURE_ANNOTATION: encode(signature)}
 
 
 def _cosign(content: bytes, annotations: Mapping[str, str]) -> Evidence:
@@ -128,6 +126,6 @@ def _entry(document: dict[str, Any]) -> Log:
 
 
 def _pem(der: bytes) -> bytes:
-    text = base64.b64encode(der)
+    text = encode(der)
     lines = [text[at : at + 64] for at in range(0, len(text), 64)]
-    return b"\n".join([b"-----BEGIN CERTIFICATE-----", *lines, b"-----END CERTIFICATE-----", b""])
+    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""]).encode()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from atoll.base import errors
 from atoll.base.value import Value
-from atoll.trust import authority, identity, keys, payload, policy, rekor
+from atoll.trust import authority, identity, keys, payload, policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def vouched(
 
 def signed_by(requirement: Requirement, evidence: Evidence) -> authority.Signer | None:
     """Whose signature it is. Before this nothing of the payload is read. Raises Denied."""
+    from atoll.trust import rekor
+
     if requirement.fulcio is not None:
         if not evidence.certificate:
             raise errors.Denied("a signature without a certificate")

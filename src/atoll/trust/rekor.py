@@ -8,12 +8,11 @@ content, otherwise somebody else's entry would do.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 
 from atoll.base import errors, jsontext
 from atoll.trust import keys
-from atoll.trust.evidence import DSSE, decode
+from atoll.trust.evidence import DSSE, decode, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def _promised(log: Log) -> bytes:
     """What the log signs: canonical JSON (RFC 8785), which for these four members is sorted and compact."""
     return jsontext.dumps(
         {
-            "body": base64.b64encode(log.body).decode(),
+            "body": encode(log.body),
             "integratedTime": log.integrated_time,
             "logID": log.log_id,
             "logIndex": log.log_index,

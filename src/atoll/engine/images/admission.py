@@ -16,8 +16,7 @@ from atoll.base import errors, files, jsontext
 from atoll.engine.images.resolve import fingerprint, policy_text
 from atoll.spec import digest as digests
 from atoll.spec import reference as references
-from atoll.trust import evidence as proofs
-from atoll.trust import judge, policy
+from atoll.trust import policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +46,11 @@ class Admission:
     def check(self, target: Document, manifest: Document) -> None:
         """Judge the documents whose bytes will be used. Raises Denied."""
         names = _scopes(self.place.transport, self.reference, self.place.path, self.place.at)
+        requirements = self._policy.requirements(self.place.transport, names)
+        if all(one.kind == policy.ACCEPT for one in requirements):
+            return
+        from atoll.trust import judge
+
         wanted = (target.digest, manifest.digest)
 
         def evidence() -> list[Evidence]:
@@ -57,7 +61,6 @@ class Admission:
             return self._evidence
 
         subject = judge.Subject(reference=self.reference, digests=wanted)
-        requirements = self._policy.requirements(self.place.transport, names)
         judge.judge(requirements, subject, evidence, self._path or "the default")
 
     def remember(self, image: str) -> None:
@@ -69,9 +72,15 @@ class Admission:
             fingerprint(self._text),
             jsontext.dumps([one.to_json() for one in self._evidence]),
         )
-        self.engine.store.write(
-            lambda connection: connection.execute("INSERT OR REPLACE INTO admissions VALUES (?, ?, ?, ?, ?)", values)
+        known = self.engine.store.read(
+            "SELECT * FROM admissions WHERE image = ? AND reference = ?", image, self.reference.full
         )
+        if known != [values]:
+            self.engine.store.write(
+                lambda connection: connection.execute(
+                    "INSERT OR REPLACE INTO admissions VALUES (?, ?, ?, ?, ?)", values
+                )
+            )
 
 
 def load(text: bytes, path: str) -> Policy:
@@ -136,6 +145,9 @@ def _readmit(engine: Engine, image: str, reference: str, present: str) -> None:
 
 
 def _judge_kept(current: Policy, row: ImageRow, reference: Reference, where: str, kept: str, path: str) -> None:
+    from atoll.trust import evidence as proofs
+    from atoll.trust import judge
+
     transport, _, folder = where.partition(" ")
     names = _scopes(transport, reference, folder, "")
     subject = judge.Subject(reference=reference, digests=(row.target, row.manifest))

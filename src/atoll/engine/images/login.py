@@ -53,7 +53,7 @@ def _try(host: str, credentials: Credentials, options: RegistryOptions) -> Crede
 
     registry = Registry(host, options.replace(credentials=credentials))
     try:
-        base = registry.base()
+        base = registry.settled()
         response = registry.transport.exchange("GET", f"{base}/v2/", {})
         if response.status == 200:
             registry.discard(response)
