@@ -42,6 +42,10 @@ def delete(run: str, *, force: bool = False) -> None:
         cgroup = Cgroup.from_json(record.cgroup)
         cgroup.kill()  # without a pid namespace of its own, others may have outlived the init
         cgroup.delete()
+    if record.intel_rdt is not None:
+        from atoll.runtime import resctrl
+
+        resctrl.remove(record.intel_rdt)
     files.remove_tree(run)
     if record.hooks is not None and record.hooks.get("poststop"):
         _run_poststop(record)

@@ -107,6 +107,10 @@ def exec_process(
             _set_affinity(helper, affinity.initial, "initial")
         if cgroup is not None:
             cgroup.add(helper, below=below, beside=record.pid)
+        if record.intel_rdt is not None:
+            from atoll.runtime import resctrl
+
+            resctrl.join(record.intel_rdt["tasks"], helper)
         if affinity is not None:
             _set_affinity(helper, affinity.final, "final")
         sync.send(ours, {"go": "mapped"})

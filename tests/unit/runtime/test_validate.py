@@ -49,7 +49,10 @@ def test_namespaces():
     kinds = good.linux.namespaces
     refused(good.replace(linux=good.linux.replace(namespaces=(*kinds, Namespace(type="pid")))), "pid given twice")
     without = tuple(one for one in kinds if one.type != "mount")
-    refused(good.replace(linux=good.linux.replace(namespaces=without)), "maskedPaths: .* without a private mount namespace")
+    refused(
+        good.replace(linux=good.linux.replace(namespaces=without)),
+        "maskedPaths: .* without a private mount namespace",
+    )
     user = good.linux.replace(namespaces=(*kinds, Namespace(type="user")))
     refused(good.replace(linux=user), "needs uidMappings and gidMappings")
     joined = good.linux.replace(namespaces=(*kinds, Namespace(type="user", path="/proc/1/ns/user")))

@@ -52,7 +52,7 @@ def document() -> dict[str, Any]:
             "seccomp": _seccomp(),
             "apparmor": {"enabled": _has_lsm("apparmor")},
             "selinux": {"enabled": _has_lsm("selinux")},
-            "intelRdt": {"enabled": os.path.isdir("/sys/fs/resctrl/info")},
+            "intelRdt": _intel_rdt(),
             "memoryPolicy": _memory_policy(),
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
@@ -60,6 +60,14 @@ def document() -> dict[str, Any]:
         "annotations": {"io.atoll.runtime.version": __version__, "io.atoll.runtime.checkpoint.enabled": "false"},
         "potentiallyUnsafeConfigAnnotations": [],
     }
+
+
+def _intel_rdt() -> dict[str, Any]:
+    from atoll.runtime import resctrl
+
+    top = resctrl.mounted()
+    monitoring = top is not None and os.path.isdir(f"{top}/info/L3_MON")
+    return {"enabled": top is not None, "schemata": top is not None, "monitoring": monitoring}
 
 
 def _memory_policy() -> dict[str, Any]:

@@ -58,7 +58,13 @@ def update(context: Context, argv: list[str]) -> int:
     wanted = _read(path) if path is not None else _from_flags(given)
     schemata = [text for name in ("l3-cache-schema", "mem-bw-schema") if (text := given.text(name))]
     if schemata:
-        raise errors.Unsupported("update of Intel RDT schemata: this host mounts no resctrl file system")
+        if record.intel_rdt is None:
+            raise errors.Unsupported("update of Intel RDT schemata: the container was made without linux.intelRdt")
+        from atoll.runtime import resctrl
+
+        resctrl.update(record.intel_rdt, schemata)
+        if wanted == Resources():
+            return 0
     if record.cgroup is None:
         raise errors.Denied(
             f"cannot update container {record.id}: it has no cgroup", hint="delegate a cgroup subtree to this user"
