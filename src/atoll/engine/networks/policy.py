@@ -89,3 +89,17 @@ def change(engine: Engine, name: str, words: tuple[str, ...]) -> None:
             network = rows.by_id(engine.store, one.network)
             if network is not None and network.network.driver == "bridge":
                 helpers.tell(engine, network)
+
+
+def refusals(engine: Engine, name: str) -> str:
+    """What a container was refused, oldest first: a JSON object a line. Raises NotFound."""
+    from atoll.base import files
+
+    row = engine.store.container(name)
+    text = ""
+    for file in ("egress.log.1", "egress.log"):
+        try:
+            text += files.read_text(f"{engine.paths.container(row.id)}/{file}")
+        except FileNotFoundError:
+            continue
+    return text

@@ -1,0 +1,92 @@
+"""`atoll network ls`: list networks, in Docker's columns."""
+
+from __future__ import annotations
+
+import sys
+
+from atoll.base import errors, ids
+from atoll.cli import display
+from atoll.cli.options import LIST, TEXT, Command, Flag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from atoll.cli.options import Given
+
+COMMAND = Command(
+    name="network ls",
+    usage="network ls [OPTIONS]",
+    help="List networks",
+    flags=(
+        Flag(name="filter", short="f", kind=LIST, help="Only those for which it holds: driver=…, name=…, label=…"),
+        Flag(name="format", kind=TEXT, help="json, table, or a Go template"),
+        Flag(name="no-trunc", help="Do not cut IDs"),
+        Flag(name="quiet", short="q", help="Only the IDs"),
+    ),
+)
+_PREDEFINED = ("bridge", "host", "none")
+
+
+def main(given: Given) -> int:
+    """Run the command."""
+    from atoll.cli.wiring import open_engine
+    from atoll.engine.networks.inspect import listed
+
+    tests = [_test(one) for one in given.texts("filter")]
+    found = [one for one in listed(open_engine()) if all(test(one) for test in tests)]
+    rows = [_fields(one, whole=given.on("no-trunc")) for one in found]
+    if given.on("quiet"):
+        sys.stdout.write("".join([row["ID"] + "\n" for row in rows]))
+        return 0
+    style = given.text("format")
+    if style is None or style == "table":
+        cells = [[row["ID"], row["Name"], row["Driver"], row["Scope"]] for row in rows]
+        sys.stdout.write(display.table(["NETWORK ID", "NAME", "DRIVER", "SCOPE"], cells))
+        return 0
+    from atoll.cli.listing import formatted
+
+    sys.stdout.write(formatted(style, rows, {"ID": "NETWORK ID"}))
+    return 0
+
+
+def _fields(one: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+    labels = one["Labels"]
+    return {
+        "CreatedAt": one["Created"],
+        "Driver": one["Driver"],
+        "ID": one["Id"] if whole else ids.short_id(one["Id"]),
+        "IPv6": "true" if one["EnableIPv6"] else "false",
+        "Internal": "true" if one["Internal"] else "false",
+        "Label": lambda key: labels.get(key, ""),
+        "Labels": ",".join([f"{key}={value}" for key, value in labels.items()]),
+        "Name": one["Name"],
+        "Scope": one["Scope"],
+    }
+
+
+def _test(given: str) -> Callable[[dict[str, Any]], bool]:
+    """Docker's filters. Raises InvalidArgument."""
+    kind, equals, value = given.partition("=")
+    if not equals:
+        raise errors.InvalidArgument(
+            f"invalid argument {given!r} for --filter: bad format of filter (expected name=value)"
+        )
+    key, has_value, wanted = value.partition("=")
+    known: dict[str, Callable[[dict[str, Any]], bool]] = {
+        "driver": lambda one: one["Driver"] == value,
+        "id": lambda one: one["Id"].startswith(value),
+        "name": lambda one: value in one["Name"],
+        "scope": lambda one: one["Scope"] == value,
+        "type": lambda one: (one["Name"] in _PREDEFINED) == (value == "builtin"),
+        "dangling": lambda one: (
+            one["Name"] not in _PREDEFINED and (not one["Containers"]) == (value in ("true", "1"))
+        ),
+        "label": lambda one: key in one["Labels"] and (not has_value or one["Labels"][key] == wanted),
+    }
+    if kind not in known:
+        raise errors.InvalidArgument(f"invalid filter '{kind}'", hint="known are " + ", ".join(known))
+    if kind == "type" and value not in ("builtin", "custom"):
+        raise errors.InvalidArgument(f"invalid filter: 'type'={value!r}", hint="builtin or custom")
+    return known[kind]

@@ -1,0 +1,38 @@
+"""`atoll network rm`: remove networks that nobody runs on."""
+
+from __future__ import annotations
+
+from atoll.base import errors
+from atoll.cli.options import Command, Flag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.cli.options import Given
+
+COMMAND = Command(
+    name="network rm",
+    usage="network rm [OPTIONS] NETWORK [NETWORK...]",
+    help="Remove one or more networks",
+    flags=(Flag(name="force", short="f", help="One that is not there is fine"),),
+    least=1,
+    most=None,
+)
+
+
+def main(given: Given) -> int:
+    """Run the command."""
+    from atoll.cli.each import for_each
+    from atoll.cli.wiring import open_engine
+    from atoll.engine.networks.remove import remove
+
+    engine, force = open_engine(), given.on("force")
+
+    def one(name: str) -> str:
+        try:
+            remove(engine, name)
+        except errors.NotFound:
+            if not force:
+                raise
+        return name
+
+    return for_each(given.args, one)
