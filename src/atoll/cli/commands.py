@@ -75,6 +75,16 @@ VOLUMES: dict[str, str] = {
     "secret rm": "Remove one or more secrets",
     "secret rotate": "Seal all secrets anew under a new key",
 }
+NETWORKS: dict[str, str] = {
+    "network create": "Create a network",
+    "network ls": "List networks",
+    "network inspect": "Show all that is known of one or more networks",
+    "network rm": "Remove one or more networks",
+    "network prune": "Remove the networks that no container belongs to",
+    "network connect": "Connect a container to a network",
+    "network disconnect": "Disconnect a container from a network",
+    "network egress": "Change what a container may reach outside, while it runs",
+}
 SYSTEM: dict[str, str] = {
     "events": "Show what happens to containers, images, volumes and networks",
     "completion": "Print the script that makes a shell complete command lines",
@@ -89,9 +99,10 @@ GROUPS: dict[str, dict[str, str]] = {
     "Containers": CONTAINERS,
     "Images": IMAGES,
     "Volumes and secrets": VOLUMES,
+    "Networks": NETWORKS,
     "System": SYSTEM,
 }
-COMMANDS: dict[str, str] = {**CONTAINERS, **IMAGES, **VOLUMES, **SYSTEM, **OWN}
+COMMANDS: dict[str, str] = {**CONTAINERS, **IMAGES, **VOLUMES, **NETWORKS, **SYSTEM, **OWN}
 """Every command: a name of one word (`run`), or of two (`system check`)."""
 
 # Docker's longer and shorter spellings.
@@ -103,6 +114,8 @@ SPELLINGS: dict[str, str] = {
     "container remove": "rm",
     "system events": "events",
     "volume list": "volume ls",
+    "network list": "network ls",
+    "network remove": "network rm",
     "volume remove": "volume rm",
     "secret list": "secret ls",
     "secret remove": "secret rm",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from atoll.base import errors
-from atoll.cli.options import Command
+from atoll.cli.options import Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ COMMAND = Command(
     name="port",
     usage="port CONTAINER [PRIVATE_PORT[/PROTO]]",
     help="Show where a container's ports are published",
+    flags=(Flag(name="explain", help="Say who can reach each port, and by which rule"),),
     least=1,
     most=2,
 )
@@ -26,6 +27,11 @@ def main(given: Given) -> int:
     """Run the command."""
     from atoll.cli.wiring import open_engine
 
+    if given.on("explain"):
+        from atoll.engine.networks.inspect import explain
+
+        sys.stdout.write("".join([line + "\n" for line in explain(open_engine(), given.args[0])]))
+        return 0
     found: dict[str, Any] = open_engine().inspect_container(given.args[0])["NetworkSettings"]["Ports"] or {}
     if len(given.args) == 1:
         for port in sorted(found, key=_by_number):

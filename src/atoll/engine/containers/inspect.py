@@ -46,7 +46,7 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
         "GraphDriver": _graph(engine, row),
         "Mounts": [_mount(record, index) for index in range(len(record.mounts))],
         "Config": _config(record),
-        "NetworkSettings": _network(record),
+        "NetworkSettings": _network(engine, row.id, record),
         "Atoll": {
             "Isolation": record.isolation,
             "Security": record.security,
@@ -165,6 +165,10 @@ def _graph(engine: Engine, row: ContainerRow) -> dict[str, Any]:
     }
 
 
-def _network(record: Record) -> dict[str, Any]:
+def _network(engine: Engine, container_id: str, record: Record) -> dict[str, Any]:
+    if record.networking is not None:
+        from atoll.engine.networks.inspect import of_container
+
+        return of_container(engine, container_id, record)
     empty = {"IPAddress": "", "Gateway": "", "MacAddress": "", "IPPrefixLen": 0}
     return {"Ports": {}, **empty, "Networks": {record.network: dict(empty)}}

@@ -61,7 +61,17 @@ def view_of(engine: Engine, row: ContainerRow, record: Record | None = None) -> 
         mounts=tuple([mount.name or mount.source for mount in record.mounts]),
         health=_health(engine, row.id, record),
         volumes=len([mount for mount in record.mounts if mount.type == "volume"]),
+        ports=_ports(engine, row.id, record),
     )
+
+
+def _ports(engine: Engine, container_id: str, record: Record) -> str:
+    if record.networking is None:
+        return ""
+    from atoll.engine.networks import rows
+    from atoll.engine.networks.inspect import ports_in_words
+
+    return ports_in_words(rows.ports_of(engine.store, container_id), record.networking.exposed)
 
 
 def _health(engine: Engine, container_id: str, record: Record) -> str | None:

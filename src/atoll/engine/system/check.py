@@ -30,6 +30,7 @@ def check(engine: Engine, *, repair: bool) -> list[str]:
         *_writables(engine, repair),
         *_runs(engine, repair),
         *_trash(engine, repair),
+        *_networks(engine, repair),
         *_images(engine, repair),
         *_garbage(engine, repair),
     ]
@@ -113,6 +114,13 @@ def _runs(engine: Engine, repair: bool) -> list[str]:
                 continue
             files.remove_tree(run)
     return found
+
+
+def _networks(engine: Engine, repair: bool) -> list[str]:
+    """Addresses, ports, rules and links of containers that have ended."""
+    from atoll.engine.networks import repair as networks
+
+    return networks.check(engine, repair=repair)
 
 
 def _trash(engine: Engine, repair: bool) -> list[str]:
