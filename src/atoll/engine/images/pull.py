@@ -90,7 +90,10 @@ def _what(place: Place, source: Source) -> tuple[str, Reference]:
 
 
 def record(engine: Engine, reference: Reference, image: PulledImage) -> None:
-    """One transaction: the image, its layers and blobs, and the name that now points at it."""
+    """One transaction: the image, its layers and blobs, and the name that now points at it. None when all is as it
+    was."""
+    if not image.fetched and _is_recorded(engine, reference, image):
+        return
     now = time.time_ns()
     config = engine.content().read(image.config_digest).decode("utf-8")
     engine.store.add_image(
@@ -122,3 +125,17 @@ def record(engine: Engine, reference: Reference, image: PulledImage) -> None:
             updated_at=now,
         ),
     )
+
+
+def _is_recorded(engine: Engine, reference: Reference, image: PulledImage) -> bool:
+    """Whether the rows say just this already, so that nothing needs to be written."""
+    known = engine.store.read(
+        "SELECT i.target, i.manifest, t.digest FROM tags t JOIN images i ON i.id = t.image"
+        " WHERE t.reference = ? AND i.id = ?",
+        reference.full,
+        image.config_digest,
+    )
+    if known != [(image.target_digest, image.manifest_digest, image.target_digest)]:
+        return False
+    kept = {row[0] for row in engine.store.read("SELECT digest FROM blobs WHERE image = ?", image.config_digest)}
+    return kept.issuperset(image.blobs)
