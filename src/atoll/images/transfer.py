@@ -289,6 +289,7 @@ class Transfer:
                 feed.size,
                 root_fd,
                 rules,
+                path=done.staging.fs,
                 held=done.staging.lock_fd,
                 available=lambda: feed.available,
                 progress=progress,

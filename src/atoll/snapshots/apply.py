@@ -69,6 +69,7 @@ class _Applier:
         self.parents: dict[bytes, int] = {b"": root_fd}
         self.times: dict[bytes, tuple[int, int]] = {}
         self.implicit: dict[bytes, None] = {}
+        self.marks: dict[bytes, None] = {}
         self.whiteouts = False
         self.entries = self.bytes = self.apparent = self.stripped = self.recorded = 0
         self.opaque = False
@@ -114,6 +115,7 @@ class _Applier:
             stripped=self.stripped,
             recorded=self.recorded,
             implicit=tuple([os.fsdecode(path) for path in self.implicit]),
+            marks=tuple([os.fsdecode(path) for path in self.marks]),
         )
 
     def close(self) -> None:
@@ -423,6 +425,8 @@ class _Applier:
         fd = openat2(self.root_fd, os.fsdecode(path), os.O_RDONLY | os.O_DIRECTORY, resolve=_IN_ROOT)
         try:
             os.setxattr(fd, self.policy.opaque_xattr, b"y")
+        except PermissionError:  # `trusted.` without CAP_SYS_ADMIN, as in `confine.py`
+            self.marks[path] = None
         finally:
             os.close(fd)
 

@@ -31,7 +31,8 @@ class ApplyPolicy(Value):
 class ApplyResult(Value):
     """`entries` applied, `bytes` of file data, `opaque`: the whole layer hides what is below; `stripped` counts
     attributes and nodes that a layer must not carry, `recorded` devices kept as attributes only, `implicit` the
-    directories that no entry described (their attributes are to be taken from the layers below)."""
+    directories that no entry described (their attributes are to be taken from the layers below), `marks` those that
+    are opaque and could not be marked for want of a capability: somebody else is to do it."""
 
     entries: int
     bytes: int
@@ -39,6 +40,7 @@ class ApplyResult(Value):
     stripped: int = 0
     recorded: int = 0
     implicit: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
 
 
 def for_map(*, rootless: bool, single: bool, bottom: bool) -> ApplyPolicy:

@@ -23,8 +23,22 @@ OUT = 1 << 20  # bytes of plain archive a step: large enough that steps cost not
 _AHEAD = 8  # chunks that may wait between the two threads
 # gzip cannot exceed 1032:1. Real layers stay below 100:1 but for large runs of zeros; beyond the free allowance a
 # ratio above the limit is a bomb.
+_GZIP = b"\x1f\x8b"
 _FREE = 8 << 30
 _RATIO = 400
+
+
+def preload(first: bytes) -> None:
+    """Import what the decompression of a blob that begins so will need, while modules can still be found."""
+    import queue  # noqa: F401 - `Ahead` uses it
+
+    if first[:2] == _GZIP:
+        _inflater()
+    elif _is_zstd(first):
+        try:
+            import zstandard  # noqa: F401 - `Plain` uses it
+        except ImportError:
+            return
 
 
 class Plain:
@@ -40,11 +54,9 @@ class Plain:
     def chunks(self) -> Iterator[bytes]:
         """All chunks. Raises Corrupt for a damaged blob, Exhausted for a bomb."""
         first = self._take()
-        if first[:2] == b"\x1f\x8b":
+        if first[:2] == _GZIP:
             source = self._gzip(first)
-        elif first[:4] == b"\x28\xb5\x2f\xfd" or (
-            first[:1] and first[0] & 0xF0 == 0x50 and first[1:4] == b"\x2a\x4d\x18"
-        ):
+        elif _is_zstd(first):
             source = self._zstd(first)
         else:
             source = self._none(first)
@@ -123,6 +135,13 @@ class Plain:
             if not out:
                 return
             yield out
+
+
+def _is_zstd(first: bytes) -> bool:
+    """A frame of zstd, or a skippable one before it."""
+    return first[:4] == b"\x28\xb5\x2f\xfd" or (
+        first[:1] != b"" and first[0] & 0xF0 == 0x50 and first[1:4] == b"\x2a\x4d\x18"
+    )
 
 
 class _Source:

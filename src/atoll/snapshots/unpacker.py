@@ -18,6 +18,7 @@ from atoll.spec import idmap as idmaps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 MAX_MESSAGE = 1 << 20
@@ -98,37 +99,61 @@ def _job(channel: Channel, message: dict[str, Any], fds: list[int]) -> None:
     """One job. Its failure is an answer; only the end of the other side ends the process."""
     from atoll.snapshots import differ
 
-    jobs = {"unpack": _unpack, "adopt": _adopt, "remove": _remove, **differ.JOBS}
+    jobs = {"unpack": _confined, "adopt": _adopt, "mark": _mark, "remove": _remove, **differ.JOBS}
     run = jobs.get(str(message.get("do")))
     if run is None:
         return  # a report of bytes for a job that ended meanwhile
+    answer = _answer(run, channel, message, fds)
+    if answer is not None:
+        channel.send(answer)
+
+
+def _answer(run: Callable[..., Any], channel: Channel, message: dict[str, Any], fds: list[int]) -> Any:
     try:
-        answer = run(channel, message, fds)
+        return run(channel, message, fds)
     except errors.AtollError as error:
-        answer = {"error": error.to_json()}
+        return {"error": error.to_json()}
     except (_Ended, BrokenPipeError, ConnectionResetError):
         raise
     except OSError as error:
-        answer = {"error": errors.from_os_error(error, f"{message['do']} a layer").to_json()}
+        return {"error": errors.from_os_error(error, f"{message['do']} a layer").to_json()}
     except MemoryError:
-        answer = {"error": errors.Exhausted("no memory left to unpack the layer").to_json()}
+        return {"error": errors.Exhausted("no memory left to unpack the layer").to_json()}
     except Exception as error:  # noqa: BLE001 - this edge is a request handler
-        import traceback
+        last = error.__traceback__
+        while last is not None and last.tb_next is not None:
+            last = last.tb_next
+        where = f"{os.path.basename(last.tb_frame.f_code.co_filename)}:{last.tb_lineno}" if last else "?"
+        return {"error": errors.Internal(f"unpacking failed at {where}: {error!r}").to_json()}
 
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{os.path.basename(last.filename)}:{last.lineno}"
-        answer = {"error": errors.Internal(f"unpacking failed at {where}: {error!r}").to_json()}
-    channel.send(answer)
+
+def _confined(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[str, Any] | None:
+    """Unpack in a child of ours that is shut into the directory. It answers itself; None then."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        if status == 0:
+            return None
+        code = os.waitstatus_to_exitcode(status)
+        hint = "the kernel may have been out of memory" if code == -9 else None
+        return {"error": errors.Internal(f"unpacking ended early (status {code})", hint=hint).to_json()}
+    try:
+        answer = _answer(_unpack, channel, message, fds)
+        channel.send(answer)
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 - nothing of the parent may go on here
+        os._exit(70)
 
 
 def _unpack(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     """Unpack the blob `fds[0]` into the directory `fds[1]`, as far as its bytes have come in, to its end. `fds[2]` is
     the directory's lock: open as long as the job runs."""
-    from atoll.snapshots import apply, stream
+    from atoll.snapshots import apply, confine, stream
     from atoll.snapshots.policy import ApplyPolicy
 
-    blob_fd, root_fd, _ = fds
     job, size = message["job"], message["size"]
+    # Opened anew, so that it is for reading only: the descriptor of a blob that comes in can write.
+    blob_fd = os.open(f"/proc/self/fd/{fds[0]}", os.O_RDONLY | os.O_CLOEXEC)
     state = {"at": 0, "available": message["available"], "reported": 0}
 
     def read() -> bytes:
@@ -143,7 +168,12 @@ def _unpack(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[s
             channel.send({"progress": state["at"]})
         return data
 
-    plain = stream.Plain(read)
+    # What is imported later would not be found in there.
+    first = read()
+    stream.preload(first)
+    parts = [first]
+    root_fd = confine.confine(message["path"], fds[1], (channel.socket.fileno(), blob_fd))
+    plain = stream.Plain(lambda: parts.pop() if parts else read())
     ahead = stream.Ahead(plain.chunks())
     try:
         result = apply.apply(ahead.next, root_fd, ApplyPolicy(**message["policy"]))
@@ -154,7 +184,32 @@ def _unpack(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[s
     if plain.taken != size:
         raise errors.Corrupt(f"the layer's data ends after {plain.taken} of {size} bytes")
     facts = {name: getattr(result, name) for name in fields(result)}
+    for name in ("implicit", "marks"):  # lists may be longer than a message
+        for part in _parts(facts.pop(name)):
+            channel.send({"more": name, "items": part})
     return {"done": facts, "diff_id": plain.digest()}
+
+
+def _parts(items: tuple[str, ...]) -> Iterator[list[str]]:
+    """Pieces that fit into a message each: a path has 4096 bytes at most, six times that in JSON."""
+    for start in range(0, len(items), 40):
+        yield list(items[start : start + 40])
+
+
+def _mark(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    """Set the marks of opaque directories that the confined process may not (`trusted.` wants CAP_SYS_ADMIN)."""
+    from atoll.linux.root import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS, openat2
+
+    for path in message["paths"]:
+        try:
+            fd = openat2(fds[0], path, os.O_RDONLY | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # a later entry replaced it; what came after hides all below by itself
+        try:
+            os.setxattr(fd, message["attribute"], b"y")
+        finally:
+            os.close(fd)
+    return {"done": {}}
 
 
 def _adopt(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ Holds: `Worker`, `remove_trees`. Does not hold: what that process does (`unpacke
     3  {"do": "unpack", …} + fds     ───────────▶  blob, directory; unpacks while the blob is still growing
        {"job", "available": n}       ───────────▶  so many bytes of it are there now          (any number)
                                      ◀───────────  {"progress": n}                            (any number)
-                                     ◀───────────  {"done", "diff_id"} or {"error"}
-    4  {"do": "adopt"|"remove"|"changes"|"layer", …}  ─▶
+                                     ◀───────────  {"more"}, {"done", "diff_id"} or {"error"}
+                                                   (all of 3 in a child that is shut into the directory)
+    4  {"do": "adopt"|"mark"|"remove"|…} ─  ─▶
                                      ◀───────────  {"done"} or {"error"}
     5  close                         ───────────▶  exits
 
@@ -69,20 +70,23 @@ class Worker:
         root_fd: int,
         policy: ApplyPolicy,
         *,
+        path: str,
         held: int,
         available: Callable[[], int],
         progress: Callable[[int], None] | None = None,
     ) -> tuple[ApplyResult, str]:
-        """Unpack a blob of `size` bytes into a directory; returns the result and the diffID of what was unpacked.
+        """Unpack a blob of `size` bytes into a directory, `root_fd`, which is at `path`; returns the result and the
+        diffID of what was unpacked.
 
         `available` says how many bytes are there; `feed` tells later ones. `held` is the staging directory's lock:
         the process keeps it too, so that nobody sweeps the directory while it still writes. Raises AtollError.
         """
         wire = {name: getattr(policy, name) for name in fields(policy)}
         self._send(
-            {"do": "unpack", "job": self._job, "size": size, "available": available(), "policy": wire},
+            {"do": "unpack", "job": self._job, "size": size, "available": available(), "policy": wire, "path": path},
             [blob_fd, root_fd, held],
         )
+        lists: dict[str, list[str]] = {"implicit": [], "marks": []}
         self.feed(available())  # what came in between the question and the message
         while True:
             answer = self._receive()
@@ -90,9 +94,15 @@ class Worker:
                 if progress is not None:
                     progress(answer["progress"])
                 continue
+            if "more" in answer:
+                lists[answer["more"]] += answer["items"]
+                continue
             self._job += 1
-            facts = answer["done"]
-            return ApplyResult(**{**facts, "implicit": tuple(facts["implicit"])}), str(answer["diff_id"])
+            for start in range(0, len(lists["marks"]), 40):
+                part = lists["marks"][start : start + 40]
+                self.ask({"do": "mark", "paths": part, "attribute": policy.opaque_xattr}, [root_fd])
+            facts = {**answer["done"], **{name: tuple(items) for name, items in lists.items()}}
+            return ApplyResult(**facts), str(answer["diff_id"])
 
     def feed(self, available: int) -> None:
         """Tell that so many bytes of the blob are there now. Never raises: the waiting thread sees a dead process."""
@@ -175,19 +185,23 @@ class Worker:
 
 
 def _spawn(fd: int) -> subprocess.Popen[bytes]:
-    """An interpreter without site and environment that finds this very package, and the packages it uses."""
     import subprocess
 
-    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    path = [here, *[entry for entry in sys.path if entry and entry != here]]
     return subprocess.Popen(
-        [sys.executable, "-SIc", _BOOT, str(fd), *path],
+        _arguments(fd),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         pass_fds=(fd,),
         close_fds=True,
     )
+
+
+def _arguments(fd: int) -> list[str]:
+    """An interpreter without site and environment that finds this very package, and the packages it uses."""
+    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    path = [here, *[entry for entry in sys.path if entry and entry != here]]
+    return [sys.executable, "-SIc", _BOOT, str(fd), *path]
 
 
 def remove_trees(paths: Sequence[str], idmap: RootlessMap) -> None:
