@@ -114,8 +114,6 @@ def test_host_network():
 @pytest.mark.parametrize(
     ("asked", "kind", "words"),
     [
-        ({"network": "bridge"}, errors.Unsupported, "network bridge"),
-        ({"network": "nope"}, errors.NotFound, "network nope not found"),
         ({"isolation": "vm"}, errors.Unsupported, "isolation level 'vm'"),
         ({"memory": 1 << 20}, errors.InvalidArgument, "Minimum memory limit allowed is 6MB"),
         ({"cpus": 3 * 10**9}, errors.InvalidArgument, "range of CPUs is from 0.01 to 2.00"),

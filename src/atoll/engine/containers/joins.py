@@ -6,6 +6,8 @@ what is kept is the container's id, never a path below /proc.
 
 from __future__ import annotations
 
+import os
+
 from atoll.base import errors
 from atoll.engine.containers import sharing
 from atoll.engine.containers.state import RUNNING, state_of
@@ -46,7 +48,12 @@ def settle(engine: Engine, request: RunRequest) -> tuple[RunRequest, RootlessMap
                 )
         changes[name] = sharing.CONTAINER + row.id
     idmap = sharing.user_map(
-        wanted, engine.idmap, uid=engine.uid, gid=engine.gid, taken=_taken(engine) if wanted.userns else ()
+        wanted,
+        engine.idmap,
+        uid=engine.uid,
+        gid=engine.gid,
+        taken=_taken(engine) if wanted.userns.startswith("auto") else (),
+        start=int.from_bytes(os.urandom(2), "big"),
     )
     if wanted.userns.startswith("auto") and idmap is not None:
         # Kept as the range it is: the same one at each start, and in use for as long as the container is there.

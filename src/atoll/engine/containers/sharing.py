@@ -154,17 +154,18 @@ def parse_maps(lines: Sequence[str], flag: str) -> tuple[IdMap, ...]:
 
 
 def user_map(
-    sharing: Sharing, own: RootlessMap | None, *, uid: int, gid: int, taken: Sequence[int] = ()
+    sharing: Sharing, own: RootlessMap | None, *, uid: int, gid: int, taken: Sequence[int] = (), start: int = 0
 ) -> RootlessMap | None:
     """The container's id map: `own` is the one that this user's containers have anyway (None for root: none), `taken`
-    the first ids of ranges of `auto` in use. Raises InvalidArgument, Denied, Unsupported."""
+    the first ids of ranges of `auto` in use, `start` where to look for a free one (two commands at once that
+    begin at random places do not choose the same). Raises InvalidArgument, Denied, Unsupported."""
     if sharing.uid_map or sharing.gid_map:
         return _explicit(sharing, own)
     mode, _, options = sharing.userns.partition(":")
     if mode in ("", "private") or (mode == "host" and uid == 0):
         return own if uid != 0 else None
     if mode == "auto":
-        return _auto(options, own, taken)
+        return _auto(options, own, taken, start)
     if mode == "host":
         return own  # an ordinary user's container always is in a user namespace of that user's, as Podman's
     if mode in ("keep-id", "nomap"):
@@ -206,7 +207,7 @@ def _through(maps: tuple[IdMap, ...], own: tuple[IdMap, ...], flag: str) -> tupl
     return tuple(found)
 
 
-def _auto(options: str, own: RootlessMap | None, taken: Sequence[int]) -> RootlessMap:
+def _auto(options: str, own: RootlessMap | None, taken: Sequence[int], start: int) -> RootlessMap:
     size = AUTO_SIZE
     for option in options.split(",") if options else ():
         key, _, value = option.partition("=")
@@ -220,7 +221,7 @@ def _auto(options: str, own: RootlessMap | None, taken: Sequence[int]) -> Rootle
         )
     used = set(taken)
     for number in range(AUTO_RANGES):
-        first = AUTO_FIRST + number * AUTO_SIZE
+        first = AUTO_FIRST + (start + number) % AUTO_RANGES * AUTO_SIZE
         if first not in used:
             line = (IdMap(inside=0, outside=first, count=size),)
             return RootlessMap(uid_map=line, gid_map=line)
