@@ -48,15 +48,15 @@ class Connector:
         self._contexts: dict[bool, ssl.SSLContext] = {}
 
     def connect(self, url: Url, proxy: Proxy | None, rule: Rule) -> Any:
-        """A socket that leads to `url`'s host, with TLS if that is https. With a proxy, `rule` sees the host's
-        addresses as this machine knows them. Raises OSError, ssl.SSLError and what `rule` raises."""
+        """A socket that leads to `url`'s host, with TLS if that is https. Behind a proxy names are the proxy's to
+        resolve, so that `rule` sees literal addresses only. Raises OSError, ssl.SSLError and what `rule` raises."""
         with Rollback() as undo:
             if proxy is None:
                 sock = dial(addresses(url.host, url.port), rule, self.timeout)
                 undo.push(sock.close)
             else:
-                for _, address in resolved(url.host, url.port):
-                    rule(address[0])
+                if url.host.replace(".", "").isdecimal() or ":" in url.host:
+                    rule(url.host)
                 sock = dial(addresses(proxy.host, proxy.port), _any, self.timeout)
                 undo.push(sock.close)
                 if url.scheme == "https":

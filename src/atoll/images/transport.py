@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 6
 _MAX_IDLE = 8
+_SLOWEST_STORE = 10 << 20  # bytes a second
 
 
 class Transport:
@@ -192,7 +193,9 @@ class Transport:
             if response.status < 400:
                 raise
             return response
-        return http.receive(wire, method, self.options.read_timeout)
+        # Whoever takes a large body may hash and copy it before answering.
+        length = int(headers.get("Content-Length", "0")) if callable(body) else 0
+        return http.receive(wire, method, self.options.read_timeout + length / _SLOWEST_STORE)
 
     def _rule(self, url: Url) -> Callable[[str], None]:
         """Which addresses a URL's host may have."""

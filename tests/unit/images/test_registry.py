@@ -389,3 +389,62 @@ def test_stop_ends_a_waiting_read():
         with pytest.raises(errors.AtollError):
             blob(registry)
         assert time.monotonic() - started < 4
+
+
+def test_a_head_that_trickles_is_no_answer():
+    """Slow loris: each byte comes in time, the head as a whole does not."""
+
+    def script(handler: Handler) -> None:
+        try:
+            for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 2000:
+                handler.wfile.write(bytes([byte]))
+                time.sleep(0.02)
+        except OSError:
+            pass
+        handler.close_connection = True
+
+    with Server(script) as server, pytest.raises(errors.Unavailable, match="no answer in time"):
+        client(server, read_timeout=0.4, attempts=1).manifest("app", "v1")
+
+
+def test_a_proxy_is_asked_for_the_whole_address(monkeypatch: pytest.MonkeyPatch):
+    """Plain HTTP goes to the proxy in absolute form; a redirect to a literal address inside is refused there too."""
+
+    def script(handler: Handler) -> None:
+        if handler.path.endswith("/v1"):
+            answer(handler, 200, MANIFEST, {"Content-Type": KIND})
+        else:
+            answer(handler, 307, b"", {"Location": "http://169.254.169.254/latest/"})
+
+    with Server(script) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://u:p@{proxy.host}")
+        monkeypatch.setenv("https_proxy", f"http://{proxy.host}")
+        one = transport.Transport("reg.example", QUICK)
+        response = one.exchange("GET", "http://reg.example/v2/app/manifests/v1", {})
+        assert response.read1(1000) == MANIFEST
+        method, path, headers = proxy.seen[0]
+        assert (method, path, headers["Host"]) == ("GET", "http://reg.example/v2/app/manifests/v1", "reg.example")
+        assert headers["Proxy-Authorization"] == "Basic dTpw"
+        with pytest.raises(errors.Denied, match="link-local"):
+            one.exchange("GET", "http://reg.example/v2/app/manifests/v2", {})
+        with pytest.raises(errors.Denied, match=r"the proxy .* answers 501"):
+            one.exchange("GET", "https://reg.example/v2/", {})
+
+
+def test_a_kept_connection_serves_the_next_request_and_a_closed_one_does_not():
+    peers: list[int] = []
+
+    def script(handler: Handler) -> None:
+        peers.append(handler.client_address[1])
+        answer(handler, 200, MANIFEST)
+        if len(peers) == 3:
+            handler.close_connection = True
+
+    with Server(script) as server:
+        registry = client(server)
+        for _ in range(5):
+            registry.manifest("app", "v1")
+            time.sleep(0.05)
+    assert len(set(peers[:3])) == 1
+    assert len(set(peers[3:])) == 1
+    assert peers[2] != peers[3]
