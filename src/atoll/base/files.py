@@ -96,7 +96,8 @@ def unlink_if_present(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory and all below it without following links; absent is fine.
+    """Remove a directory and all below it without following links; absent is fine, and so is somebody else who
+    removes it at the same time.
 
     Works on descriptors, so that a directory exchanged for a link meanwhile is never followed, and opens up
     directories of our own that lack permission (overlay leaves `work` with mode 000). Raises OSError.
@@ -116,6 +117,13 @@ def remove_tree(path: str) -> None:
 
 
 def _remove_at(parent_fd: int, name: str) -> None:
+    try:
+        _remove_entry(parent_fd, name)
+    except FileNotFoundError:  # gone between two of the steps
+        return
+
+
+def _remove_entry(parent_fd: int, name: str) -> None:
     try:
         os.unlink(name, dir_fd=parent_fd)
         return

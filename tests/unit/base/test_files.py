@@ -1,4 +1,5 @@
 import os
+import shutil
 import threading
 
 import pytest
@@ -112,3 +113,23 @@ def test_write_all_survives_short_writes():
     thread.join(10)
     os.close(reader)
     assert bytes(received) == data
+
+
+def test_two_remove_a_tree_at_once(tmp_path, monkeypatch):
+    """A command and a monitor clear the same run directory: whoever is second finds steps of its work done."""
+    tree = tmp_path / "tree"
+    for step in ("os.open", "os.listdir", "os.rmdir"):
+        (tree / "sub").mkdir(parents=True)
+        (tree / "file").write_text("x")
+        real = getattr(os, step.partition(".")[2])
+
+        def other(*args, real=real, **how):
+            monkeypatch.undo()
+            if real is not os.open or args[0] == "tree":
+                shutil.rmtree(tree, ignore_errors=True)
+            return real(*args, **how)
+
+        monkeypatch.setattr(step, other)
+        files.remove_tree(str(tree))
+        monkeypatch.undo()
+        shutil.rmtree(tree, ignore_errors=True)
