@@ -19,6 +19,7 @@ MODULES = (
     "atoll.base.launch",
     "atoll.base.value",
     "atoll.isolation.protocol",
+    "atoll.sdk",
     "atoll.spec.rootfs",
 )
 HEADER = "# What others build on. tests/gates/test_public_surface.py compares; ATOLL_WRITE_GOLDEN=1 writes it anew.\n"

@@ -1,0 +1,53 @@
+"""`Client`: the engine of one store, for any thread.
+
+Holds: `Client` and the engines behind it, one a thread (a connection to the store is for one). Does not hold: the
+objects (`containers.py`, `things.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from atoll.engine.engine import Engine
+from atoll.sdk.containers import Containers
+from atoll.sdk.things import Images, Volumes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+class Client:
+    """Containers, images and volumes of this user. `data_root` and `run_root` are other places than the usual ones;
+    `environ` stands for the environment (settings, `$HOME`). Raises AtollError for places that cannot be used."""
+
+    def __init__(
+        self, *, data_root: str | None = None, run_root: str | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._environ = dict(os.environ if environ is None else environ)
+        for name, value in (("ATOLL_DATA_ROOT", data_root), ("ATOLL_RUN_ROOT", run_root)):
+            if value is not None:
+                self._environ[name] = value
+        self._local = threading.local()
+        self.containers = Containers(self)
+        self.images = Images(self)
+        self.volumes = Volumes(self)
+        self._engine.store.container_count()  # what is wrong with the store is said here
+
+    @property
+    def _engine(self) -> Engine:
+        """This thread's."""
+        engine: Engine | None = getattr(self._local, "engine", None)
+        if engine is None:
+            engine = Engine(self._environ, os.geteuid(), os.getegid())
+            self._local.engine = engine
+        return engine
+
+    def _pull(self, reference: str) -> object:
+        return self._engine.pull(reference)
+
+    def info(self) -> dict[str, Any]:
+        """What this host and this installation can do."""
+        return self._engine.info()
