@@ -374,7 +374,10 @@ def counter() -> bytes:
 
 def log(group: int, prefix: str) -> bytes:
     """A copy of the packet's head for whoever listens on the nflog group."""
-    return _expression("log", attr(1, struct.pack(">H", group)), text(2, prefix), be32(3, 128))
+    # One packet is told at once, not a hundred or a second later.
+    return _expression(
+        "log", attr(1, struct.pack(">H", group)), text(2, prefix), be32(3, 128), attr(4, struct.pack(">H", 1))
+    )
 
 
 # --- the socket -----------------------------------------------------------------------------------------------------

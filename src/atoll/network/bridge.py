@@ -105,6 +105,17 @@ class Host:
             return False
         return True
 
+    def remove_tables(self) -> None:
+        """Away with our tables, unless a bridge of another store is in them. Raises AtollError."""
+        try:
+            if nft.elements(self.filters, INET, firewall.TABLE, "bridges"):
+                return
+            there = set(nft.tables(self.filters))
+            families = [one for one in (INET, nft.BRIDGE, nft.NETDEV) if (one, firewall.TABLE) in there]
+            self.commit([nft.delete_table(family, firewall.TABLE) for family in families])
+        except OSError as error:
+            raise errors.from_os_error(error, "remove the nftables tables") from error
+
     def close(self) -> None:
         """Close both."""
         self.route.close()

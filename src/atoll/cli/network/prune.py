@@ -19,6 +19,7 @@ COMMAND = Command(
     usage="network prune [OPTIONS]",
     help="Remove all networks that no container belongs to",
     flags=(
+        Flag(name="all", short="a", help="Also the bridge of the default network, and Atoll's tables, if unused"),
         Flag(name="filter", kind=LIST, help="Only those for which it holds: label=KEY[=VALUE], label!=…"),
         Flag(name="force", short="f", help="Do not ask"),
     ),
@@ -29,13 +30,16 @@ def main(given: Given) -> int:
     """Run the command."""
     from atoll.cli.confirm import confirmed
     from atoll.cli.wiring import open_engine
-    from atoll.engine.networks.remove import prune
+    from atoll.engine.networks.remove import clear, prune
 
     keeps = [_keep(one) for one in given.texts("filter")]
     question = "This will remove all custom networks not used by at least one container."
     if not given.on("force") and not confirmed(question):
         return 1
-    gone = prune(open_engine(), lambda row: any(keep(row) for keep in keeps))
+    engine = open_engine()
+    gone = prune(engine, lambda row: any(keep(row) for keep in keeps))
+    if given.on("all"):
+        clear(engine)
     if gone:
         sys.stdout.write("Deleted Networks:\n" + "".join([one + "\n" for one in gone]) + "\n")
     return 0
@@ -43,13 +47,17 @@ def main(given: Given) -> int:
 
 def _keep(given: str) -> Callable[[NetworkRow], bool]:
     """Whether a network is spared by one filter. Raises InvalidArgument."""
-    for head, wanted_there in (("label!=", False), ("label=", True)):
+    for head, there in (("label!=", False), ("label=", True)):
         if given.startswith(head):
-            key, equals, value = given.removeprefix(head).partition("=")
-
-            def keep(row: NetworkRow, wanted_there: bool = wanted_there) -> bool:
-                labels = dict(row.network.labels)
-                return (key in labels and (not equals or labels[key] == value)) != wanted_there
-
-            return keep
+            return _spared(given.removeprefix(head), there)
     raise errors.InvalidArgument(f"invalid filter {given!r}", hint="known are label and label!")
+
+
+def _spared(label: str, there: bool) -> Callable[[NetworkRow], bool]:
+    key, equals, value = label.partition("=")
+
+    def keep(row: NetworkRow) -> bool:
+        labels = dict(row.network.labels)
+        return (key in labels and (not equals or labels[key] == value)) != there
+
+    return keep

@@ -53,3 +53,18 @@ def prune(engine: Engine, keep: Callable[[NetworkRow], bool] | None = None) -> l
             continue
         gone.append(row.name)
     return gone
+
+
+def clear(engine: Engine) -> None:
+    """Take the default network's bridge and the tables from the host, if nobody uses them. They come back with the
+    next container. Raises AtollError."""
+    if engine.uid != 0 or rows.holders(engine.store):
+        return
+    host = bridges.Host.here()
+    try:
+        for row in rows.every(engine.store):
+            if row.network.driver == "bridge":
+                bridges.remove(host, row.network.bridge)
+        host.remove_tables()
+    finally:
+        host.close()

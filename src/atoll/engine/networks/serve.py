@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 LISTENER = 3
 IDLE_SECONDS = 2.0
+PATIENCE = 10.0
+"""How long a helper that a command started waits to be told: that command may have been killed."""
 _LIMIT = 1 << 16
 _LOG_MAX = 1 << 20
 _FORKS_A_MINUTE = 10
@@ -59,8 +61,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _life(network: str, name: str) -> None:
-    """Worker and spare, whichever this process is just now."""
+def _life(network: str, name: str, *, again: bool = False) -> None:
+    """Worker and spare, whichever this process is just now. `again`: in place of one that was killed."""
     started: list[float] = []
     while True:
         started = [one for one in started if time.monotonic() - one < 60]
@@ -73,7 +75,7 @@ def _life(network: str, name: str) -> None:
         spare = os.fork()
         if spare:
             os.close(done)
-            _work(network, name, finished, spare)
+            _work(network, name, finished, spare, again=len(started) > 1 or again)
             return
         os.close(finished)
         set_title(f"atoll:[net+] {name}".encode())
@@ -93,11 +95,11 @@ def _watch(pidfd: int, done: int) -> bool:
     return os.read(done, 1) == b"c"
 
 
-def _work(network: str, name: str, finished: int, spare: int) -> None:
+def _work(network: str, name: str, finished: int, spare: int, *, again: bool) -> None:
     set_title(f"atoll:[net] {name}".encode())
     worker = Worker(network, name)
     worker.guard(finished, spare)
-    worker.run()
+    worker.run(again=again)
     os.write(finished, b"c")
 
 
@@ -159,7 +161,7 @@ class Worker:
             if not _watch(ours, done):
                 os.close(ours)
                 os.close(done)
-                _life(self.network, self.name)
+                _life(self.network, self.name, again=True)
         except OSError as fault:
             print(f"net helper: {fault}", file=sys.stderr)  # noqa: T201 - the faults file
             code = 1
@@ -167,10 +169,10 @@ class Worker:
 
     # -- being told
 
-    def run(self) -> None:
-        """Until nobody is on the network."""
+    def run(self, *, again: bool) -> None:
+        """Until nobody is on the network. `again`: nobody is about to tell what there is to do."""
         self.loop.watch(self.control.fileno(), READ, self._told)
-        self.loop.later(0.0, lambda: print(end=self._refresh_quietly(), file=sys.stderr))  # noqa: T201 - the faults file
+        self.loop.later(0.0 if again else PATIENCE, self._refresh_quietly)
         self.loop.run()
         try:
             if os.path.exists(self.path):

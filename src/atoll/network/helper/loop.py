@@ -24,7 +24,7 @@ class Timer:
 
     __slots__ = ("at", "call")
 
-    def __init__(self, at: float, call: Callable[[], None] | None) -> None:
+    def __init__(self, at: float, call: Callable[[], object] | None) -> None:
         self.at, self.call = at, call
 
     def __lt__(self, other: Timer) -> bool:
@@ -58,7 +58,7 @@ class Loop:
             except (OSError, ValueError):
                 pass
 
-    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
+    def later(self, seconds: float, call: Callable[[], object]) -> Timer:
         """Call after so long."""
         timer = Timer(time.monotonic() + seconds, call)
         heapq.heappush(self._timers, timer)
