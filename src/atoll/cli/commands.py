@@ -61,6 +61,8 @@ IMAGES: dict[str, str] = {
     "image prune": "Remove unused images",
     "image tree": "Show the layers of images, and which stand on which",
     "image diff": "Show what an image's last layer changes, or what differs between two",
+    "image bundle": "Unpack an image into an OCI bundle, which runc and other runtimes run",
+    "image bootstrap": "Make an image from a distribution's packages",
     "rmi": "Remove one or more images",
 }
 VOLUMES: dict[str, str] = {
@@ -91,6 +93,8 @@ SYSTEM: dict[str, str] = {
     "info": "Tell what this host and this installation can do",
     "version": "Show version information",
     "system boot-unit": "Write a systemd unit that starts containers by their restart policies",
+    "system df": "Show what takes the space",
+    "system prune": "Remove unused data",
     "system check": "Compare what is recorded with what is there, and mend it",
 }
 OWN: dict[str, str] = {"internal": "For Atoll's own processes"}

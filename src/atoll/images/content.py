@@ -143,6 +143,15 @@ class ContentStore:
         files.unlink_if_present(self.path(digest))
         files.unlink_if_present(self._partial(digest))
 
+    def remove_partial(self, digest: str) -> bool:
+        """Remove what an unfinished download left; False if somebody is at it."""
+        lock_fd = self._try_lock(digest)
+        if lock_fd is None:
+            return False
+        files.unlink_if_present(self._partial(digest))
+        self._unlock(digest, lock_fd)
+        return True
+
     def blobs(self) -> Iterator[Blob]:
         """All blobs, in no order."""
         return _listed(f"{self.root}/blobs/sha256")
