@@ -58,6 +58,8 @@ def inside(pid: int, *words: str) -> list[dict[str, Any]]:
     ("given", "expected"), [({}, "atoll-nd0"), ({"name": "eth0"}, "eth0"), ({"name": "nd%d"}, "nd0")]
 )
 @pytest.mark.parametrize("user_namespace", [False, True], ids=["initial-user", "own-user"])
+@pytest.mark.spec("config-linux#netDevices.moved", "config-linux#netDevices.attributes")
+@pytest.mark.spec("config-linux#netDevices.up")
 def test_it_arrives_up_with_its_addresses(
     root_runtime: Runtime, dummy: str, given: dict[str, str], expected: str, user_namespace: bool
 ):
@@ -79,6 +81,7 @@ def test_it_arrives_up_with_its_addresses(
     assert dummy not in [one["ifname"] for one in ip("link", "show")]
 
 
+@pytest.mark.spec("config-linux#netDevices.back")
 def test_a_failed_creation_gives_it_back(root_runtime: Runtime, dummy: str):
     bundle = bundle_of(root_runtime, {dummy: {"name": "eth0"}})
     root_runtime.run(bundle, "no-such-program").failed(1, "executable file not found")
@@ -87,6 +90,8 @@ def test_a_failed_creation_gives_it_back(root_runtime: Runtime, dummy: str):
     assert {one["local"] for one in link["addr_info"] if one["scope"] == "global"} == {"192.0.2.7", "2001:db8::7"}
 
 
+@pytest.mark.spec("config-linux#netDevices.possible", "config-linux#netDevices.name-taken")
+@pytest.mark.spec("config-linux#netDevices.name-valid")
 def test_what_cannot_be_moved_is_refused(root_runtime: Runtime, dummy: str):
     for devices, words in (
         ({"atoll-none": {}}, "move the network device atoll-none"),

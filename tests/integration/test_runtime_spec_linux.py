@@ -6,6 +6,7 @@ shown on this machine's hierarchies; `test_cgroups.py` runs on pure v2 as well.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -238,8 +239,6 @@ def test_a_limit_below_what_is_in_use_is_refused(root_runtime: Runtime):
     )
     usage = 0
     while usage < 20 << 20:
-        import json
-
         usage = json.loads(root_runtime.good("events", "--stats", name))["data"]["memory"]["usage"]["usage"]
     document = json.dumps({"memory": {"limit": 8 << 20, "checkBeforeUpdate": True}})
     root_runtime("update", "--resources", "-", name, stdin=document).failed(1, "memory")
@@ -258,6 +257,19 @@ def test_a_unified_setting_of_an_absent_controller_is_refused(root_runtime: Runt
     bundle = root_runtime.bundle()
     bundle.config["linux"]["resources"] = {"unified": {"nosuch.max": "1"}}
     refused(root_runtime, bundle, r"unified\[nosuch.max\]")
+
+
+@pytest.mark.spec("config-linux#intelRdt.untouched")
+def test_no_resctrl_is_touched_unasked(root_runtime: Runtime):
+    """Of all files that are opened, made or written in a run, none is of a resctrl."""
+    bundle = root_runtime.bundle().save("true")
+    log = os.path.join(bundle.folder, "calls")
+    trace = ["strace", "-f", "-qq", "-o", log, "-e", "trace=open,openat,openat2,mkdir,mkdirat", root_runtime.program]
+    assert root_runtime("run", "-b", bundle.folder, root_runtime.new_id(), before=trace).code == 0
+    with open(log) as stream:
+        text = stream.read()
+    assert "config.json" in text
+    assert "resctrl" not in text
 
 
 # --- seccomp ----------------------------------------------------------------------------------------------------
@@ -325,8 +337,6 @@ class Agents:
 @pytest.mark.spec("config-linux#seccomp.state-form", "config-linux#seccomp.state-first")
 def test_each_state_has_a_connection_of_its_own(root_runtime: Runtime):
     """create and exec each connect once, send one document with the descriptor in its first part, and close."""
-    import json
-
     bundle = root_runtime.bundle()
     path = os.path.join(bundle.folder, "agent")
     agents = Agents(path)

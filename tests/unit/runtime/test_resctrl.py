@@ -42,6 +42,8 @@ def applied(asked: IntelRdt, undo: Rollback | None = None) -> dict[str, list[str
     return found
 
 
+@pytest.mark.spec("config-linux#intelRdt.tasks", "config-linux#intelRdt.default-id")
+@pytest.mark.spec("config-linux#intelRdt.made")
 def test_a_class_of_its_own_is_made_and_removed(top: Path):
     record = applied(IntelRdt(l3_cache_schema="L3:0=7f0;1=1f"))
     assert (top / "box/tasks").read_text() == "4711\n"
@@ -51,6 +53,7 @@ def test_a_class_of_its_own_is_made_and_removed(top: Path):
     resctrl.remove(record)
 
 
+@pytest.mark.spec("config-linux#intelRdt.no-schema")
 def test_without_schemata_none_are_written(top: Path):
     applied(IntelRdt())
     assert (top / "box/schemata").read_text() == DEFAULT
@@ -66,6 +69,7 @@ def test_a_shared_class_is_joined_and_stays(top: Path):
     assert not (top / "gold/mon_groups/box").exists()
 
 
+@pytest.mark.spec("config-linux#intelRdt.differs", "config-linux#intelRdt.absent")
 def test_a_shared_class_must_be_as_it_was_asked_for(top: Path):
     resctrl.os.mkdir(str(top / "gold"))
     applied(IntelRdt(clos_id="gold", l3_cache_schema="L3:1=07FF"))
@@ -83,6 +87,7 @@ def test_a_failure_leaves_nothing(top: Path, monkeypatch: pytest.MonkeyPatch):
     assert not (top / "box").exists()
 
 
+@pytest.mark.spec("config-linux#intelRdt.combined", "config-linux#intelRdt.schemata-last")
 def test_the_order_of_lines():
     asked = IntelRdt(l3_cache_schema="L3:0=1\nMB:0=10", mem_bw_schema="MB:0=20", schemata=("L2:0=f",))
     assert resctrl.lines_of(asked) == ("L3:0=1", "MB:0=20", "L2:0=f")
@@ -99,11 +104,13 @@ def test_the_order_of_lines():
         (IntelRdt(schemata=("L3:0=1\nMB:0=1",)), errors.InvalidArgument, r"schemata\[0\]"),
     ],
 )
+@pytest.mark.spec("config-linux#intelRdt.schema-form")
 def test_refused(top: Path, asked: IntelRdt, kind: type[Exception], words: str):
     with pytest.raises(kind, match=words):
         resctrl.check(asked, str(top))
 
 
+@pytest.mark.spec("config-linux#intelRdt.no-resctrl")
 def test_without_resctrl_or_its_monitoring(top: Path):
     with pytest.raises(errors.Unsupported, match="no resctrl"):
         resctrl.check(IntelRdt(), None)
