@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from atoll.base import errors, files, timing
+from atoll.base import files, timing
 from atoll.base.rollback import Rollback
 from atoll.base.value import Value
 from atoll.linux import process
@@ -84,8 +84,6 @@ def create(
     initial = in_initial()
     if rootless is None:
         rootless = os.geteuid() != 0 or not initial
-    if systemd:
-        raise errors.Unsupported("--systemd-cgroup: there is no systemd driver yet", hint="use cgroupfs paths")
     with Rollback() as undo:
         # What can be known before the clone is found out before it.
         flags, joins = joining.open_namespaces(linux.namespaces, undo)
@@ -100,16 +98,20 @@ def create(
         placed = prepare.needs_placement(proc, linux)
         fifo = -1 if start else prepare.make_fifo(run, undo)
         hierarchy = detect()
-        path = linux.cgroups_path or default_path(container_id, rootless=True)  # below our own, as runc does
+        scope = prepare.scope_of(spec, container_id, user=rootless) if systemd else None
+        # Below our own, as runc does, if nobody says where.
+        path = scope.path if scope else linux.cgroups_path or default_path(container_id, rootless=True)
 
         # P0. What is made below is noted first: a creator that is killed leaves a container that `delete` can undo.
         undo.push(files.unlink_if_present, f"{run}/{state.CREATING}")
-        planned = Cgroup.planned(path, hierarchy)
+        planned = Cgroup.planned(path, hierarchy, scope)
         state.note_creating(run, planned)
         undo.push(_poststop_of_failed, spec, container_id, bundle)
         # On cgroup v1 making and joining ten hierarchies takes as long as half the mounts: the init begins with those
         # meanwhile. On v2 it is cloned into its cgroup, and where a limit may be refused nothing is begun before.
-        meanwhile = bool(hierarchy.v1) and bool(flags & process.CLONE_NEWCGROUP) and not (rootless or joins)
+        # systemd wants the process to make the cgroup.
+        quick = bool(hierarchy.v1) and bool(flags & process.CLONE_NEWCGROUP) and not (rootless or joins)
+        meanwhile = quick or scope is not None
         made: list[Cgroup] = []
         undo.push(_delete_all, made)
         if not meanwhile:
@@ -162,14 +164,19 @@ def create(
             cloning.map_ids(pid, linux, helpers)
 
         # An ordinary user may move only a process of their own uid, which the mapped init soon has no more.
-        if not meanwhile:
+        if scope is not None:
+            prepare.start_scope(scope, pid, container_id, spec, hierarchy, undo)
+        elif not meanwhile:
             made[0].add(pid)
 
         # P3. If the init died already, its own error is in the socket and says more than EPIPE would.
         go(ours, "mapped")
         if meanwhile:
-            made.append(Cgroup.create(path, linux.resources or Resources(), hierarchy, rootless=rootless))
-            made[0].add(pid)
+            resources = linux.resources or Resources()
+            made.append(
+                Cgroup.create(path, resources, hierarchy, rootless=rootless, scope=scope, holder=pid if scope else 0)
+            )
+            made[0].add(pid, unified=scope is None or not scope.holds_process)
         cgroup = made[0]
         if own_user_namespace and not rootless:
             prepare.hand_over(cgroup, spec, hierarchy, flags)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from atoll.base.rollback import Rollback
     from atoll.runtime.cgroups.cgroup import Cgroup
     from atoll.runtime.cgroups.detect import Hierarchy
+    from atoll.runtime.cgroups.systemd import Scope
     from atoll.runtime.plan import CgroupMount, Join
     from atoll.spec.rootfs import RootStep
     from atoll.spec.runtime import Linux, Mount, Process, Spec
@@ -157,3 +158,23 @@ def hand_over(cgroup: Cgroup, spec: Spec, hierarchy: Hierarchy, flags: int) -> N
             cgroup.give(uid, -1)
         except OSError as error:
             raise errors.from_os_error(error, f"give the container's cgroup to user {uid}") from error
+
+
+def scope_of(spec: Spec, container_id: str, *, user: bool) -> Scope:
+    """The scope that systemd is to make for the container. Raises AtollError."""
+    from atoll.runtime.cgroups import systemd, units
+
+    assert spec.linux is not None
+    units.from_annotations(spec.annotations)
+    return systemd.scope_of(spec.linux.cgroups_path, container_id, user=user)
+
+
+def start_scope(scope: Scope, pid: int, container_id: str, spec: Spec, hierarchy: Hierarchy, undo: Rollback) -> None:
+    """Have systemd make it with the process in it. Raises AtollError."""
+    from atoll.runtime.cgroups import systemd
+    from atoll.spec.runtime import Resources
+
+    assert spec.linux is not None
+    undo.push(systemd.stop, scope)
+    resources = spec.linux.resources or Resources()
+    systemd.start(scope, pid, container_id, resources, spec.annotations, unified=not hierarchy.v1)

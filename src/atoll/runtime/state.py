@@ -30,8 +30,8 @@ CREATED, RUNNING, PAUSED, STOPPED = "created", "running", "paused", "stopped"
 class State(Value):
     """What is written down at creation. `created` is RFC 3339 UTC; `cgroup` is the cgroup room's own record;
     `seccomp_flags` is None without a filter, else the filter itself lies beside, in `seccomp.bpf`; `hooks` are those
-    that run after the creation, as in config.json; `listener` is the path and metadata of a seccomp agent; `intel_rdt`
-    is the record of `resctrl.py`."""
+    that run after the creation, as in config.json; `listener` is the path and metadata of a seccomp agent;
+    `intel_rdt` is the record of `resctrl.py`."""
 
     id: str
     pid: int

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from atoll.runtime.cgroups.detect import Hierarchy, Mount
     from atoll.runtime.cgroups.settings import Setting
     from atoll.runtime.cgroups.stats import CgroupStats
+    from atoll.runtime.cgroups.systemd import Scope
     from atoll.spec.runtime import Resources
 
     V1Dirs = tuple[tuple[tuple[str, ...], str], ...]
@@ -33,7 +34,7 @@ class Cgroup:
     Without any (rootless, nothing delegated, no limits asked) it is `empty`: joining and removing do nothing.
     """
 
-    __slots__ = ("enabled", "path", "rootless", "unified", "v1")
+    __slots__ = ("enabled", "path", "rootless", "scope", "unified", "v1")
 
     def __init__(
         self,
@@ -43,21 +44,33 @@ class Cgroup:
         unified: str | None = None,
         enabled: tuple[str, ...] = (),
         rootless: bool = False,
+        scope: Scope | None = None,
     ) -> None:
         self.path = path
         self.v1 = v1
         self.unified = unified
         self.enabled = enabled  # the controllers that the unified directory has
         self.rootless = rootless
+        self.scope = scope  # systemd's unit, if it makes and ends the cgroup
 
     # --- making ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, path: str, resources: Resources, hierarchy: Hierarchy, *, rootless: bool = False) -> Cgroup:
+    def create(
+        cls,
+        path: str,
+        resources: Resources,
+        hierarchy: Hierarchy,
+        *,
+        rootless: bool = False,
+        scope: Scope | None = None,
+        holder: int = 0,
+    ) -> Cgroup:
         """Make the cgroup with its limits; no process is in it yet. On failure all that was made is removed.
 
         `path` absolute counts from the top of each hierarchy, relative from this process's own cgroup. Rootless,
-        hierarchies that may not be written are left out. An existing cgroup without processes is taken over.
+        hierarchies that may not be written are left out. An existing cgroup without processes is taken over, or one
+        with the process `holder` alone: that of `scope`, which systemd has made.
         Raises InvalidArgument, Unsupported, Denied, Conflict, Exhausted naming the property or the path.
         """
         path = clean(path)
@@ -66,16 +79,16 @@ class Cgroup:
             # 1 The directories; a limit of a parent holds from here on.
             made = []
             for mount, place in v1_places:
-                if making.make(place, mount, undo, skip_refused=rootless):
+                if making.make(place, mount, undo, skip_refused=rootless, holder=holder):
                     made.append((mount.controllers, place))
             unified = None
             if (
                 unified_place is not None
                 and hierarchy.unified is not None
-                and making.make(unified_place, hierarchy.unified, undo, skip_refused=rootless)
+                and making.make(unified_place, hierarchy.unified, undo, skip_refused=rootless, holder=holder)
             ):
                 unified = unified_place
-            self = cls(path=path, v1=tuple(made), unified=unified, rootless=rootless)
+            self = cls(path=path, v1=tuple(made), unified=unified, rootless=rootless, scope=scope)
             # 2 v1 cpusets start empty and take no process so.
             for mount, place in v1_places:
                 if "cpuset" in mount.controllers and self.directory("cpuset") == place:
@@ -91,17 +104,22 @@ class Cgroup:
         return self
 
     @classmethod
-    def planned(cls, path: str, hierarchy: Hierarchy) -> Cgroup:
+    def planned(cls, path: str, hierarchy: Hierarchy, scope: Scope | None = None) -> Cgroup:
         """What `create` would make at most, nothing of it made: to be noted before. Raises InvalidArgument."""
         path = clean(path)
         v1_places, unified = directories(path, hierarchy)
-        return cls(path=path, v1=tuple([(mount.controllers, place) for mount, place in v1_places]), unified=unified)
+        v1 = tuple([(mount.controllers, place) for mount, place in v1_places])
+        return cls(path=path, v1=v1, unified=unified, scope=scope)
 
     def update(self, resources: Resources, hierarchy: Hierarchy | None = None) -> None:
         """Change the limits that are given; others stay. Raises as `create`, FailedPrecondition for a memory limit
         below what is in use (v1 always, v2 with `checkBeforeUpdate`)."""
         self._check_usage(resources)
         todo = self._settings(resources, update=True)
+        if self.scope is not None:  # first, or systemd would undo what is written below
+            from atoll.runtime.cgroups import systemd
+
+            systemd.change(self.scope, resources, unified=not self.v1)
         if resources.devices:
             self._limit_devices(resources)
         self._apply(todo, hierarchy)
@@ -370,6 +388,13 @@ class Cgroup:
         """Remove the directories, nested ones included; kills nothing. All are tried, the first error is raised:
         FailedPrecondition if processes still live there, OSError."""
         first: Exception | None = None
+        if self.scope is not None:
+            from atoll.runtime.cgroups import systemd
+
+            try:
+                systemd.stop(self.scope)
+            except errors.AtollError as error:
+                first = error
         for place in [*[place for _, place in self.v1], *([self.unified] if self.unified is not None else [])]:
             try:
                 tree.remove(place, timeout=timeout if first is None else 0.0)
@@ -388,6 +413,7 @@ class Cgroup:
             "unified": self.unified,
             "enabled": list(self.enabled),
             "rootless": self.rootless,
+            "scope": None if self.scope is None else self.scope.to_json(),
         }
 
     @classmethod
@@ -406,6 +432,7 @@ class Cgroup:
                 unified=unified,
                 enabled=tuple(str(name) for name in wire["enabled"]),
                 rootless=bool(wire["rootless"]),
+                scope=_scope(wire.get("scope")),
             )
         except (AssertionError, KeyError, TypeError, ValueError) as error:
             raise errors.Corrupt(f"damaged record of a cgroup: {type(error).__name__} {error}") from None
@@ -434,6 +461,14 @@ class Cgroup:
                 f"linux.resources.memory.limit {memory.limit} is below the {used} bytes in use",
                 hint="free memory in the container, raise the limit, or update without checkBeforeUpdate",
             )
+
+
+def _scope(wire: Any) -> Scope | None:
+    if wire is None:
+        return None
+    from atoll.runtime.cgroups.systemd import Scope
+
+    return Scope(**wire)
 
 
 def _counter(path: str, name: str) -> int:

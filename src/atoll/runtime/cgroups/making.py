@@ -21,8 +21,9 @@ REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ATTEMPTS = 10
 
 
-def make(place: str, mount: Mount, undo: Rollback, *, skip_refused: bool) -> bool:
-    """Make a directory and the ancestors it lacks. False if refused and that is to be passed over."""
+def make(place: str, mount: Mount, undo: Rollback, *, skip_refused: bool, holder: int = 0) -> bool:
+    """Make a directory and the ancestors it lacks; one that is there may hold the process `holder`. False if refused
+    and that is to be passed over."""
     for attempt in range(_ATTEMPTS):
         try:
             if attempt:
@@ -31,7 +32,7 @@ def make(place: str, mount: Mount, undo: Rollback, *, skip_refused: bool) -> boo
             undo.push(_unmake, place)
             return True
         except FileExistsError:
-            _take_over(place)
+            _take_over(place, holder)
             return True
         except OSError as error:
             # An ancestor is not there yet, or was just undone by someone whose container failed.
@@ -67,8 +68,8 @@ def _unmake(place: str) -> None:
             raise
 
 
-def _take_over(place: str) -> None:
-    alive = tree.pids(place)
+def _take_over(place: str, holder: int) -> None:
+    alive = [pid for pid in tree.pids(place) if pid != holder]
     if alive:
         raise errors.Conflict(
             f"cgroup {place} exists and holds {len(alive)} processes, such as {alive[0]}",

@@ -45,8 +45,8 @@ def document() -> dict[str, Any]:
             "cgroup": {
                 "v1": True,
                 "v2": True,
-                "systemd": False,
-                "systemdUser": False,
+                "systemd": True,
+                "systemdUser": True,
                 "rdma": _has_controller("rdma"),
             },
             "seccomp": _seccomp(),
@@ -58,7 +58,7 @@ def document() -> dict[str, Any]:
             "netDevices": {"enabled": True},
         },
         "annotations": {"io.atoll.runtime.version": __version__, "io.atoll.runtime.checkpoint.enabled": "false"},
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
     }
 
 
