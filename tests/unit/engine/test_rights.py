@@ -33,7 +33,9 @@ def test_capabilities_combine_as_dockers(add, drop, expected):
 
 
 def test_an_unknown_capability_gets_a_guess():
-    with pytest.raises(errors.InvalidArgument, match='invalid CapAdd: unknown capability: "CAP_NET_ADMN".*NET_ADMIN'):
+    with pytest.raises(
+        errors.InvalidArgument, match=r'invalid CapAdd: unknown capability: "CAP_NET_ADMN".*NET_ADMIN'
+    ):
         rights.capabilities(DEFAULT, Rights(cap_add=("net_admn",)))
     with pytest.raises(errors.InvalidArgument, match="invalid CapDrop"):
         rights.capabilities(DEFAULT, Rights(cap_drop=("x",)))

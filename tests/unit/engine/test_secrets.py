@@ -126,7 +126,8 @@ def test_what_is_asked_for():
     assert deliver.parse("db,target=x").target == "/run/secrets/x"
     assert deliver.parse("source=db,type=env").target == "db"
     assert deliver.parse("db,mode=0400,uid=3,target=/etc/pw").mode == 0o400
-    for wrong in ("", "db,type=file", "db,what=1", "db,mode=9", "db,uid=-1", "db,type=env,target=A=B", "db,target=/proc/x",
+    for wrong in ("", "db,type=file", "db,what=1", "db,mode=9", "db,uid=-1", "db,type=env,target=A=B",
+                  "db,target=/proc/x",
                   "db,type=env,mode=0400", "a/b"):  # fmt: skip
         with pytest.raises(errors.InvalidArgument):
             deliver.parse(wrong)

@@ -160,7 +160,7 @@ def user_map(
     the first ids of ranges of `auto` in use, `start` where to look for a free one (two commands at once that
     begin at random places do not choose the same). Raises InvalidArgument, Denied, Unsupported."""
     if sharing.uid_map or sharing.gid_map:
-        return _explicit(sharing, own)
+        return _with_own_id(_explicit(sharing, own), own, uid, gid)
     mode, _, options = sharing.userns.partition(":")
     if mode in ("", "private") or (mode == "host" and uid == 0):
         return own if uid != 0 else None
@@ -173,7 +173,7 @@ def user_map(
             raise errors.InvalidArgument(
                 f"--userns={mode} is for containers of an ordinary user", hint="--userns=auto"
             )
-        return _keep_id(options, own, uid, gid) if mode == "keep-id" else _nomap(own, uid, gid)
+        return _with_own_id(_keep_id(options, own, uid, gid) if mode == "keep-id" else _nomap(own), own, uid, gid)
     raise errors.InvalidArgument(
         "--userns: invalid USER mode", hint="known are host, auto[:size=N], keep-id[:uid=N,gid=N], nomap"
     )
@@ -264,19 +264,20 @@ def _around(inside: int, outside: int, own: tuple[IdMap, ...]) -> tuple[IdMap, .
     return tuple(found)
 
 
-def _nomap(own: RootlessMap, uid: int, gid: int) -> RootlessMap:
-    """The subordinate ids alone: the user's own is nobody's inside."""
-    if own.single:
-        raise errors.Unsupported(
-            "--userns=nomap needs ids of its own", hint="give the user a range in /etc/subuid and /etc/subgid"
-        )
+def _nomap(own: RootlessMap) -> RootlessMap:
+    """The subordinate ids alone."""
+    return own.replace(uid_map=own.uid_map[1:], gid_map=own.gid_map[1:])
 
-    def without(maps: tuple[IdMap, ...], outside: int) -> tuple[IdMap, ...]:
-        found, at = [], 0
-        for line in maps:
-            if line.outside != outside:
-                found.append(IdMap(inside=at, outside=line.outside, count=line.count))
-                at += line.count
-        return tuple(found)
 
-    return own.replace(uid_map=without(own.uid_map, uid), gid_map=without(own.gid_map, gid))
+def _with_own_id(found: RootlessMap, own: RootlessMap | None, uid: int, gid: int) -> RootlessMap:
+    """A map of an ordinary user's must hold the user's own ids: what Atoll makes for the container belongs to those,
+    and would be nobody's inside."""
+    if own is None:
+        return found
+    for maps, number in ((found.uid_map, uid), (found.gid_map, gid)):
+        if not any(line.outside <= number < line.outside + line.count for line in maps):
+            raise errors.Unsupported(
+                f"an id map without your own id {number}: the container's files belong to it",
+                hint="--userns=keep-id, or a map with 0, which stands for you",
+            )
+    return found
