@@ -29,7 +29,7 @@ def spec_of(
     container_id: str,
 ) -> oci.Spec:
     """The document. Raises InvalidArgument for what contradicts itself."""
-    namespaces = _namespaces(record, user=idmap is not None)
+    namespaces = _namespaces(record, user=idmap is not None, root=facts.uid == 0)
     kinds = {one.type for one in namespaces}
     mapped = idmap is not None and any(one.type == "user" and not one.path for one in namespaces)
     process = process_of(record, args=record.args).replace(
@@ -67,7 +67,7 @@ def spec_of(
     )
 
 
-def _namespaces(record: Record, *, user: bool) -> tuple[oci.Namespace, ...]:
+def _namespaces(record: Record, *, user: bool, root: bool) -> tuple[oci.Namespace, ...]:
     joined = _network_path(record)
     own = record.network != "host" and joined is None
     if record.sharing is None:
@@ -80,8 +80,9 @@ def _namespaces(record: Record, *, user: bool) -> tuple[oci.Namespace, ...]:
         found = tuple([oci.Namespace(type=kind, path=path) for kind, path in wanted])
     if joined is None:
         return found
-    if user and record.network.startswith("container:"):
+    if user and not root and record.network.startswith("container:"):
         # A namespace can only be entered with rights over the user namespace that owns it: the other's becomes ours.
+        # Root has them over all.
         theirs = oci.Namespace(type="user", path=f"{record.network}/user")
         found = (*[one for one in found if one.type != "user"], theirs)
     return (*found, oci.Namespace(type="network", path=joined))
