@@ -8,6 +8,7 @@ changed, only followed by another; `user_version` says how many a store has had.
     tags(reference, image, repository, tag, digest, updated_at)     what a person may call it
     layers(image, position, blob, blob_size, diff_id, chain_id, size)
     blobs(image, digest)                                            what of content/ the image keeps alive
+    blob_places(digest, repository)                                 which registries have a blob, by a push of ours
     manifest_lists(reference, document)                             made here, to be pushed
     admissions(image, reference, transport, policy, evidence)       under which policy it was pulled, with what proof
     containers(id, name, image, created_at, record)                 record = `containers/record.py` as JSON
@@ -54,5 +55,9 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX published_container ON published(container)",
     ),
     ("CREATE TABLE manifest_lists (reference TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID",),
+    (
+        "CREATE TABLE blob_places (digest TEXT NOT NULL, repository TEXT NOT NULL, PRIMARY KEY (digest, repository))"
+        " WITHOUT ROWID",
+    ),
 )
 SCHEMA = len(STEPS)

@@ -122,6 +122,10 @@ class RepositoryDestination:
     def finish(self) -> None:
         """Everything is visible already."""
 
+    def stop(self) -> None:
+        """From another thread: uploads end at once."""
+        self.registry.stop()
+
     def close(self) -> None:
         """Close the connections."""
         self.registry.close()

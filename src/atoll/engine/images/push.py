@@ -20,6 +20,7 @@ from atoll.spec import image as documents
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
     from atoll.engine.engine import Engine
     from atoll.engine.store import ImageRow
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from atoll.images.source import Destination, Document
     from atoll.images.values import Progress, RegistryOptions
     from atoll.spec.image import Descriptor, Manifest
+    from atoll.spec.reference import Reference
 
     Report = Callable[[Progress], None]
 
 _CHUNK = 256 << 10
+_UPLOADS = 3
 
 
 class Pushed(Value):
@@ -97,13 +100,9 @@ def send(
     from atoll.images.values import Progress
 
     report: Report = progress or (lambda _: None)
-    store = engine.content()
-    moved = 0
-    target = _destination(engine, place, options)
+    target = _destination(engine, place, parcel, options)
     try:
-        for blob in parcel.blobs:
-            read = of_file(parcel.fds[blob.digest]) if blob.digest in parcel.fds else reader(store, blob.digest)
-            moved += _put(target, blob, read, report)
+        moved = _put_all(engine.content(), target, parcel, report, uploads=_uploads(place))
         for document in parcel.documents[:-1]:
             target.put_document(document, None)
         last = parcel.documents[-1]
@@ -112,29 +111,83 @@ def send(
         target.finish()
     finally:
         target.close()
+    if place.reference is not None and place.transport == places.REGISTRY:
+        _note_places(engine, parcel, place.reference.name)
     report(Progress(what="done"))
     return Pushed(place=str(place), digest=last.digest, size=len(last.body), moved=moved)
 
 
-def _destination(engine: Engine, place: Place, options: RegistryOptions | None) -> Destination:
+def _uploads(place: Place) -> int:
+    """How many blobs go at once: several to a registry, whose answers take their time; a file has one end."""
     from atoll.images import places
 
-    if place.transport != places.REGISTRY:
+    return _UPLOADS if place.transport == places.REGISTRY else 1
+
+
+def _put_all(store: ContentStore, target: Destination, parcel: Parcel, report: Report, *, uploads: int) -> int:
+    """All blobs; the bytes that were moved. After a failure the others are ended too."""
+    import threading
+
+    lock = threading.Lock()
+
+    def tell(progress: Progress) -> None:
+        with lock:
+            report(progress)
+
+    def put(blob: Descriptor) -> int:
+        read = of_file(parcel.fds[blob.digest]) if blob.digest in parcel.fds else reader(store, blob.digest)
+        return _put(target, blob, read, tell)
+
+    if uploads == 1 or len(parcel.blobs) == 1:
+        return sum([put(blob) for blob in parcel.blobs])
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(uploads) as pool:
+        jobs = [pool.submit(put, blob) for blob in parcel.blobs]
+        try:
+            return sum([job.result() for job in jobs])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop = getattr(target, "stop", None)
+            if stop is not None:
+                stop()
+            raise
+
+
+def _note_places(engine: Engine, parcel: Parcel, repository: str) -> None:
+    """The repository has these blobs now: the next push to its registry may mount them. Blobs of no image any more
+    are forgotten at the same time."""
+    rows = [(blob.digest, repository) for blob in parcel.blobs]
+
+    def work(connection: Any) -> None:
+        connection.execute("DELETE FROM blob_places WHERE digest NOT IN (SELECT digest FROM blobs)")
+        connection.executemany("INSERT OR IGNORE INTO blob_places VALUES (?, ?)", rows)
+
+    engine.store.write(work)
+
+
+def _destination(engine: Engine, place: Place, parcel: Parcel, options: RegistryOptions | None) -> Destination:
+    from atoll.images import places
+
+    if place.transport != places.REGISTRY or place.reference is None:
         return places.open_destination(place, options)
     from atoll.images.push import RepositoryDestination
 
-    reference = place.reference
-    assert reference is not None
+    # Asked for now: uploads run in threads, the store's connection belongs to this one.
+    known = {blob.digest: _places_of(engine, blob.digest, place.reference) for blob in parcel.blobs}
+    return RepositoryDestination(place.reference, options, mounts=lambda digest: known.get(digest, []))
 
-    def mounts(digest: str) -> list[str]:
-        """Repositories of the same registry that were known to have a blob."""
-        found = engine.store.read(
-            "SELECT DISTINCT t.repository FROM blobs b JOIN tags t ON t.image = b.image WHERE b.digest = ?", digest
-        )
-        known = [row[0].partition("/") for row in found]
-        return [rest for host, _, rest in known if host == reference.registry and rest != reference.repository][:3]
 
-    return RepositoryDestination(reference, options, mounts=mounts)
+def _places_of(engine: Engine, digest: str, reference: Reference) -> list[str]:
+    """Repositories of the same registry that were known to have a blob."""
+    found = engine.store.read(
+        "SELECT repository FROM blob_places WHERE digest = ?"
+        " UNION SELECT t.repository FROM blobs b JOIN tags t ON t.image = b.image WHERE b.digest = ?",
+        digest,
+        digest,
+    )
+    known = [row[0].partition("/") for row in found]
+    return [rest for host, _, rest in known if host == reference.registry and rest != reference.repository][:3]
 
 
 def _put(target: Destination, blob: Descriptor, read: Callable[[int], Iterator[bytes]], report: Report) -> int:
