@@ -60,9 +60,11 @@ def gather(engine: Engine, request: RunRequest, image_volumes: tuple[str, ...]) 
 def _settled(engine: Engine, mount: MountPoint) -> MountPoint:
     """With what is known of a volume that is there, and with an image by its id."""
     if mount.type == "image":
-        from atoll.engine.images.resolve import need
+        from atoll.engine.images.resolve import check_admitted, need
 
-        return mount.replace(source=need(engine, mount.source).id)
+        image = need(engine, mount.source)
+        check_admitted(engine, image)
+        return mount.replace(source=image.id)
     if mount.type == "volume" and not mount.anonymous and mount.name:
         from atoll.engine.volumes import options, store
 
