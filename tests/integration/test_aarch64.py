@@ -20,7 +20,9 @@ TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PURE = (
     "tests/unit/runtime/seccomp/test_seccomp_bpf.py tests/unit/runtime/seccomp/test_seccomp_profile.py"
     " tests/unit/runtime/seccomp/test_seccomp_compiler.py tests/unit/runtime/seccomp/test_seccomp_cache.py"
-    " tests/unit/runtime/cgroups tests/unit/runtime/test_mount_options.py tests/unit/runtime/test_options.py"
+    " tests/unit/runtime/cgroups/test_conversions.py tests/unit/runtime/cgroups/test_devices.py"
+    " tests/unit/runtime/cgroups/test_paths.py tests/unit/runtime/cgroups/test_stats.py"
+    " tests/unit/runtime/test_mount_options.py tests/unit/runtime/test_options.py"
     " tests/unit/runtime/test_sync.py tests/unit/runtime/test_validate.py tests/unit/spec"
 ).split()
 # Starts an interpreter of its own, which only binfmt_misc could run.

@@ -79,6 +79,17 @@ def default_root() -> str:
     return f"/run/{NAME}"
 
 
+def filter_cache() -> str | None:
+    """Where compiled seccomp filters are kept: beside the default root, whatever `--root` says, for the profiles of
+    all callers are few. None where that lies in a directory of others, who could have made ours before us."""
+    folder = default_root()
+    try:
+        owner = os.stat(os.path.dirname(folder)).st_uid
+    except OSError:
+        return None
+    return f"{folder}-filters" if owner == os.geteuid() else None
+
+
 def check_id(container_id: str) -> None:
     """Refuse what could name another place than a directory of its own. Raises InvalidArgument."""
     good = container_id not in ("", ".", "..") and len(container_id) <= _ID_LONGEST

@@ -12,7 +12,7 @@ from atoll.base.rollback import Rollback
 from atoll.linux import process
 from atoll.runtime import create as creation
 from atoll.runtime import delete as removal
-from atoll.runtime.command.context import load_spec
+from atoll.runtime.command.context import filter_cache, load_spec
 from atoll.runtime.command.options import FLAG, NUMBER, TEXT, parse
 
 TYPE_CHECKING = False
@@ -105,6 +105,7 @@ def _create(
         bundle=bundle,
         run=run_dir,
         start=start,
+        cache=filter_cache() if spec.linux is not None and spec.linux.seccomp is not None else None,
         preserve_fds=kept_descriptors(given),
         keyring=not given.flag("no-new-keyring"),
         pivot=not given.flag("no-pivot"),
