@@ -48,7 +48,9 @@ def create(engine: Engine, request: CreateRequest) -> str:
 
     Raises InvalidArgument, Conflict, NotFound (driver), Exhausted (no subnet left).
     """
-    if not ids.valid_name(request.name) or request.name.startswith(("container:", "ns:")):
+    if not (
+        ids.valid_name(request.name) or (len(request.name) == 1 and request.name.isalnum())
+    ) or request.name.startswith(("container:", "ns:")):
         raise errors.InvalidArgument(
             f"invalid network name: {request.name!r}", hint="letters, digits, '_', '.' and '-'"
         )

@@ -30,9 +30,21 @@ def apply(host: Host, container: str, endpoints: list[Endpoint], words: tuple[st
     for one in endpoints:
         messages += firewall.limited(egress.chain_name(container), one.addresses).add()
     try:
+        forget_opened(host, endpoints)
         host.commit(messages)
     except OSError as error:
         raise errors.from_os_error(error, "put the egress policy in force") from error
+
+
+def forget_opened(host: Host, endpoints: list[Endpoint]) -> None:
+    """Close what names have opened for these addresses: the next to have one has a policy of its own, or none.
+    Raises OSError."""
+    own = tuple([address for one in endpoints for address in one.addresses])
+    for name, width in (("proxy4", 4), ("proxy6", 16), ("open4", 4), ("open6", 16)):
+        found = [key for key, _ in nft.elements(host.filters, INET, firewall.TABLE, name) if key[:width] in own]
+        if found:
+            gone = firewall.Change().put(name, [nft.Element(key) for key in found])
+            host.take_away(gone)
 
 
 def lift(host: Host, container: str, endpoints: list[Endpoint]) -> None:
@@ -40,6 +52,7 @@ def lift(host: Host, container: str, endpoints: list[Endpoint]) -> None:
     try:
         for one in endpoints:
             host.take_away(firewall.limited(egress.chain_name(container), one.addresses))
+        forget_opened(host, endpoints)
         if nft.chain_exists(host.filters, INET, firewall.TABLE, egress.chain_name(container)):
             name = egress.chain_name(container)
             host.commit([nft.flush_chain(INET, firewall.TABLE, name), nft.delete_chain(INET, firewall.TABLE, name)])
@@ -53,6 +66,7 @@ def lift_from(host: Host, container: str, endpoints: list[Endpoint]) -> None:
     try:
         for one in endpoints:
             host.take_away(firewall.limited(egress.chain_name(container), one.addresses))
+        forget_opened(host, endpoints)
     except OSError as error:
         raise errors.from_os_error(error, "lift the egress policy") from error
 

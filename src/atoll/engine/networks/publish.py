@@ -53,6 +53,7 @@ class Held:
 def take(engine: Engine, container: str, wanted: tuple[Port, ...]) -> Held:
     """Take the host's ports. Raises Conflict in Docker's words, Denied for a low port as an ordinary user."""
     held = Held()
+    _check_rows(engine, container, wanted)
     try:
         for port in wanted:
             held.ports.append(_take_one(container, port, held))
@@ -61,6 +62,16 @@ def take(engine: Engine, container: str, wanted: tuple[Port, ...]) -> Held:
         held.close()
         raise
     return held
+
+
+def _check_rows(engine: Engine, container: str, wanted: tuple[Port, ...]) -> None:
+    """A port that another container has is said to be so, rather than to be in use by somebody."""
+    known = [one for one in rows.ports_of(engine.store) if one.container != container]
+    for port in wanted:
+        for one in known:
+            same = one.protocol == port.protocol and one.port == port.host and not port.within
+            if same and (not one.address or not port.address or one.address == port.address):
+                raise rows.PortTaken(one, one.container)
 
 
 def _take_one(container: str, port: Port, held: Held) -> Taken:
