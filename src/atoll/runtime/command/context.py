@@ -108,7 +108,8 @@ def load_spec(bundle: str) -> Spec:
         return spec
     # Old tools write destinations that count from the top all the same (config.md, "Mounts").
     mounts = (
-        entry.replace(destination=f"/{entry.destination}") if entry.destination else entry for entry in spec.mounts
+        entry.replace(destination=f"/{entry.destination}") if entry.destination[:1] not in ("", "/") else entry
+        for entry in spec.mounts
     )
     return spec.replace(mounts=tuple(mounts))
 
