@@ -14,6 +14,7 @@ from kit import images, leaks
 from kit.command import Atoll
 from kit.registry import PASSWORD, USER, Registry
 from kit.sandbox import Sandbox
+from unit.images.memory import Memory
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +167,34 @@ def test_search_and_all_tags(atoll: Atoll, registry: Registry):
     assert f"{registry.host}/findable/tool" in atoll.good("search", f"{registry.host}/findable")
     pulled = atoll.good("pull", "-q", "-a", f"{registry.host}/findable/tool").splitlines()
     assert sorted(pulled) == [f"{registry.host}/findable/tool:{tag}" for tag in ("1", "2")]
+
+
+@pytest.mark.parametrize("fault", ["lacks it", "is away", "lies", "cuts"])
+def test_a_mirror_costs_nothing_but_time(atoll: Atoll, registry: Registry, fault: str):
+    """Passed over, gone on from, or found out: the image is whole, and by its own digest."""
+    content = os.urandom(400_000)
+    image = images.assemble([images.layer(lambda tar: images.entry(tar, "data", content))], {})
+    name = registry.push(image, "mirrored", fault.replace(" ", "-"))
+    layer = image.layers[0].read()
+    with Memory() as mirror:
+        at = name.rpartition(":")[2]
+        if fault in ("lies", "cuts"):
+            mirror.manifests = {"mirrored": {at: (images.MANIFEST, image.manifest.read())}}
+            wrong = layer[:1000] + bytes([layer[1000] ^ 1]) + layer[1001:] if fault == "lies" else layer[:100_000]
+            mirror.blobs = {"mirrored": {image.layers[0].digest: wrong, image.config.digest: image.config.read()}}
+        host = "127.0.0.1:1" if fault == "is away" else mirror.host
+        Path(atoll.config).write_text(f'[registries."{registry.host}"]\nmirrors = ["{host}"]\n')
+        assert image.manifest.digest in atoll.good("pull", name)
+        if fault in ("lies", "cuts"):
+            assert mirror.count("GET", "/blobs/") >= 1
+    assert atoll.inspect(name)["Id"] == image.config.digest
+    assert atoll.good("system", "check") == ""
+
+
+def test_offline_nobody_elsewhere_is_asked(atoll: Atoll, busybox: str):
+    Path(atoll.config).write_text("[registries]\noffline = true\n")
+    atoll("pull", "reg.example/app").failed(1, "offline mode is on")
+    atoll.good("pull", busybox)
 
 
 def policy(atoll: Atoll, host: str, *rules: dict[str, object]) -> None:

@@ -23,7 +23,7 @@ class Server:
                 outer.seen.append((self.command, self.path, dict(self.headers)))
                 script(self)
 
-            do_HEAD = do_GET
+            do_HEAD = do_POST = do_GET
 
             def log_message(self, *_: object) -> None:
                 return
