@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from integration.test_lifecycle import started, until_logged
 from kit.command import Atoll
 
 CHANGES = "echo new > /new; rm /etc/group; chmod 700 /usr; echo x > /data/x; mkdir /d; chown 3:4 /d; echo ready; "
 
 
-def test_diff_and_commit(anyone: Atoll, busybox: str):
+@pytest.mark.parametrize("whose", ["rootless", "single", pytest.param("atoll", marks=pytest.mark.full)])
+def test_diff_and_commit(request: pytest.FixtureRequest, busybox: str, whose: str):
+    anyone: Atoll = request.getfixturevalue(whose)
     anyone.good("pull", "-q", busybox)
     owned = "" if anyone.user is not None and anyone.user.name == "atoll-single" else CHANGES
     script = (owned or CHANGES.replace("chown 3:4 /d; ", "")) + "sleep 600"

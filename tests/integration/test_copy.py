@@ -27,8 +27,19 @@ def here(atoll: Atoll) -> str:
     return place
 
 
-@pytest.mark.parametrize("runs", [True, False])
-def test_both_ways(anyone: Atoll, busybox: str, runs: bool):
+@pytest.mark.parametrize(
+    ("whose", "runs"),
+    [
+        ("atoll", True),
+        ("rootless", False),
+        ("single", True),
+        pytest.param("atoll", False, marks=pytest.mark.full),
+        pytest.param("rootless", True, marks=pytest.mark.full),
+        pytest.param("single", False, marks=pytest.mark.full),
+    ],
+)
+def test_both_ways(request: pytest.FixtureRequest, busybox: str, whose: str, runs: bool):
+    anyone: Atoll = request.getfixturevalue(whose)
     anyone.good("pull", "-q", busybox)
     anyone.good("create", "--name", "web", "-v", "vol:/data", busybox, "sleep", "600")
     if runs:

@@ -162,8 +162,15 @@ def _volumes(engine: Engine, up: bool) -> Words:
         return []
 
 
+def _networks(engine: Engine, up: bool) -> Words:
+    from atoll.engine.networks.inspect import listed
+
+    return [(str(one["Name"]), str(one.get("Driver", ""))) for one in listed(engine)]
+
+
 _SOURCES: dict[str, Callable[[Engine, bool], Words]] = {
     "CONTAINER": _containers,
     "IMAGE": _images,
     "VOLUME": _volumes,
+    "NETWORK": _networks,
 }
