@@ -7,7 +7,7 @@ import sys
 
 from atoll.base import errors, timing
 from atoll.cli.container_flags import FLAGS, RARE, read
-from atoll.cli.options import TEXT, Command, Flag
+from atoll.cli.options import LIST, TEXT, Command, Flag, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ COMMAND = Command(
     "IMAGE may be 'host': this machine's own file system, throw-away.",
     flags=(
         *FLAGS,
+        Flag(name="attach", short="a", kind=LIST, help="Attach only to these: stdin, stdout, stderr"),
         Flag(name="detach", short="d", help="Run in the background and print the container's ID"),
         Flag(name="detach-keys", kind=TEXT, help="Keys that detach, instead of ctrl-p,ctrl-q"),
         Flag(name="explain", help="Print the plan of every layer as JSON, and run nothing"),
@@ -38,6 +39,7 @@ def main(given: Given) -> int:
     """Run the command."""
     from atoll.cli.wiring import open_engine
 
+    attached = _attached(given)
     request = read(given, detach=given.on("detach"))
     engine = open_engine()
     timing.mark("engine")
@@ -54,7 +56,21 @@ def main(given: Given) -> int:
     timing.mark("create")
     if request.detach:
         return _detached(engine, container_id)
-    return _foreground(engine, container_id, request, given)
+    return _foreground(engine, container_id, request, given, attached)
+
+
+def _attached(given: Given) -> tuple[str, ...]:
+    """The streams to attach to. Raises UsageError in Docker's words."""
+    words = tuple([word.lower() for word in given.texts("attach")])
+    for word in words:
+        if word not in ("stdin", "stdout", "stderr"):
+            raise UsageError(
+                f'invalid argument "{word}" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR',
+                "run",
+            )
+    if words and given.on("detach"):
+        raise UsageError("conflicting options: cannot specify both --attach and --detach", "run")
+    return words or ("stdin", "stdout", "stderr")
 
 
 def make(engine: Engine, request: RunRequest, given: Given) -> str:
@@ -124,7 +140,9 @@ def _detached(engine: Engine, container_id: str) -> int:
     return 0
 
 
-def _foreground(engine: Engine, container_id: str, request: RunRequest, given: Given) -> int:
+def _foreground(
+    engine: Engine, container_id: str, request: RunRequest, given: Given, attached: tuple[str, ...]
+) -> int:
     from atoll.cli.streams import SignalPipe, attend
 
     # Before the launch, which starts the program: an interrupt in between is the program's already.
@@ -145,7 +163,9 @@ def _foreground(engine: Engine, container_id: str, request: RunRequest, given: G
             raw = terminal.RawTerminal(0)
             raw.__enter__()
     try:
-        ending = attend(attachment, arrived, stdin=request.stdin, keys=keys, raw=raw)
+        hidden = tuple([number for number, name in ((1, "stdout"), (2, "stderr")) if name not in attached])
+        stdin = request.stdin and "stdin" in attached
+        ending = attend(attachment, arrived, stdin=stdin, keys=keys, raw=raw, hidden=hidden)
     except errors.AtollError:
         if raw is not None:
             raw.restore()

@@ -84,6 +84,7 @@ class _Session:
         self.broken = False
         self.gone = False
         self.interrupts = 0
+        self.hidden: tuple[int, ...] = ()
 
 
 def attend(
@@ -93,14 +94,18 @@ def attend(
     stdin: bool,
     keys: DetachKeys | None = None,
     raw: RawTerminal | None = None,
+    hidden: tuple[int, ...] = (),
 ) -> Ending:
-    """Copy until the exit report. With `raw` (a terminal) the size follows; with `keys` the user can leave.
+    """Copy until the exit report. With `raw` (a terminal) the size follows; with `keys` the user can leave. What
+    comes on a stream in `hidden` (1, 2) is not shown.
 
     Signals that `arrived` go to the container's process; the third interrupt that it ignores abandons it. When nobody
     reads our output any more the container is killed, as a pipeline's other commands are. Raises the error of a
     failed start.
     """
-    return _loop(_Session(attachment, arrived, stdin=stdin, keys=keys, raw=raw))
+    session = _Session(attachment, arrived, stdin=stdin, keys=keys, raw=raw)
+    session.hidden = hidden
+    return _loop(session)
 
 
 def _loop(session: _Session) -> Ending:
@@ -166,6 +171,8 @@ def _told(message: Any, session: _Session) -> Ending | None:
 
 
 def _show(session: _Session, stream: int, data: bytes) -> None:
+    if stream in session.hidden:
+        return
     try:
         files.write_all(2 if stream in (2, 3) else 1, data)
     except BrokenPipeError:

@@ -76,11 +76,12 @@ def as_mount(volume: Volume, mount: MountPoint) -> MountPoint:
 
 
 def prepare(engine: Engine, volume: Volume, place: str) -> None:
-    """Carry out what its making takes: the limit of a `size`. Raises Unsupported where the file system has none."""
+    """Carry out what its making takes. Raises Unsupported for a `size`."""
     given = dict(volume.options)
     check(volume.options, engine.uid)
     if "size" not in given:
         return
-    from atoll.snapshots import quota
-
-    quota.limit(place, units.parse_size(given["size"], "size of the volume"))
+    raise errors.Unsupported(
+        f"a size for the volume {volume.name}: quotas of the file system below {engine.paths.volumes} are not used",
+        hint="type=tmpfs with o=size=… is bounded; so is a file system of its own: type=ext4, device=/dev/…",
+    )
