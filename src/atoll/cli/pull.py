@@ -49,6 +49,8 @@ def main(given: Given) -> int:
         from atoll.engine.images.tags import remote_names
 
         names = remote_names(engine, name, chosen)
+    if not quiet and names == [name] and _has_no_tag(name):
+        sys.stdout.write("Using default tag: latest\n")
     for one in names:
         image = fetch(
             engine,
@@ -76,6 +78,8 @@ def fetch(
     """Pull and show progress; the words at the end are Docker's."""
     from atoll.engine.images.pull import pull
 
+    if not quiet:
+        _announce(reference, out)
     shown = None if quiet else Display(out)
     step = shown.step if shown else None
     try:
@@ -92,6 +96,22 @@ def fetch(
         out.write(f"Digest: {image.target_digest}\nStatus: {fresh} {image.reference}\n")
         out.flush()
     return image
+
+
+def _has_no_tag(name: str) -> bool:
+    from atoll.images import places
+
+    place = places.parse(name)
+    return place.transport == places.REGISTRY and not ("@" in name or ":" in name.rpartition("/")[2])
+
+
+def _announce(name: str, out: TextIO) -> None:
+    """Docker's first line: the tag, and the repository without its registry."""
+    from atoll.images import places
+
+    reference = places.parse(name).reference
+    if reference is not None:
+        out.write(f"{reference.digest or reference.tag}: Pulling from {reference.repository}\n")
 
 
 class Display:
