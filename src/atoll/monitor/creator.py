@@ -6,12 +6,13 @@ hold: what becomes of it (`monitor.py`, `session.py`). Runs in a clerk (`service
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 
 from atoll.base import errors, jsontext, timing
 from atoll.base.value import Value
-from atoll.monitor import record
+from atoll.monitor import foreign, record
 from atoll.monitor.protocol import (
     CONTROL,
     DATA_MAX,
@@ -119,20 +120,25 @@ def _create(request: Create, *, promise: bool) -> Made:
         timing.mark("request")
         take_rlimits(request.caller)
         stdio = None if request.terminal else open_stdio(stdin=request.stdin, run=request.run)
-        created = runtime_create.create(
-            container_id=request.id,
-            spec=request.spec,
-            root=request.root,
-            bundle=request.bundle,
-            run=request.run,
-            stdio=None if stdio is None else stdio.inside,
-            terminal=request.terminal,
-            cache=request.cache,
-            helpers=request.helpers,
-        )
+        inside = None if stdio is None else stdio.inside
+        created = foreign.create(request, inside) if request.runtime else _create_own(request, inside)
     except (errors.AtollError, OSError) as error:
         return _failed(charge, stdio, error, f"create container {request.id[:12]}", promise)
     return _made(charge, created, stdio, promise)
+
+
+def _create_own(request: Create, inside: tuple[int, int, int] | None) -> Created:
+    return runtime_create.create(
+        container_id=request.id,
+        spec=request.spec,
+        root=request.root,
+        bundle=request.bundle,
+        run=request.run,
+        stdio=inside,
+        terminal=request.terminal,
+        cache=request.cache,
+        helpers=request.helpers,
+    )
 
 
 def execute(request: Exec) -> Made:
@@ -152,19 +158,22 @@ def execute(request: Exec) -> Made:
         take_rlimits(request.caller)
         if not request.terminal:
             stdio = open_stdio(stdin=request.stdin and not request.detached, run=None, discard=request.detached)
+        inside = None if stdio is None else stdio.inside
+        if os.path.exists(f"{request.run}/{foreign.NOTE}"):
+            made = foreign.execute(request, inside)
+            return _made(charge, made, stdio, promise=False)
         created = runtime_exec.exec_process(
-            run=request.run,
-            process_spec=request.process,
-            stdio=None if stdio is None else stdio.inside,
-            terminal=request.terminal,
+            run=request.run, process_spec=request.process, stdio=inside, terminal=request.terminal
         )
     except (errors.AtollError, OSError) as error:
         return _failed(charge, stdio, error, "execute a process in the container", promise=False)
     return _made(charge, created, stdio, promise=False)
 
 
-def _made(charge: Charge, created: Created, stdio: Stdio | None, promise: bool) -> Made:
-    fds = {"pidfd": created.pidfd, "sync": created.sync}
+def _made(charge: Charge, created: Created | foreign.Made, stdio: Stdio | None, promise: bool) -> Made:
+    fds = {"pidfd": created.pidfd}
+    if created.sync >= 0:
+        fds["sync"] = created.sync
     if created.console is not None:
         fds["console"] = created.console
     if stdio is not None:

@@ -15,7 +15,7 @@ from _struct import unpack
 from atoll.base import clock, errors, timing
 from atoll.linux import process
 from atoll.linux.title import set_title
-from atoll.monitor import health, journal, record, restart
+from atoll.monitor import foreign, health, journal, record, restart
 from atoll.monitor.company import Company
 from atoll.monitor.creator import Made
 from atoll.monitor.logs import LogWriter
@@ -86,6 +86,7 @@ class Monitor(Company):
         self.cleaned = False
         self.log: Log | None = None
         self.bereft = False  # the monitor was killed
+        self._foreign = os.path.exists(f"{charge.run}/{foreign.NOTE}")
         self._line = line
         self._creator: Peer | None = None
         self._starting = False
@@ -166,10 +167,25 @@ class Monitor(Company):
     def start(self, peer: Peer) -> None:
         """Let the program run; `peer` is told if that is refused."""
         try:
+            if self._foreign:
+                self._start_foreign()
+                return
             runtime_start.start(self.charge.run)
             self._starting = True
         except errors.AtollError as error:
             self.relay.tell(peer, {"is": "error", "error": error.to_json()})
+
+    def _start_foreign(self) -> None:
+        """Another runtime's `start` returns once the program runs, or says why it does not; then the init ends."""
+        try:
+            foreign.start(self.charge.run)
+        except errors.FailedPrecondition:
+            raise
+        except errors.AtollError as error:
+            self.fail(error)
+            return
+        self.started = True
+        self.on_started()
 
     def on_gone(self, peer: Peer) -> None:
         """A command left: its input ends with it (Docker's StdinOnce), and so does a container nobody started."""
@@ -241,6 +257,7 @@ class Monitor(Company):
 
     def _may_rest(self) -> bool:
         heard = self._sync < 0 or (self.charge.keep_unstarted and not self._starting)
+        heard = heard and self.failure is None  # else the end is near, and why is known here alone
         return heard and not self.relay.peers and not self.relay.pending_input and not self.bereft
 
     def _rest(self) -> int:
@@ -309,7 +326,9 @@ def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int |
 def _tell_monitor(line: socket, charge: Charge, fds: dict[str, int]) -> None:
     title = b"atoll:[monitor] " + charge.id[:12].encode()
     checked = b"h" if charge.health is not None else b""
-    word = b"\0".join((title, charge.run.encode(), b"%d" % charge.pid, " ".join(fds).encode(), checked))
+    word = b"\0".join(
+        (title, charge.run.encode(), b"%d" % charge.pid, " ".join(fds).encode(), checked, charge.bundle.encode())
+    )
     try:
         send_with_fds(line, word, tuple(fds.values()))
     except (BrokenPipeError, ConnectionResetError):  # killed already; this process goes on in its place
@@ -323,7 +342,7 @@ def resume(run: str, fds: dict[str, int], line: socket | None, status: int | Non
         return None
     monitor = Monitor(known.charge, line)
     monitor.attend(known.charge.pid, fds, own_child=line is None)
-    monitor.started = "sync" not in fds
+    monitor.started = "sync" not in fds and monitor.program_runs()
     monitor.status = status
     if "door" in fds:
         monitor.use_door(fds["door"])
@@ -371,8 +390,6 @@ def finish(monitor: Monitor) -> int:
     # 3. The last word (17), then the clean-up (18, 19).
     monitor.relay.tell_all({"is": "exit", "exit": ended.code, **ended.to_json()})
     monitor.part()
-    # 4. The pause before a restart, in this process: whoever looks finds it waiting.
-    restart.follow(charge.bundle, ended)
     return FINISHED
 
 
@@ -481,4 +498,4 @@ def mourn(run: str, status: int | None) -> None:
     if recorded:
         _delete(run)
     run_on_exit(charge.on_exit, charge.env)
-    restart.follow(charge.bundle, ended)
+    restart.follow(charge.bundle)

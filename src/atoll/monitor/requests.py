@@ -18,26 +18,14 @@ if TYPE_CHECKING:
 
 
 class LogPlan(Value):
-    """Where output goes: a driver of `logs.py` or `logdrivers.py`, or none; for one with files, at `path`:
-    `max_files` of at most `max_size` bytes each, with `compress` all but the newest gzipped. `attributes` go with each
-    entry of a driver that can carry them (labels, variables), `tag` names the container to a log service."""
+    """Where output goes: `json-file` (`logs.py`) at `path`, `max_files` files of at most `max_size` bytes each; or
+    `none`."""
 
     driver: str = "json-file"
     path: str = ""
     max_size: int = 10 << 20
     max_files: int = 3
-    compress: bool = False
-    tag: str = ""
-    attributes: tuple[tuple[str, str], ...] = ()
-    WIRE = {
-        "driver": text,
-        "path": text,
-        "max_size": int64,
-        "max_files": number_between(1, 1000),
-        "compress": flag,
-        "tag": text,
-        "attributes": map_of(text),
-    }
+    WIRE = {"driver": text, "path": text, "max_size": int64, "max_files": number_between(1, 1000)}
 
 
 class HealthPlan(Value):

@@ -95,14 +95,18 @@ def pause_ms(ended: record.Exit, before_ms: int) -> int:
     return min(MOST_MS, before_ms * 2)
 
 
-def follow(bundle: str, ended: record.Exit) -> None:
+def follow(bundle: str) -> None:
     """After an end: wait and have the container started again, if its policy says so. Never raises for a file.
 
-    One whose program never ran is left: what went wrong would go wrong again (Docker leaves it, too).
+    The caller holds nothing of the container any more: whoever came to its door meanwhile must not wait with it. One
+    whose program never ran is left: what went wrong would go wrong again (Docker leaves it, too).
     """
     try:
         policy = read_policy(bundle)
-        if policy is None or ended.started is None or is_stopped(bundle):
+        if policy is None or is_stopped(bundle):
+            return
+        ended = record.read_exit(bundle)
+        if ended is None or ended.started is None:
             return
         before = read_restarts(bundle)
         if not applies(policy, ended, count=before.count):

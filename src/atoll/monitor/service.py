@@ -26,13 +26,13 @@ from __future__ import annotations
 from _signal import SIG_DFL, SIG_IGN, signal  # type: ignore[import-not-found]
 from _socket import AF_UNIX, CMSG_LEN, MSG_CMSG_CLOEXEC, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
 from _struct import pack, unpack
-from os import WNOHANG, close, fork, read, setsid, waitpid
+from os import WNOHANG, close, closerange, fork, read, setsid, waitpid
 from select import POLLIN, poll, select
 
 from atoll.base import errors
 from atoll.linux.process import become_subreaper
 from atoll.linux.title import set_title
-from atoll.monitor import creator, health, monitor, session
+from atoll.monitor import creator, health, monitor, restart, session
 from atoll.monitor.peer import Peer
 from atoll.monitor.protocol import FDS_MAX, VERSION, Malformed, control
 from atoll.monitor.record import CREATE
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 RIGHTS = CMSG_LEN(4 * FDS_MAX)
 WORD_MAX = 8192
+FD_LAST = 0x7FFFFFFF
 LOST = 255 << 8
 """The wait status that stands for one that nobody has."""
 
@@ -76,7 +77,7 @@ def serve(connection: int, report: Report) -> None:
     if not word:
         waitpid(clerk, 0)
         return
-    title, run, init_digits, names, checked = word.split(b"\0")
+    title, run, init_digits, names, checked, bundle = word.split(b"\0")
     set_title(title)
     timer = health.timer(run.decode()) if checked else None
     # 2. Until the clerk ends. It is the init's parent; but as it ends the init becomes ours, and may have ended too
@@ -90,10 +91,13 @@ def serve(connection: int, report: Report) -> None:
                 timer.stop()
         elif timer is not None:
             timer.reaped(pid, ended)
-    if ended == 0:
-        return
     fds = dict(zip(names.decode().split(), unpack(f"{len(rights[0][2]) // 4}i", rights[0][2]), strict=True))
-    attend(run.decode(), init, ours, fds, early, timer)
+    if ended != 0:
+        attend(run.decode(), init, ours, fds, early, timer)
+    # 6. All has ended. Whoever is still at the door learns it by the end of the connection.
+    ours.detach()
+    closerange(3, FD_LAST)
+    restart.follow(bundle.decode())
 
 
 def attend(
@@ -178,8 +182,9 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
             poller.register(fds[name], POLLIN)
     # As a handler, so that orphans are reaped whenever they come; the init's end also shows at its pidfd.
     signal(17, reap)
+    called = False
     try:
-        while True:
+        while not called:
             reap()
             if status is not None:
                 return status
@@ -189,7 +194,8 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
                     # Ended, and not ours to reap: somebody took the status. Better a lost one than to turn for ever.
                     return LOST if status is None else status
                 if fd not in streams:
-                    return None
+                    called = True
+                    break
                 try:
                     data = read(fd, 65536)
                 except BlockingIOError:
@@ -206,6 +212,9 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
         signal(17, SIG_DFL)
         if log is not None:
             log.close()
+    # Not before the handler is off: an end that it took in while somebody knocked must not be lost with it, or the
+    # clerk waits for a word of it for ever.
+    return status
 
 
 def first_clerk(connection: int, line: socket, report: Report) -> int:

@@ -90,6 +90,9 @@ def keep(made: Made, peer: Peer) -> int:
         return 0
     session.attend(charge.pid, made.fds)
     session.write(pid=charge.pid)
+    if "sync" not in made.fds:  # another runtime's: it runs already
+        session.started = True
+        session.on_started()
     session.until_ended()
     reason = None if session.failure is None else str(session.failure)
     ended = record.of_status(session.status or 0, started=session.record.started, error=reason)

@@ -1,0 +1,1 @@
+"""`atoll isolation …`: the dial."""

@@ -1,0 +1,51 @@
+"""Other OCI runtimes behind the whole of Atoll: the same commands, and never a quiet downgrade."""
+
+from __future__ import annotations
+
+import pytest
+
+from kit.command import Atoll
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_a_day_with_another_runtime(atoll: Atoll, busybox: str, runtime: str):
+    atoll.good("run", "-d", "--name", "web", "--runtime", runtime, "-u", "1000", busybox, "sleep", "600")
+    assert atoll.state("web")["Running"]
+    assert atoll.good("exec", "web", "id", "-u") == "1000"
+    assert "sleep" in atoll.good("exec", "-u", "root", "web", "ps")
+    atoll.good("pause", "web")
+    assert atoll.state("web")["Paused"]
+    atoll.good("unpause", "web")
+    atoll.good("stop", "-t", "0", "web")
+    atoll.good("start", "web")
+    atoll.good("rm", "-f", "web")
+    assert atoll("run", "--rm", "--runtime", runtime, busybox, "sh", "-c", "exit 7").code == 7
+    atoll("run", "--rm", "--runtime", runtime, busybox, "/no/such").failed(127)
+    assert atoll.all() == []
+    assert atoll("system", "check").code == 0
+
+
+def test_gvisor(atoll: Atoll, busybox: str):
+    assert "gVisor" in atoll.good("run", "--rm", "--isolation", "gvisor", busybox, "dmesg")
+    atoll.good("run", "-d", "--name", "box", "--isolation", "gvisor", busybox, "sleep", "600")
+    assert atoll.good("exec", "box", "echo", "in") == "in"
+    atoll("pause", "box").failed(1, "cannot be paused")
+    atoll.good("rm", "-f", "box")
+
+
+def test_a_level_that_is_not_there_is_an_error(atoll: Atoll, rootless: Atoll, busybox: str):
+    for level in ("kata", "vm", "no-such"):
+        atoll("run", "--rm", "--isolation", level, busybox, "true").failed(125, f"isolation level '{level}'")
+    atoll("run", "--rm", "--runtime", "/no/such", busybox, "true").failed(125, "not there")
+    rootless("run", "--rm", "--runtime", "runc", busybox, "true").failed(125, "for root")
+    assert atoll.all() == []
+
+
+def test_the_list_of_levels(atoll: Atoll):
+    rows = {line.split()[0]: line for line in atoll.good("isolation", "ls").splitlines()}
+    assert rows["container"].split()[1] == "yes"
+    assert rows["runc"].split()[1] == "yes"
+    assert "kata-runtime" in rows["kata"]
+    assert rows["kata"].split()[1] == "no"
