@@ -9,6 +9,9 @@ import itertools
 import json
 import os
 import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
 
 from bench.harness import Command, Contender
 from bench.peers.atoll import program
@@ -26,6 +29,15 @@ if not is_sealed():
 """
 
 
+def docker_profile(capabilities: Sequence[str]) -> Any:
+    """Docker's default profile as `linux.seccomp`; by the tree's own modules, which the bench does without else."""
+    sys.path.append(os.path.join(REPOSITORY, "src"))
+    from atoll.runtime import seccomp
+    from atoll.spec.codec import dump
+
+    return dump(seccomp.default_profile(frozenset(capabilities), docker=True))
+
+
 def _path(name: str) -> str:
     if name == "atoll-runtime":
         return os.path.join(os.path.dirname(program()), name)
@@ -33,11 +45,14 @@ def _path(name: str) -> str:
 
 
 class Bare:
-    """One runtime with a bundle of its own for each `purpose`; `memory` is its limit in bytes."""
+    """One runtime with a bundle of its own for each `purpose`; `memory` is its limit in bytes, `profile` gives it the
+    seccomp profile that Docker's daemon would write into the bundle."""
 
     packages = ("runc", "crun")
 
-    def __init__(self, world: World, runtime: str, purpose: str = "run", *, memory: int = 0) -> None:
+    def __init__(
+        self, world: World, runtime: str, purpose: str = "run", *, memory: int = 0, profile: bool = False
+    ) -> None:
         self.name, self.runtime = runtime, _path(runtime)
         tag = f"{runtime}-{purpose}-{memory}"
         self.bundle, self.state = world.folder(f"bare-{tag}"), world.folder(f"bare-state-{tag}")
@@ -52,6 +67,8 @@ class Bare:
         spec["root"] = {"path": world.rootfs("raw-rootfs"), "readonly": True}
         if memory:
             spec["linux"]["resources"]["memory"] = {"limit": memory, "swap": memory}
+        if profile:
+            spec["linux"]["seccomp"] = docker_profile(spec["process"]["capabilities"]["bounding"])
         with open(config, "w") as stream:
             json.dump(spec, stream)
 
