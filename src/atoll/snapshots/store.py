@@ -244,8 +244,23 @@ class Snapshots:
 
     def sweep(self) -> None:
         """Remove what dead processes left under `tmp`, and all of `trash`. Cheap when there is nothing."""
+        for staging in self._take_abandoned():
+            self.discard_layer(staging)
+        for name in _listdir(f"{self.root}/trash"):
+            self._remove(f"{self.root}/trash/{name}")
+
+    def abandoned(self) -> list[str]:
+        """What `sweep` would remove of `tmp`: layers half unpacked by dead processes."""
+        found = self._take_abandoned()
+        for staging in found:
+            os.close(staging.lock_fd)
+        return [staging.path for staging in found]
+
+    def _take_abandoned(self) -> list[Staging]:
+        """The staged layers whose makers are dead, each with its lock, now ours."""
         import fcntl
 
+        found = []
         for name in _listdir(f"{self.root}/tmp"):
             if not name.endswith(".lock"):
                 continue
@@ -259,9 +274,8 @@ class Snapshots:
             except BlockingIOError:
                 os.close(fd)
                 continue
-            self.discard_layer(Staging(path=path.removesuffix(".lock"), fs="", lock_fd=fd))
-        for name in _listdir(f"{self.root}/trash"):
-            self._remove(f"{self.root}/trash/{name}")
+            found.append(Staging(path=path.removesuffix(".lock"), fs="", lock_fd=fd))
+        return found
 
     def _to_trash(self, path: str) -> None:
         """Out of sight first, in one step; then removed. A kill in between leaves only trash."""

@@ -1,9 +1,14 @@
-"""What no row names any more: layers and blobs. Found by difference, removed under the exclusive images lock."""
+"""What no row names any more: layers, blobs, erofs images. Found by difference, removed under the exclusive lock.
+
+The lock is every maker's lease: whoever makes content holds it shared from before the first byte to after the row,
+and the kernel takes it back from the dead. A kill in between leaves garbage that the next collection finds.
+"""
 
 from __future__ import annotations
 
 from atoll.base import files
 from atoll.base.value import Value
+from atoll.images import erofs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class Garbage(Value):
-    """Layers (chainIDs) and blobs (digests) that nothing names."""
+    """Layers (chainIDs), blobs (digests) and erofs images (chainIDs) that nothing names."""
 
     layers: tuple[str, ...]
     blobs: tuple[str, ...]
+    erofs: tuple[str, ...] = ()
 
 
 def lock_path(engine: Engine) -> str:
@@ -28,6 +34,7 @@ def find(engine: Engine) -> Garbage:
     return Garbage(
         layers=tuple([one for one in engine.snapshots.layers() if one not in chains]),
         blobs=tuple([one.digest for one in engine.content().blobs() if one.digest not in blobs]),
+        erofs=tuple([one for one in erofs.listed(engine.snapshots) if one not in chains]),
     )
 
 
@@ -48,6 +55,8 @@ def collect(engine: Engine) -> Garbage | None:
                 engine.snapshots.remove_elsewhere(name)
         for blob in found.blobs:
             content.remove(blob)
+        for chain in found.erofs:
+            erofs.remove(engine.snapshots, chain)
         engine.snapshots.sweep()
         return found
     finally:

@@ -124,31 +124,47 @@ def _networks(engine: Engine, repair: bool) -> list[str]:
 
 
 def _trash(engine: Engine, repair: bool) -> list[str]:
-    """What was on its way out when a command was killed, and layers half unpacked by a dead process."""
+    """What was on its way out when a command was killed, layers half unpacked and blobs half made by the dead."""
+    from atoll.images import ingest
+
+    lines = []
     left = _listdir(engine.paths.snapshots + "/trash")
+    if left:
+        lines.append(f"{len(left)} removed layers are still in the trash")
+    staged = engine.snapshots.abandoned()
+    if staged:
+        lines.append(f"{len(staged)} layers were half unpacked by commands that are gone")
+    made = ingest.abandoned(engine.content())
+    if made:
+        lines.append(f"{len(made)} blobs were half made by commands that are gone")
     if repair:
         engine.snapshots.sweep()
-    return [f"{len(left)} removed layers are still in the trash"] if left else []
+        ingest.sweep(engine.content())
+    return lines
 
 
 def _images(engine: Engine, repair: bool) -> list[str]:
-    """Images with blobs or layers missing. Layers come back by a pull; so the names stay, unless the documents that
-    say what the image is are gone."""
+    """Images with blobs or layers missing or damaged. Layers come back from their blobs, blobs by a pull; so the
+    names stay, unless the documents that say what the image is are gone."""
+    from atoll.engine.images.unpack import unpack_again
+
     found = []
     content = engine.content()
     for row in engine.store.images():
         lacking = [digest for digest in (row.id, row.manifest, row.target) if not content.has(digest)]
         layers = engine.store.layers(row.id)
         missing = engine.snapshots.missing([layer.chain_id for layer in layers])
-        blobs = [layer.blob for layer in layers if not content.has(layer.blob)]
+        blobs = [layer.blob for layer in layers if not content.has(layer.blob, layer.blob_size)]
         if not lacking and not missing and not blobs:
             continue
         tags = [tag.reference for tag in engine.store.tags(row.id)]
         what = f"image {row.id[7:19]} ({', '.join(tags) or 'no name'})"
-        found.append(
-            f"{what} lacks {len(lacking) + len(blobs)} blobs and {len(missing)} unpacked layers: pull it again"
-        )
-        if repair and lacking and not engine.store.image_users(row.id):
+        lost = len(lacking) + len(blobs)
+        how = "pull it again" if lost else "they can be unpacked again"
+        found.append(f"{what} lacks {lost} blobs and {len(missing)} unpacked layers: {how}")
+        if repair and not lost:
+            unpack_again(engine, row)
+        elif repair and lacking and not engine.store.image_users(row.id):
             engine.store.remove_image(row.id)
     return found
 
@@ -164,6 +180,7 @@ def _garbage(engine: Engine, repair: bool) -> list[str]:
         lock.release()
     lines = [f"layer {layer[7:19]} belongs to no image" for layer in found.layers]
     lines += [f"blob {blob[7:19]} belongs to no image" for blob in found.blobs]
+    lines += [f"erofs image {chain[7:19]} belongs to no image" for chain in found.erofs]
     if repair and lines:
         garbage.collect(engine)
     return lines
