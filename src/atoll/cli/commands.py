@@ -92,6 +92,7 @@ SYSTEM: dict[str, str] = {
     "completion": "Print the script that makes a shell complete command lines",
     "info": "Tell what this host and this installation can do",
     "version": "Show version information",
+    "isolation ls": "List the levels of isolation, and why one cannot be had",
     "system boot-unit": "Write a systemd unit that starts containers by their restart policies",
     "system df": "Show what takes the space",
     "system prune": "Remove unused data",

@@ -26,7 +26,8 @@ FLAGS = (
     Flag(name="hostname", short="h", kind=TEXT, help="The container's host name"),
     Flag(name="init", help="Run a small init as process 1, which passes signals on and reaps"),
     Flag(name="interactive", short="i", help="Keep standard input open"),
-    Flag(name="isolation", kind=TEXT, help="How strong the wall is: container"),
+    Flag(name="runtime", kind=TEXT, help="An OCI runtime by name or path, instead of Atoll's own"),
+    Flag(name="isolation", kind=TEXT, help="How strong the wall is: container, gvisor ('atoll isolation ls')"),
     Flag(name="label", short="l", kind=LIST, help="Set a label"),
     Flag(name="memory", short="m", kind=TEXT, what="bytes", help="Memory limit, e.g. 512m"),
     Flag(name="name", kind=TEXT, help="The container's name"),
@@ -98,12 +99,20 @@ def read(given: Given, **more: Any) -> RunRequest:
         window=window,
         pull=pull,
         platform=given.text("platform"),
-        isolation=given.text("isolation"),
+        isolation=_isolation(given),
         security_opt=given.texts("security-opt"),
         stop_signal=given.text("stop-signal"),
         stop_timeout=given.number("stop-timeout"),
         **more,
     )
+
+
+def _isolation(given: Given) -> str | None:
+    level, runtime = given.text("isolation"), given.text("runtime")
+    if level and runtime and level != runtime:
+        raise UsageError("conflicting options: --isolation and --runtime name two levels", given.command.name)
+    # Docker's word for the runtime that it brings along is `runc`'s place: ours is called atoll-runtime.
+    return level or ("container" if runtime == "atoll-runtime" else runtime)
 
 
 def _restart(given: Given) -> tuple[str, int]:

@@ -60,6 +60,11 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         name = _add_row(engine, container_id, request.name, image, planned)
         events = note.plan_of(engine, container_id, planned.record, name)
         planned = planned.replace(container=planned.container.replace(events=events, health=_health(planned)))
+        if planned.record.isolation != "container":
+            from atoll.isolation.external import find as find_runtime
+
+            runtime = find_runtime(planned.record.isolation)
+            planned = planned.replace(container=planned.container.replace(runtime=runtime))
         undo.push(engine.store.remove_container, container_id)
         if volumes is not None:
             volumes.release()  # the row names them: nobody takes them for unused
@@ -179,6 +184,12 @@ def _image(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
     if image is not None and not engine.snapshots.missing(engine.store.chain_ids(image.id)):
         check_admitted(engine, image)
         return image
+    if image is not None:
+        from atoll.engine.images.unpack import unpack_again
+
+        if unpack_again(engine, image):
+            check_admitted(engine, image)
+            return image
     asked = request.image
     # An id alone cannot be pulled; the image's own name can.
     names = [tag.reference for tag in engine.store.tags(image.id)] if image is not None else []

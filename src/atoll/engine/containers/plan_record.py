@@ -188,7 +188,9 @@ def _network(network: str) -> str:
 def _isolation(name: str) -> str:
     if name == "container":
         return name
-    raise errors.Unsupported(f"isolation level '{name}' is not there", hint="--isolation container")
+    from atoll.isolation.external import settle
+
+    return settle(name)
 
 
 def check_user(user: str) -> str:
