@@ -30,6 +30,7 @@ class Config(Value):
     isolation: str = "container"
     security: str = "atoll"
     network: str = "none"
+    usernet: str = "auto"
     pids_limit: int = 2048
     shm_size: int = 64 << 20
     stop_timeout: int = 10
@@ -124,7 +125,7 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "": {"isolation": ("isolation", _text)},
     "defaults": {
         "security": ("security", _choice("atoll", "docker")),
-        "network": ("network", _choice("none", "host")),
+        "network": ("network", _choice("none", "host", "bridge")),
         "pids_limit": ("pids_limit", _count),
         "shm_size": ("shm_size", _size),
         "stop_timeout": ("stop_timeout", _count),
@@ -137,6 +138,10 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "max_files": ("log_max_files", _positive),
     },
     "secrets": {"key": ("secrets_key", _secrets_key)},
+    "network": {
+        "default": ("network", _choice("none", "host", "bridge")),
+        "rootless": ("usernet", _choice("auto", "pasta", "slirp4netns")),
+    },
     "cgroup": {"parent": ("cgroup_parent", _cgroup)},
     "registries": {"insecure": ("insecure_registries", _texts), "offline": ("offline", _flag)},
     "trust": {"policy": ("trust_policy", _path)},
