@@ -188,7 +188,7 @@ def test_a_mirror_costs_nothing_but_time(atoll: Atoll, registry: Registry, fault
         if fault in ("lies", "cuts"):
             assert mirror.count("GET", "/blobs/") >= 1
     assert atoll.inspect(name)["Id"] == image.config.digest
-    assert atoll.good("system", "check") == ""
+    assert atoll.good("system", "check") == "nothing to repair"
 
 
 def test_offline_nobody_elsewhere_is_asked(atoll: Atoll, busybox: str):
