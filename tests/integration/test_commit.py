@@ -20,6 +20,10 @@ def test_diff_and_commit(request: pytest.FixtureRequest, busybox: str, whose: st
     script = (owned or CHANGES.replace("chown 3:4 /d; ", "")) + "sleep 600"
     started(anyone, busybox, "sh", "-c", script, options=("-v", "vol:/data", "-e", "A=1", "-l", "k=v"))
     until_logged(anyone, "web", "ready")
+    anyone.good("create", "--name", "idle", busybox)
+    assert anyone.good("diff", "idle") == "", "what the engine makes to mount on is no change"
+    anyone.good("start", "idle")
+    assert anyone.good("diff", "idle") == ""
     changes = anyone.good("diff", "web").split("\n")
     assert changes == ["A /d", "C /etc", "D /etc/group", "A /new", "C /usr"]
     rows = [json.loads(line) for line in anyone.good("diff", "--format", "json", "web").split("\n")]

@@ -40,7 +40,8 @@ def main(given: Given) -> int:
         try:
             fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise errors.from_os_error(error, "write the archive") from error
+            error.filename = path
+            raise errors.from_os_error(error, "write the archive to") from error
         undo.push(os.unlink, staged)
         try:
             export(open_engine(), given.args[0], fd)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from atoll.base import errors
 from atoll.cli.options import Command, Flag
 
@@ -25,6 +27,7 @@ COMMAND = Command(
 
 def main(given: Given) -> int:
     """Run the command."""
+    from atoll.cli.display import printable
     from atoll.cli.each import for_each
     from atoll.cli.wiring import open_engine
 
@@ -41,6 +44,7 @@ def main(given: Given) -> int:
         except errors.NotFound:
             if not force:
                 raise
+            sys.stderr.write(f"No such container: {printable(name)}\n")
             return None
         return name
 

@@ -323,7 +323,7 @@ def _field(value: Any, path: str) -> Any:
     for name in path.split(".") if path else []:
         if isinstance(value, dict):
             if name not in value:
-                raise _wrong(f"no field {name!r}; there are {', '.join(map(str, value))}")
+                raise _wrong(f'map has no entry for key "{name}"; there are {", ".join(map(str, value))}')
             value = value[name]
         else:
             raise _wrong(f"{name!r} of something without fields")

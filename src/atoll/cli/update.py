@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from atoll.base import units
-from atoll.cli.options import NUMBER, TEXT, Command, Flag, UsageError
+from atoll.base import errors, units
+from atoll.cli.options import NUMBER, TEXT, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def main(given: Given) -> int:
 
     asked = read(given)
     if asked == Update():
-        raise UsageError("you must provide one or more flags when using this command", "update")
+        raise errors.InvalidArgument("you must provide one or more flags when using this command")
     engine = open_engine()
 
     def one(name: str) -> str:

@@ -106,7 +106,7 @@ def _walk(place: _Place, skip: frozenset[str]) -> Iterator[tuple[bytes, str]]:
                 continue
             if old is None or not stat.S_ISDIR(old.st_mode):
                 yield path, ADDED if old is None else CHANGED
-            elif _differs(old, info):
+            elif _differs(old, info, times=not _holds(path, skip)):
                 yield path, CHANGED
             inner = _enter(place, name, path)
             hidden = _names_below(place, name) if _is_opaque(inner.fd) else []
@@ -169,13 +169,16 @@ def _look_up(below: Sequence[int], name: bytes) -> os.stat_result | None:
     return None
 
 
-def _differs(old: os.stat_result, new: os.stat_result) -> bool:
-    return (old.st_mode, old.st_uid, old.st_gid, old.st_mtime_ns) != (
-        new.st_mode,
-        new.st_uid,
-        new.st_gid,
-        new.st_mtime_ns,
-    )
+def _differs(old: os.stat_result, new: os.stat_result, *, times: bool = True) -> bool:
+    if times and old.st_mtime_ns != new.st_mtime_ns:
+        return True
+    return (old.st_mode, old.st_uid, old.st_gid) != (new.st_mode, new.st_uid, new.st_gid)
+
+
+def _holds(path: bytes, skip: frozenset[str]) -> bool:
+    """Whether a directory is one in which the engine makes a place: then its time says nothing of the user's."""
+    shown = os.fsdecode(path)
+    return any(one.rpartition("/")[0] == shown for one in skip)
 
 
 def is_whiteout(info: os.stat_result) -> bool:
