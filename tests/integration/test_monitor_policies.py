@@ -206,3 +206,15 @@ def test_events_of_a_life(atoll: Atoll, busybox: str):
     assert line["Actor"]["Attributes"]["exitCode"] == "4"
     labelled = actions(atoll, "-f", "label=k=v")
     assert labelled.count("die") == 2
+
+
+def test_init_passes_signals_on_reaps_and_gives_the_exit_code(anyone: Atoll, busybox: str):
+    assert anyone("run", "--rm", "--init", busybox, "sh", "-c", "exit 9").code == 9
+    script = "(sleep 0.1 &) ; trap 'exit 6' TERM; while :; do sleep 0.05; done"
+    anyone.good("run", "-d", "--init", "--name", "web", busybox, "sh", "-c", script)
+    time.sleep(0.6)
+    found = [line.split() for line in anyone.good("exec", "web", "ps", "-o", "stat,ppid").splitlines()]
+    assert not [one for one in found if one[0].startswith("Z") and one[1] == "1"]
+    anyone.good("stop", "-t", "5", "web")
+    assert anyone.state("web")["ExitCode"] == 6
+    anyone.good("rm", "web")

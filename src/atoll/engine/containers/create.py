@@ -286,6 +286,10 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
         assert root is not None
         root = root.replace(steps=(*root.steps, *image_steps(engine, mounts)))
         planned = planned.replace(container=planned.container.replace(root=root))
+    if planned.record.init:
+        from atoll.engine.containers.init_program import with_init
+
+        planned = with_init(planned)
     if hooks is not None:
         spec = planned.container.spec.replace(hooks=hooks)
         planned = planned.replace(container=planned.container.replace(spec=spec))
