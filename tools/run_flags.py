@@ -58,7 +58,7 @@ NOTES = {
     "cpu-rt-runtime": "cgroup v1 with CONFIG_RT_GROUP_SCHED; refused by name elsewhere",
     "cpu-count": "not here: Windows only",
     "cpu-percent": "not here: Windows only",
-    "device": "paths, directories, and CDI names by `/etc/cdi` and `/var/run/cdi`; in a user namespace a node is bound",
+    "device": "paths, directories, CDI names (`/etc/cdi`, `/var/run/cdi`); in a user namespace a node is bound",
     "device-cgroup-rule": "root; in a user namespace the kernel allows no rules, and no nodes can be made either",
     "disable-content-trust": "accepted, without effect, as in Docker 28",
     "gpus": "by CDI: the names of `nvidia.com/gpu`",

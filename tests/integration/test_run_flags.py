@@ -72,6 +72,8 @@ def test_namespaces(who: Atoll, busybox: str):
 @pytest.mark.parametrize("who", ["atoll", "rootless"], indirect=True)
 def test_another_containers_namespaces_are_found_again_after_its_restart(who: Atoll, busybox: str):
     who.good("run", "-d", "--name", "first", "--ipc", "shareable", busybox, "sleep", "60")
+    who.good("exec", "first", "sh", "-c", "echo shared > /dev/shm/x")
+    assert who.good("run", "--rm", "--ipc", "container:first", busybox, "cat", "/dev/shm/x") == "shared"
     who.good("create", "--name", "second", "--pid", "container:first", busybox, "sh", "-c", "ps | grep -c 'sleep 60'")
     for _ in range(2):
         assert int(who.good("start", "-a", "second")) >= 1
@@ -122,6 +124,7 @@ def test_limits_of_the_cgroup(atoll: Atoll, busybox: str):
     name = atoll.good("run", "-d", *flags, busybox, "sleep", "60")
     inspected = atoll.inspect(name)["HostConfig"]
     assert (inspected["Memory"], inspected["MemorySwap"]) == (64 << 20, 96 << 20)  # type: ignore[index]
+    assert (inspected["CpuShares"], inspected["CpusetCpus"]) == (300, "0")  # type: ignore[index]
     with open(f"/proc/{atoll.state(name)['Pid']}/cgroup") as file:
         own = {
             kind: path
@@ -250,3 +253,18 @@ def test_secrets(who: Atoll, busybox: str):
     who.good("rm", "-f", name)
     who.good("secret", "rm", "db")
     who("run", "--rm", "--secret", "db", busybox, "true").failed(125, "secret db not found")
+
+
+@pytest.mark.parametrize("who", ["atoll", "rootless"], indirect=True)
+def test_a_32_bit_program_is_told_which_default_stops_it(who: Atoll, busybox: str, tmp_path):
+    """Before it is executed: the filter would kill it without a word."""
+    header = b"\x7fELF\x01\x01\x01" + bytes(9) + (2).to_bytes(2, "little") + (3).to_bytes(2, "little")
+    folder = os.path.join(who.folder, "old")
+    os.mkdir(folder, 0o755)
+    with open(f"{folder}/program", "wb") as file:
+        file.write(header + bytes(64))
+    os.chmod(f"{folder}/program", 0o755)
+    words = ("-v", f"{folder}:/old:ro", busybox, "/old/program")
+    who("run", "--rm", *words).failed(126, "keeps shut", "allow_32bit")
+    opened = who("run", "--rm", "--security-opt", "allow_32bit", *words)
+    assert "keeps shut" not in opened.err

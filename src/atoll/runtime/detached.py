@@ -13,8 +13,8 @@ import os
 import struct
 
 from atoll.base import errors, jsontext
-from atoll.linux import mount as m
 from atoll.linux import capability, process
+from atoll.linux import mount as m
 from atoll.linux.overlay import attach_overlay
 from atoll.linux.root import Root
 from atoll.runtime.idmap import user_namespace

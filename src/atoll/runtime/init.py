@@ -249,6 +249,7 @@ def _become_user(
         capability.set_ambient(0)
     environment = program.environment_of(proc, identity)
     path = find_program(proc.args[0] if proc.args else "", environment.get("PATH"))
+    program.refuse_shut_out(plan, path)
     signals.reset_all()
     return path, list(proc.args), environment
 

@@ -30,17 +30,35 @@ def load_for_init(spec: Spec) -> None:
     """Import what only some containers need: the init imports nothing."""
     if spec.hooks is not None:
         from atoll.runtime import hooks  # noqa: F401
+    if spec.linux is not None and spec.linux.seccomp is not None:
+        from atoll.runtime.seccomp import programs  # noqa: F401
     if any("tmpcopyup" in entry.options or "copyup" in entry.options for entry in spec.mounts):
         from atoll.runtime import copyup  # noqa: F401
 
 
 def mapped_trees(spec: Spec, linux: Linux, bundle: str, undo: Rollback) -> tuple[tuple[int, int], ...]:
     """The detached trees of id-mapped mounts (`idmap.py`). Raises AtollError."""
+    foreign = _trees_of_others(spec.mounts, undo)
     if not any(entry.uid_mappings or "idmap" in entry.options or "ridmap" in entry.options for entry in spec.mounts):
-        return ()
+        return foreign
     from atoll.runtime import idmap
 
-    return idmap.prepare(spec.mounts, linux, bundle, undo)
+    return (*foreign, *idmap.prepare(spec.mounts, linux, bundle, undo))
+
+
+def _trees_of_others(mounts: tuple[Mount, ...], undo: Rollback) -> tuple[tuple[int, int], ...]:
+    """A bind whose source is `/proc/PID/root/…` lies in another mount namespace, from which only that one's own
+    processes can clone it (open_tree(2), EINVAL)."""
+    found = []
+    for index, entry in enumerate(mounts):
+        pid, _, path = (entry.source or "").removeprefix("/proc/").partition("/root/")
+        if entry.type == "bind" and path and pid.isdecimal() and (entry.source or "").startswith("/proc/"):
+            from atoll.runtime import detached
+
+            fd = detached.tree_of_process(int(pid), "/" + path)
+            undo.push(os.close, fd)
+            found.append((index, fd))
+    return tuple(found)
 
 
 def needs_placement(proc: Process, linux: Linux | None) -> bool:

@@ -1,6 +1,7 @@
 """The last steps before the user's program: its working directory and environment, closing, the filter, execve.
 
-Holds: `enter_directory`, `environment_of`, `execute`. Does not hold: finding the program (`identity.py`).
+Holds: `enter_directory`, `environment_of`, `refuse_shut_out`, `execute`. Does not hold: finding the program
+(`identity.py`).
 """
 
 from __future__ import annotations
@@ -52,6 +53,39 @@ def environment_of(proc: Process, identity: Identity) -> dict[str, str]:
             environment[key] = value
     environment.setdefault("HOME", identity.home)
     return environment
+
+
+_DOORS = {
+    "SCMP_ARCH_X86": "the 32-bit entry points into the kernel",
+    "SCMP_ARCH_X32": "the x32 entry points into the kernel",
+    "SCMP_ARCH_ARM": "the 32-bit entry points into the kernel",
+}
+
+
+def refuse_shut_out(plan: InitPlan, program: str) -> None:
+    """A program that the filter would kill at its first system call is refused with the reason. Raises
+    CommandNotExecutable."""
+    description = plan.spec.linux.seccomp if plan.spec.linux is not None else None
+    if description is None or plan.seccomp is None:
+        return
+    from atoll.runtime.seccomp import programs  # loaded by the creator
+
+    try:
+        fd = os.open(program, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return  # what may be executed need not be readable
+    try:
+        header = os.read(fd, programs.HEADER)
+    except OSError:
+        return
+    finally:
+        os.close(fd)
+    needs = programs.shut_out(description, header)
+    if needs is not None:
+        raise errors.CommandNotExecutable(
+            f'exec: "{program}": it needs {_DOORS.get(needs, needs)}, which the seccomp profile keeps shut',
+            hint="open them: --security-opt allow_32bit",
+        )
 
 
 def execute(plan: InitPlan, program: str, arguments: list[str], environment: dict[str, str]) -> NoReturn:

@@ -104,11 +104,20 @@ def _config(record: Record) -> dict[str, Any]:
 
 
 def _host_config(record: Record) -> dict[str, Any]:
-    binds = [f"{m.name or m.source}:{m.destination}" + (":ro" if m.read_only else "") for m in record.mounts]
+    binds = [
+        f"{m.name or m.source}:{m.destination}" + (":ro" if m.read_only else "")
+        for m in record.mounts
+        if m.type in ("bind", "volume")
+    ]
     options = list(record.security_opt)
     if record.no_new_privileges and not any(o.startswith("no-new-privileges") for o in options):
         options.append("no-new-privileges")
-    return {
+    rare: dict[str, Any] = {}
+    if record.limits or record.rights or record.sharing or record.annotations or record.mounts:
+        from atoll.engine.containers import inspect_flags
+
+        rare = inspect_flags.host_config(record)
+    shown = {
         "Binds": binds or None,
         "LogConfig": {
             "Type": record.log_driver,
@@ -135,6 +144,7 @@ def _host_config(record: Record) -> dict[str, Any]:
         "PidsLimit": record.pids_limit,
         "CgroupParent": record.cgroup.rpartition("/")[0],
     }
+    return {**shown, **rare}
 
 
 def _mount(record: Record, index: int) -> dict[str, Any]:
