@@ -30,7 +30,6 @@ class Config(Value):
     isolation: str = "container"
     security: str = "atoll"
     network: str = "none"
-    usernet: str = "auto"
     pids_limit: int = 2048
     shm_size: int = 64 << 20
     stop_timeout: int = 10
@@ -140,7 +139,6 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "secrets": {"key": ("secrets_key", _secrets_key)},
     "network": {
         "default": ("network", _choice("none", "host", "bridge")),
-        "rootless": ("usernet", _choice("auto", "pasta", "slirp4netns")),
     },
     "cgroup": {"parent": ("cgroup_parent", _cgroup)},
     "registries": {"insecure": ("insecure_registries", _texts), "offline": ("offline", _flag)},
