@@ -368,3 +368,12 @@ def test_a_rate_is_kept(net: Atoll) -> None:
     assert "rate 8388Kbit" in shown
     table = subprocess.run(["nft", "list", "table", "netdev", "atoll"], capture_output=True, text=True).stdout
     assert "limit rate over 2 mbytes/second" in table
+
+
+def test_an_ordinary_user_is_refused_by_name(rootless: Atoll) -> None:
+    """What is not there yet is not done by halves."""
+    said = rootless("run", "--rm", "--network", "bridge", "host", "true")
+    assert said.code == 125
+    assert "an ordinary user's containers cannot be on network bridge" in said.err
+    assert rootless("network", "create", "app").code == 1
+    assert rootless.good("network", "ls", "-q").count("\n") == 1

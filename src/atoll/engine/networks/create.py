@@ -46,8 +46,13 @@ class CreateRequest(Value):
 def create(engine: Engine, request: CreateRequest) -> str:
     """Make a network, which has a link once a container is on it; its id.
 
-    Raises InvalidArgument, Conflict, NotFound (driver), Exhausted (no subnet left).
+    Raises InvalidArgument, Conflict, NotFound (driver), Exhausted (no subnet left), Unsupported.
     """
+    if engine.uid != 0:
+        raise errors.Unsupported(
+            "an ordinary user cannot make networks that several containers are on",
+            hint="--network container:NAME shares a container's own",
+        )
     if not (
         ids.valid_name(request.name) or (len(request.name) == 1 and request.name.isalnum())
     ) or request.name.startswith(("container:", "ns:")):

@@ -42,6 +42,11 @@ def settle(engine: Engine, request: RunRequest, image: RunConfig | None) -> tupl
     _check_unique(published)
     if mode in ALONE or mode.startswith((CONTAINER, PATH)):
         return _without(engine, mode, options, exposed)
+    if engine.uid != 0:
+        raise errors.Unsupported(
+            f"an ordinary user's containers cannot be on network {mode} yet",
+            hint="--network none, host, container:NAME or ns:PATH",
+        )
     named = (mode, *options.networks)
     if len(set(named)) < len(named):
         raise errors.InvalidArgument(f"network {mode!r} is specified multiple times")
