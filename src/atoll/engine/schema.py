@@ -35,8 +35,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX containers_image ON containers(image)",
     ),
     (
-        "CREATE TABLE admissions (image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, reference TEXT NOT NULL,"
-        " transport TEXT NOT NULL, policy TEXT NOT NULL, evidence TEXT NOT NULL, PRIMARY KEY (image, reference))"
+        "CREATE TABLE admissions (image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,"
+        " reference TEXT NOT NULL, transport TEXT NOT NULL, policy TEXT NOT NULL, evidence TEXT NOT NULL, PRIMARY KEY (image, reference))"
         " WITHOUT ROWID",
     ),
     (
