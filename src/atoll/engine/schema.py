@@ -36,8 +36,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "CREATE TABLE admissions (image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,"
-        " reference TEXT NOT NULL, transport TEXT NOT NULL, policy TEXT NOT NULL, evidence TEXT NOT NULL, PRIMARY KEY (image, reference))"
-        " WITHOUT ROWID",
+        " reference TEXT NOT NULL, transport TEXT NOT NULL, policy TEXT NOT NULL, evidence TEXT NOT NULL,"
+        " PRIMARY KEY (image, reference)) WITHOUT ROWID",
     ),
     (
         "CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, driver TEXT NOT NULL,"
