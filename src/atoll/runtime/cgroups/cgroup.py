@@ -303,6 +303,10 @@ class Cgroup:
             return self.unified, True
         return self._v1_directory("freezer"), False
 
+    def freezer_directory(self) -> str | None:
+        """Where the whole container can be frozen, for CRIU; None for nowhere."""
+        return self._freezer()[0]
+
     def freeze(self, *, timeout: float = 10.0) -> None:
         """Stop all processes; returns when they stand still. Raises Unsupported, Denied, Timeout, OSError."""
         place, unified = self._freezer()

@@ -1,7 +1,7 @@
 """Where a container's cgroups lie: `linux.cgroupsPath` against each hierarchy.
 
-Holds: `clean`, `default_path`, `directories`, `base_directory`. Does not hold: making them. The systemd driver
-will answer the same question (`slice:prefix:name`) in place of `directories`.
+Holds: `clean`, `default_path`, `directories`, `base_directory`. Does not hold: making them, nor the form
+`slice:prefix:name`, which `units.py` turns into a path.
 Source: runtime-spec config-linux.md, "Cgroups Path": an absolute path counts from the mount point, a relative
 one from where the runtime decides; as runc does, that is the runtime's own cgroup in each hierarchy.
 """

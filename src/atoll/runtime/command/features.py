@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from atoll.runtime.command.context import Context
 
 
-def features(_context: Context, argv: list[str]) -> int:
+def features(context: Context, argv: list[str]) -> int:
     """Print the document."""
     from atoll.runtime.command.look import pretty, write
 
     parse("features", argv, {}, {})
-    write(pretty(document()) + "\n")
+    write(pretty(document(context.criu)) + "\n")
     return 0
 
 
-def document() -> dict[str, Any]:
-    """The features of this runtime on this host."""
+def document(criu: str | None = None) -> dict[str, Any]:
+    """The features of this runtime on this host; `criu` is the program that --criu names."""
     from atoll import __version__
     from atoll.linux.capability import NAMES
     from atoll.runtime import joining, mount_options
@@ -57,9 +57,23 @@ def document() -> dict[str, Any]:
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
         },
-        "annotations": {"io.atoll.runtime.version": __version__, "io.atoll.runtime.checkpoint.enabled": "false"},
+        "annotations": {
+            "io.atoll.runtime.version": __version__,
+            "io.atoll.runtime.checkpoint.enabled": _checkpoint(criu),
+        },
         "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
     }
+
+
+def _checkpoint(criu: str | None) -> str:
+    from atoll.base import errors
+    from atoll.runtime.criu import rpc
+
+    try:
+        rpc.preflight(criu)
+    except errors.AtollError:
+        return "false"
+    return "true"
 
 
 def _intel_rdt() -> dict[str, Any]:

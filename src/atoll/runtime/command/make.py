@@ -73,7 +73,7 @@ def _make(context: Context, given: Given, *, detach: bool, start: bool) -> tuple
         run_dir = context.make_run(name)
         undo.push(files.remove_tree, run_dir)
         made = _create(context, given, name, spec, bundle, run_dir, start=start)
-        undo.push(_discard, run_dir)
+        undo.push(discard, run_dir)
         made = hand_out(made, given, console)
         if start and spec.hooks is not None and spec.hooks.poststart:
             _poststart(run_dir)
@@ -89,7 +89,8 @@ def _poststart(run_dir: str) -> None:
     hooks.run("poststart", hooks.recorded(record, "poststart"), hooks.of_record(record, state.RUNNING))
 
 
-def _discard(run_dir: str) -> None:
+def discard(run_dir: str) -> None:
+    """Undo of a creation that was whole."""
     removal.delete(run_dir, force=True)
 
 
@@ -118,7 +119,7 @@ def _create(
         try:
             creation.await_program(made)
         except BaseException:
-            _discard(run_dir)
+            discard(run_dir)
             raise
     return made
 
