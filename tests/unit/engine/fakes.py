@@ -162,7 +162,7 @@ def add_image(engine: Engine, image=IMAGE, reference=REFERENCE, config=None) -> 
     os.makedirs(folder, exist_ok=True)
     for digest in (image, BLOB):
         with open(f"{folder}/{digest[7:]}", "wb") as file:
-            file.write(b"x")
+            file.write(b"x" * 10)
 
 
 _SCAFFOLDING = (
