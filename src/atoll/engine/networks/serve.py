@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from atoll.engine.networks.rows import Endpoint, NetworkRow, Taken
 
 LISTENER = 3
-IDLE_SECONDS = 2.0
+IDLE_SECONDS = 1.0
 PATIENCE = 10.0
 """How long a helper that a command started waits to be told: that command may have been killed."""
 _LIMIT = 1 << 16
