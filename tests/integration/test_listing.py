@@ -62,7 +62,7 @@ def test_filters(three: Atoll, busybox: str):
 def test_formats(three: Atoll):
     table = three.good("ps", "-a", "--format", 'table {{.Names}}\\t{{.ID}}\\t{{.Label "team"}}\\t{{.LocalVolumes}}')
     head, *lines = table.split("\n")
-    assert re.split(r"\s{2,}", head.strip()) == ["NAMES", "CONTAINER ID", "TEAM", "LOCAL VOLUMES"]
+    assert re.split(r"\s{2,}", head.strip()) == ["NAMES", "CONTAINER ID", "team", "LOCAL VOLUMES"]
     assert re.fullmatch(r"three +[0-9a-f]{12} + 1", lines[0])
     assert re.fullmatch(r"one +[0-9a-f]{12} +x +0", lines[2])
     rows = [json.loads(line) for line in three.good("ps", "-a", "--format", "json").split("\n")]

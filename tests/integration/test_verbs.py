@@ -208,6 +208,13 @@ def test_wait_for_states(atoll: Atoll, busybox: str):
     atoll("wait", "--condition", "weird", "web").failed(1, "invalid condition")
 
 
+def test_exec_makes_no_directory(atoll: Atoll, busybox: str):
+    started(atoll, busybox, "sleep", "600", options=("-w", "/made"))
+    assert atoll.good("exec", "web", "pwd") == "/made"
+    atoll("exec", "-w", "/nosuch", "web", "pwd").failed(126, "/nosuch.*no such file")
+    atoll("exec", "web", "ls", "/nosuch").failed(1)
+
+
 def test_exec_takes_variables_from_a_file(atoll: Atoll, busybox: str):
     started(atoll, busybox, "sleep", "600")
     path = f"{atoll.folder}/vars"

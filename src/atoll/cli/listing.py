@@ -47,7 +47,7 @@ class _Headings(dict[str, "Any"]):
 
     def __missing__(self, field: str) -> Any:
         if field == "Label":
-            return lambda key: key.rpartition(".")[2].replace("-", " ").replace("_", " ").upper()
+            return lambda key: key.rpartition(".")[2].replace("-", " ").replace("_", " ")
         return _SPECIAL.get(field, field.upper())
 
     def __contains__(self, field: object) -> bool:

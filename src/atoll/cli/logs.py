@@ -76,6 +76,6 @@ def _details(engine: Engine, given: Given) -> bytes:
 def _tail(text: str | None) -> int | None:
     if text is None or text == "all":
         return None
-    if text.isascii() and text.isdecimal():
-        return int(text)
+    if text.isascii() and text.removeprefix("-").isdecimal():
+        return int(text) if int(text) >= 0 else None  # as Docker: all
     raise errors.InvalidArgument(f"invalid value {text!r} for --tail", hint="a number of lines, or all")

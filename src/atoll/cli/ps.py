@@ -105,7 +105,8 @@ _RAW = (
 def _fields(view: ContainerView, now: int, *, whole: bool) -> dict[str, Any]:
     from atoll.base import clock
 
-    command = " ".join(view.command)
+    first, *rest = view.command or ("",)
+    command = " ".join([first, *[f"'{word}'" if " " in word else word for word in rest]])  # as Docker quotes it
     labels = dict(view.labels)
     return {
         "ID": view.id if whole else ids.short_id(view.id),
@@ -118,7 +119,7 @@ def _fields(view: ContainerView, now: int, *, whole: bool) -> dict[str, Any]:
         "Ports": view.ports,
         "Names": view.name,
         "Label": lambda key: labels.get(key, ""),
-        "Labels": ",".join([f"{key}={value}" for key, value in view.labels]),
+        "Labels": ",".join([f"{key}={value}" for key, value in sorted(view.labels)]),
         "Mounts": ",".join([one if whole else display.shortened(one, 15) for one in view.mounts]),
         "Networks": view.network,
         "LocalVolumes": str(view.volumes),

@@ -200,7 +200,7 @@ def _become_newcomer(plan: InitPlan, end: socket) -> None:
             console = streams.open_here(proc, end)
         identity = resolve_user(root, proc.user)
     proc_fd = pivot.private_proc() if proc.apparmor_profile or proc.selinux_label else -1
-    path, arguments, environment = _become_user(plan, identity, console, end, proc_fd)
+    path, arguments, environment = _become_user(plan, identity, console, end, proc_fd, joins=True)
     if plan.seccomp_flags & seccomp.SECCOMP_FILTER_FLAG_NEW_LISTENER and proc.no_new_privileges:
         rights.install_filter(plan, end)
     sync.send(end, {"at": "ready"})
@@ -208,9 +208,10 @@ def _become_newcomer(plan: InitPlan, end: socket) -> None:
 
 
 def _become_user(
-    plan: InitPlan, identity: Identity, console: int, end: socket, proc_fd: int
+    plan: InitPlan, identity: Identity, console: int, end: socket, proc_fd: int, *, joins: bool = False
 ) -> tuple[str, list[str], dict[str, str]]:
-    """Standard descriptors, limits, groups, user, capabilities, directory: the last of the rights go here.
+    """Standard descriptors, limits, groups, user, capabilities, directory: the last of the rights go here. `joins`: a
+    further process of the container, whose files are not ours to add to.
 
     Returns the program's path, its arguments and its environment.
     """
@@ -241,7 +242,7 @@ def _become_user(
     # setresuid(2) made us dumpable again only at the next execve; the kernel resets the flag here, so set it anew.
     process.prctl(process.PR_SET_DUMPABLE, 0)
     os.umask(0o022 if proc.user.umask is None else proc.user.umask)
-    program.enter_directory(proc.cwd)
+    program.enter_directory(proc.cwd, make=not joins)
     if caps is not None:
         rights.set_capabilities(caps, end)
     else:

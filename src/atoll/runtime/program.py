@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from atoll.spec.runtime import Process
 
 
-def enter_directory(path: str) -> None:
-    """`process.cwd`, made if missing, inside the root. Raises AtollError."""
+def enter_directory(path: str, *, make: bool = True) -> None:
+    """`process.cwd`, with `make` made if missing, inside the root. Raises AtollError."""
     try:
         os.chdir(path)
     except FileNotFoundError:
+        if not make:
+            raise errors.CommandNotExecutable(
+                f'chdir to cwd ("{path}"): no such file or directory', hint="make it first, or leave out --workdir"
+            ) from None
         # Docker makes a missing working directory, as the container's root would; here it is made by the user.
         try:
             os.makedirs(path, 0o755)

@@ -144,7 +144,53 @@ def _host_config(record: Record) -> dict[str, Any]:
         "PidsLimit": record.pids_limit,
         "CgroupParent": record.cgroup.rpartition("/")[0],
     }
-    return {**shown, **rare}
+    return {**_NOT_GIVEN, **shown, **rare}
+
+
+# The rest of Docker's HostConfig, as it shows what nobody asked for: templates may name any of it.
+_NOT_GIVEN: dict[str, Any] = {
+    "ContainerIDFile": "",
+    "PortBindings": {},
+    "VolumeDriver": "",
+    "VolumesFrom": None,
+    "Dns": [],
+    "DnsOptions": [],
+    "DnsSearch": [],
+    "ExtraHosts": None,
+    "GroupAdd": None,
+    "Cgroup": "",
+    "Links": None,
+    "OomScoreAdj": 0,
+    "PublishAllPorts": False,
+    "UsernsMode": "",
+    "ConsoleSize": [0, 0],
+    "CpuShares": 0,
+    "BlkioWeight": 0,
+    "BlkioWeightDevice": [],
+    "BlkioDeviceReadBps": None,
+    "BlkioDeviceWriteBps": None,
+    "BlkioDeviceReadIOps": None,
+    "BlkioDeviceWriteIOps": None,
+    "CpuPeriod": 0,
+    "CpuQuota": 0,
+    "CpuRealtimePeriod": 0,
+    "CpuRealtimeRuntime": 0,
+    "CpusetCpus": "",
+    "CpusetMems": "",
+    "Devices": [],
+    "DeviceCgroupRules": None,
+    "DeviceRequests": None,
+    "MemoryReservation": 0,
+    "MemorySwappiness": None,
+    "OomKillDisable": False,
+    "Ulimits": None,
+    "CpuCount": 0,
+    "CpuPercent": 0,
+    "IOMaximumIOps": 0,
+    "IOMaximumBandwidth": 0,
+    "MaskedPaths": None,
+    "ReadonlyPaths": None,
+}
 
 
 def _mount(record: Record, index: int) -> dict[str, Any]:
