@@ -10,6 +10,7 @@ process of `worker.py`), mounting. This module is on the path of `atoll run`: it
     <root>/tmp/<name>/ + <name>.lock                   unpacking in progress; the lock's holder is alive
     <root>/trash/                                      on its way out; `sweep` empties it
     <root>/locks/<chain id>.<key>                      one process unpacks a layer, the others wait
+    <root>/disks/<key>.img                             of writable directories with a bound (`quota.py`)
     <root>/empty                                       the lower directory of an image without layers
 
 A layer is made under `tmp` and renamed into `layers`: there is no state in which half of one is visible. The whole
@@ -190,8 +191,9 @@ class Snapshots:
 
     # --- writable directories -----------------------------------------------------------------------------------
 
-    def create_writable(self, key: str) -> Writable:
-        """The writable directories of a container. Raises Conflict when they exist."""
+    def create_writable(self, key: str, *, size: int = 0, inodes: int = 0) -> Writable:
+        """The writable directories of a container, bounded to `size` bytes and `inodes` files (0: not bounded).
+        Raises Conflict when they exist, and what `quota.bound` does."""
         path = f"{self.root}/writable/{_safe(key)}"
         try:
             os.mkdir(path, 0o711)
@@ -200,6 +202,10 @@ class Snapshots:
             os.mkdir(path, 0o711)
         except FileExistsError:
             raise errors.Conflict(f"the writable layer {key} exists already") from None
+        if size or inodes:
+            from atoll.snapshots import quota
+
+            quota.bound(self.root, key, path, size, inodes)
         os.mkdir(path + "/upper", 0o755)
         os.mkdir(path + "/work", 0o700)
         return Writable(path=path, upper=path + "/upper", work=path + "/work")
@@ -209,8 +215,19 @@ class Snapshots:
         path = f"{self.root}/writable/{_safe(key)}"
         return Writable(path=path, upper=path + "/upper", work=path + "/work")
 
+    def ensure_writable(self, key: str) -> None:
+        """Have the writable directories there again that lie on a file system of their own: after a reboot."""
+        if os.path.exists(f"{self.root}/disks/{_safe(key)}.img"):
+            from atoll.snapshots import quota
+
+            quota.ensure(self.root, key, f"{self.root}/writable/{key}")
+
     def remove_writable(self, key: str) -> None:
         """Remove the writable directories of a container; absent is fine."""
+        if os.path.isdir(f"{self.root}/disks"):
+            from atoll.snapshots import quota
+
+            quota.release(self.root, key, f"{self.root}/writable/{_safe(key)}")
         self._to_trash(f"{self.root}/writable/{_safe(key)}")
 
     def usage(self, key: str) -> Usage:

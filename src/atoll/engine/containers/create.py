@@ -71,7 +71,8 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         # 5. Content. Volumes stay if a later step fails: they are the user's.
         if image is not None:
             undo.push(engine.snapshots.remove_writable, container_id)
-            engine.snapshots.create_writable(container_id)
+            size = request.storage.size if request.storage is not None else None
+            engine.snapshots.create_writable(container_id, size=size or 0)
         if planned.record.secrets:
             from atoll.engine.secrets import deliver
 

@@ -46,6 +46,7 @@ def launch(
             undo.push(_remove_failed, engine, container_id)
         if fresh is None:
             _clear(engine, container_id)
+            engine.snapshots.ensure_writable(container_id)
             if not again:
                 _forget_restarts(engine, container_id)
         # The run root is there (`places.prepare`); the directory is this container's alone.

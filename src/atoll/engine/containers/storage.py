@@ -34,12 +34,6 @@ def gather(engine: Engine, request: RunRequest, image_volumes: tuple[str, ...]) 
             raise errors.Unsupported(
                 f"volume driver {request.storage.volume_driver!r} is not there", hint="there is 'local'"
             )
-        if request.storage.size is not None:
-            raise errors.Unsupported(
-                f"--storage-opt size={request.storage.size}: quotas of the file system below {engine.paths.data} are "
-                "not used",
-                hint="bound what it writes by --read-only with --tmpfs PATH:size=…",
-            )
         asked += [mount_flags.parse_mount(one, **places).mount for one in request.storage.mounts]
         asked += [mount_flags.parse_tmpfs(one) for one in request.storage.tmpfs]
         for one in request.storage.volumes_from:
