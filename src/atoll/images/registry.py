@@ -14,7 +14,7 @@ from atoll.base import errors, jsontext
 from atoll.images import auth, settings
 from atoll.images import url as urls
 from atoll.images.source import Document
-from atoll.images.transport import Transport, explain
+from atoll.images.transport import NotTrusted, Transport, explain
 from atoll.images.values import RegistryOptions
 from atoll.spec import digest as digests
 from atoll.spec.image import ACCEPT, MAX_MANIFEST_BYTES
@@ -260,6 +260,8 @@ class Registry:
             try:
                 if self._answers(second):
                     return second
+            except NotTrusted:  # it says more than that plain HTTP is not spoken there
+                raise
             except (errors.Unavailable, errors.Denied):
                 pass
             raise problem from None

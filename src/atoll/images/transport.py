@@ -32,6 +32,10 @@ _MAX_IDLE = 8
 _SLOWEST_STORE = 10 << 20  # bytes a second
 
 
+class NotTrusted(errors.Denied):
+    """TLS is spoken there, and one side does not accept the other's certificate."""
+
+
 class Transport:
     """Connections to one registry and wherever it sends us. Safe to use from several threads."""
 
@@ -260,7 +264,7 @@ def _explain_tls(host: str, error: BaseException) -> errors.AtollError:
 
     words = str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return errors.Denied(
+        return NotTrusted(
             f"registry {host}: its certificate is not trusted: {error.verify_message}",
             hint="install its authority's certificate, or list the registry as insecure",
         )
@@ -270,7 +274,7 @@ def _explain_tls(host: str, error: BaseException) -> errors.AtollError:
             hint="if plain HTTP is meant, list the registry as insecure",
         )
     if "CERTIFICATE_REQUIRED" in words or "HANDSHAKE_FAILURE" in words or "BAD_CERTIFICATE" in words:
-        return errors.Denied(
+        return NotTrusted(
             f"registry {host}: it does not accept our side of TLS: {words}",
             hint="a client certificate may be needed: see docs/registries.md",
         )
