@@ -241,6 +241,21 @@ def test_only_signed_images(atoll: Atoll, registry: Registry, form: tuple[str, .
     atoll("run", "--rm", name, "true").failed(125, "none of the keys")
 
 
+def test_what_is_loaded_is_judged_by_its_transport(atoll: Atoll, busybox: str):
+    atoll.good("pull", busybox)
+    archive = f"{atoll.folder}/x.tar"
+    atoll.good("save", "-o", archive, busybox)
+    path = Path(atoll.folder, "policy.json")
+    Path(atoll.config).write_text(f'[trust]\npolicy = "{path}"\n')
+    allowed = {"docker-archive": {"": [{"type": "insecureAcceptAnything"}]}}
+    path.write_text(json.dumps({"default": [{"type": "reject"}], "transports": allowed}))
+    atoll.good("load", "-i", archive)
+    assert atoll.good("run", "--rm", busybox, "echo", "ok") == "ok"
+    path.write_text(json.dumps({"default": [{"type": "reject"}]}))
+    atoll("load", "-i", archive).failed(1, "rejected by policy")
+    atoll("run", "--rm", busybox, "true").failed(125, "rejected by policy")
+
+
 @pytest.mark.parametrize("text", ["{", '{"default": []}', '{"default": [{"type": "acceptSome"}]}'])
 def test_a_policy_that_cannot_be_read_accepts_nothing(atoll: Atoll, busybox: str, text: str):
     path = Path(atoll.folder, "policy.json")

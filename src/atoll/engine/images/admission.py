@@ -4,8 +4,8 @@ Holds: which policy counts, `checker` (for `pull`), `judge_again` (for `run`), w
 hold: the judgement (`trust/judge.py`), the quick look whether anything changed (`resolve.py:check_admitted`).
 
 An admission is remembered with the policy's fingerprint and the signatures that were found, so that a changed policy
-judges the same proof again without a network. An image that came by no pull (`import`, `load`, a build of one's own)
-has no admission: it was made here, and no policy of transports speaks about it.
+judges the same proof again without a network. An image that came neither by `pull` nor by `load` (but by `import` or
+a build of one's own) has no admission: it was made here, and no policy of transports speaks about it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from atoll.base import errors
 from atoll.base.value import Value
 from atoll.engine.events import note as events
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from atoll.engine.engine import Engine
     from atoll.images.archive import ArchiveSource
     from atoll.images.layout import LayoutSource
+    from atoll.images.places import Place
     from atoll.images.values import Progress
     from atoll.spec.reference import Reference
 
@@ -36,8 +39,9 @@ def load(
     """Load every image of a docker-archive, an image layout in a directory or an archive of one, compressed or not;
     `path` may be a descriptor (standard input). An index gives its image for this machine, or for `platform`.
 
-    Raises NotFound, Corrupt, Exhausted.
+    The policy is asked as for a pull from that transport. Raises NotFound, Corrupt, Exhausted, Denied.
     """
+    from atoll.engine.images.admission import Admission
     from atoll.images import pull as mechanism
     from atoll.spec import platform as platforms
 
@@ -46,16 +50,20 @@ def load(
         source = _opened(path)
         try:
             for at, names in _every(source):
+                reference = names[0] if names else references.parse("localhost/unnamed")
+                admission = Admission(engine, _place(source, path, at), reference, source)
                 image = mechanism.pull(
-                    names[0] if names else references.parse("localhost/unnamed"),
+                    reference,
                     store=engine.content(),
                     snapshots=engine.snapshots,
                     platform=platforms.parse(platform) if platform else None,
                     progress=progress,
                     source=source,
                     at=at,
+                    check=admission.check,
                 )
                 making.record(engine, image, names)
+                admission.remember(image.config_digest)
                 events.note(engine, "image", "load", image.config_digest, name=names[0].familiar if names else "")
                 done.append(Loaded(id=image.config_digest, names=tuple([one.familiar for one in names])))
         finally:
@@ -79,6 +87,17 @@ def _opened(path: str | int) -> ArchiveSource | LayoutSource:
         f"{path if isinstance(path, str) else 'standard input'} is neither a docker-archive nor an image layout",
         hint="a file system's archive is for 'atoll import'",
     )
+
+
+def _place(source: ArchiveSource | LayoutSource, path: str | int, at: str) -> Place:
+    """The transport and scope under which a policy knows it."""
+    from atoll.images.layout import LayoutSource
+    from atoll.images.places import Place
+
+    where = path if isinstance(path, str) else ""
+    if not isinstance(source, LayoutSource):
+        return Place(transport="docker-archive", path=where, at=at)
+    return Place(transport="oci" if os.path.isdir(where) else "oci-archive", path=where, at=at)
 
 
 def _every(source: ArchiveSource | LayoutSource) -> list[tuple[str, list[Reference]]]:
