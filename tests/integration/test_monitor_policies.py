@@ -218,3 +218,28 @@ def test_init_passes_signals_on_reaps_and_gives_the_exit_code(anyone: Atoll, bus
     anyone.good("stop", "-t", "5", "web")
     assert anyone.state("web")["ExitCode"] == 6
     anyone.good("rm", "web")
+
+
+def test_usage_is_kept_over_restarts_and_after_a_crash(atoll: Atoll, busybox: str):
+    busy = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; exit 1"
+    atoll.good("run", "-d", "--name", "busy", "--label", "team=red", busybox, "sh", "-c", busy)
+    atoll.good("wait", "busy")
+    first = used(atoll, "busy")
+    assert first["cpu_ns"] > 10_000_000
+    atoll.good("start", "busy")
+    atoll.good("wait", "busy")
+    assert used(atoll, "busy")["cpu_ns"] > 1.5 * first["cpu_ns"]
+    atoll.good("run", "-d", "--name", "idle", "--label", "team=red", busybox, "sleep", "600")
+    os.kill(atoll.state("idle")["Pid"], signal.SIGKILL)
+    atoll.good("wait", "idle")
+    assert used(atoll, "idle")["cpu_ns"] > 0
+    lines = atoll.good("usage", "--by-label", "team", "--format", "json").splitlines()
+    red = json.loads(lines[0])
+    assert red["Name"] == "red"
+    assert red["Raw"]["cpu_ns"] == used(atoll, "busy")["cpu_ns"] + used(atoll, "idle")["cpu_ns"]
+    assert "CPU SECONDS" in atoll.good("usage")
+
+
+def used(atoll: Atoll, name: str) -> dict[str, int]:
+    found: dict[str, int] = json.loads(atoll.good("usage", "--format", "json", name))["Raw"]
+    return found

@@ -92,10 +92,12 @@ SYSTEM: dict[str, str] = {
     "completion": "Print the script that makes a shell complete command lines",
     "info": "Tell what this host and this installation can do",
     "version": "Show version information",
+    "usage": "Show what containers have used since they were made",
     "isolation ls": "List the levels of isolation, and why one cannot be had",
     "system boot-unit": "Write a systemd unit that starts containers by their restart policies",
     "system df": "Show what takes the space",
     "system prune": "Remove unused data",
+    "audit limits": "Compare the limits in force with those asked for",
     "system check": "Compare what is recorded with what is there, and mend it",
 }
 OWN: dict[str, str] = {"internal": "For Atoll's own processes"}

@@ -37,6 +37,7 @@ for _later in (
     "atoll.linux.lsm",
     "atoll.linux.nsfs",
     "atoll.runtime.cgroup_mounts",
+    "atoll.runtime.cgroups.stats",
     "atoll.runtime.copyup",
     "atoll.runtime.hooks",
     "atoll.runtime.idmap",

@@ -15,7 +15,7 @@ from _struct import unpack
 from atoll.base import clock, errors, timing
 from atoll.linux import process
 from atoll.linux.title import set_title
-from atoll.monitor import foreign, health, journal, record, restart
+from atoll.monitor import foreign, health, journal, record, restart, usage
 from atoll.monitor.company import Company
 from atoll.monitor.creator import Made
 from atoll.monitor.logs import LogWriter
@@ -382,6 +382,7 @@ def finish(monitor: Monitor) -> int:
     recorded = _record_exit(charge, ended)
     note_end(charge, ended)
     health.keep(charge)
+    usage.settle(charge)
     # 2. Cgroup and run directory go before anyone is told (16), so that nothing of it is left when the command
     #    returns. Where the bundle's disk is full the run directory stays: it holds the record.
     monitor.close_door()
@@ -495,6 +496,7 @@ def mourn(run: str, status: int | None) -> None:
     recorded = _record_exit(charge, ended)
     note_end(charge, ended)
     health.keep(charge)
+    usage.settle(charge)
     if recorded:
         _delete(run)
     run_on_exit(charge.on_exit, charge.env)

@@ -23,7 +23,7 @@ far as the exit status goes.
 
 from __future__ import annotations
 
-from _signal import SIG_DFL, SIG_IGN, signal  # type: ignore[import-not-found]
+from _signal import SIG_DFL, SIG_IGN, set_wakeup_fd, signal  # type: ignore[import-not-found]
 from _socket import AF_UNIX, CMSG_LEN, MSG_CMSG_CLOEXEC, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
 from _struct import pack, unpack
 from os import WNOHANG, close, closerange, fork, read, setsid, waitpid
@@ -32,7 +32,7 @@ from select import POLLIN, poll, select
 from atoll.base import errors
 from atoll.linux.process import become_subreaper
 from atoll.linux.title import set_title
-from atoll.monitor import creator, health, monitor, restart, session
+from atoll.monitor import creator, health, monitor, restart, session, usage
 from atoll.monitor.peer import Peer
 from atoll.monitor.protocol import FDS_MAX, VERSION, Malformed, control
 from atoll.monitor.record import CREATE
@@ -95,6 +95,8 @@ def serve(connection: int, report: Report) -> None:
     if ended != 0:
         attend(run.decode(), init, ours, fds, early, timer)
     # 6. All has ended. Whoever is still at the door learns it by the end of the connection.
+    set_wakeup_fd(-1)
+    signal(17, SIG_DFL)
     ours.detach()
     closerange(3, FD_LAST)
     restart.follow(bundle.decode())
@@ -188,7 +190,11 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
             reap()
             if status is not None:
                 return status
-            for fd, _ in poller.poll():
+            ready = poller.poll(usage.SAMPLE_MS)
+            if not ready and fork() == 0:  # its pages are its own
+                signal(17, SIG_DFL)
+                in_fork(lambda: usage.keep(run))
+            for fd, _ in ready:
                 if fd == fds["pidfd"]:
                     reap()
                     # Ended, and not ours to reap: somebody took the status. Better a lost one than to turn for ever.
