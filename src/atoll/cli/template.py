@@ -2,20 +2,19 @@
 
 Holds: text, fields (`.Names`, `.State.Pid`, `(index .Mounts 0).Source`), methods (`.Label "key"`), Docker's functions
 and Go's, comparisons, pipes, variables, `if`/`else`, `with`, `range` with `break` and `continue`. Does not hold:
-user-defined templates.
+user-defined templates, the functions (`template_functions.py`).
 Source: Go's text/template documentation and Docker's "Format command and log output" page.
 """
 
 from __future__ import annotations
 
-from atoll.base import errors, jsontext
+from atoll.base import errors
+from atoll.cli.template_functions import FUNCTIONS, is_true, show, wrong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
-
-_MISSING = "<no value>"
 
 
 def render(template: str, data: Any) -> str:
@@ -23,12 +22,12 @@ def render(template: str, data: Any) -> str:
     InvalidArgument."""
     nodes, stop, _ = _parse(_pieces(template), 0, ())
     if stop is not None:
-        raise _wrong(f"unexpected {{{{{stop}}}}}")
+        raise wrong(f"unexpected {{{{{stop}}}}}")
     out: list[str] = []
     try:
         _render(nodes, data, {"$": [data]}, out)
     except _Loop:
-        raise _wrong("{{break}} or {{continue}} outside {{range}}") from None
+        raise wrong("{{break}} or {{continue}} outside {{range}}") from None
     return "".join(out)
 
 
@@ -38,12 +37,6 @@ class _Loop(Exception):
     def __init__(self, *, goes_on: bool) -> None:
         super().__init__()
         self.goes_on = goes_on
-
-
-def _wrong(why: str) -> errors.InvalidArgument:
-    return errors.InvalidArgument(
-        f"template parsing error: {why}", hint="Go templates, e.g. '{{.Names}}' or '{{json .}}'"
-    )
 
 
 def _pieces(template: str) -> list[tuple[bool, str]]:
@@ -62,7 +55,7 @@ def _pieces(template: str) -> list[tuple[bool, str]]:
             return pieces
         action, closed, rest = _until_closed(rest)
         if not closed:
-            raise _wrong("an action that is not closed: {{" + action)
+            raise wrong("an action that is not closed: {{" + action)
         trim = action.endswith(" -")
         action = action.removesuffix(" -") if trim else action
         if not action.strip().startswith("/*"):
@@ -99,7 +92,7 @@ def _parse(pieces: list[tuple[bool, str]], at: int, stops: tuple[str, ...]) -> t
         word, _, rest = text.partition(" ")
         if word in ("end", "else"):
             if word not in stops and "end" not in stops:
-                raise _wrong(f"{{{{{word}}}}} without a beginning")
+                raise wrong(f"{{{{{word}}}}} without a beginning")
             return nodes, text, at
         if word in ("if", "range", "with"):
             inner, stop, at = _parse(pieces, at, ("end", "else"))
@@ -112,7 +105,7 @@ def _parse(pieces: list[tuple[bool, str]], at: int, stops: tuple[str, ...]) -> t
                 else:
                     other, stop, at = _parse(pieces, at, ("end",))
             if stop is None:
-                raise _wrong(f"{{{{{word}}}}} without {{{{end}}}}")
+                raise wrong(f"{{{{{word}}}}} without {{{{end}}}}")
             nodes.append((word, rest.strip(), inner, other))
         else:
             nodes.append(("show", text, [], []))
@@ -136,13 +129,13 @@ def _render(nodes: list[Any], dot: Any, names: dict[str, list[Any]], out: list[s
                 raise _Loop(goes_on=text == "continue")
             value, assigned = _assign(text, dot, names)
             if not assigned:
-                out.append(_text(value))
+                out.append(show(value))
         elif word == "range":
             _render_range(text, inner, other, dot, names, out)
         else:
             inside = dict(names)
             value, _ = _assign(text, dot, inside)
-            chosen = inner if _true(value) else other
+            chosen = inner if is_true(value) else other
             _render(chosen, value if word == "with" and chosen is inner else dot, inside, out)
 
 
@@ -157,7 +150,7 @@ def _assign(text: str, dot: Any, names: dict[str, list[Any]]) -> tuple[Any, bool
                 if sign == ":=":
                     names[name] = [value]
                 elif name not in names:
-                    raise _wrong(f"undefined variable {name}")
+                    raise wrong(f"undefined variable {name}")
                 else:
                     names[name][0] = value
                 return value, True
@@ -173,7 +166,7 @@ def _render_range(
     if isinstance(value, int) and not isinstance(value, bool):
         value = list(range(value))
     if isinstance(value, str) or not (value is None or isinstance(value, dict | list | tuple)):
-        raise _wrong(f"range can't iterate over {_text(value)}")
+        raise wrong(f"range can't iterate over {show(value)}")
     items = sorted(value.items()) if isinstance(value, dict) else list(enumerate(value or ()))
     if not items:
         _render(other, dot, dict(names), out)
@@ -189,22 +182,6 @@ def _render_range(
         except _Loop as loop:
             if not loop.goes_on:
                 return
-
-
-def _true(value: Any) -> bool:
-    return bool(value)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return _MISSING
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list | tuple):
-        return "[" + " ".join([_text(one) for one in value]) + "]"
-    if isinstance(value, dict):
-        return "map[" + " ".join([f"{key}:{_text(one)}" for key, one in sorted(value.items())]) + "]"
-    return str(value)
 
 
 def _words(text: str) -> list[str]:
@@ -229,7 +206,7 @@ def _words(text: str) -> list[str]:
             while end < len(text) and text[end] != c:
                 end += 2 if text[end] == "\\" and c == '"' else 1
             if end >= len(text):
-                raise _wrong(f"a string that is not closed: {text[at:]}")
+                raise wrong(f"a string that is not closed: {text[at:]}")
             words.append(text[at : end + 1])
             at = end + 1
         else:
@@ -244,10 +221,10 @@ def _words(text: str) -> list[str]:
 def _pipeline(text: str, dot: Any, names: dict[str, list[Any]]) -> Any:
     words = _words(text)
     if not words:
-        raise _wrong("an empty action")
+        raise wrong("an empty action")
     value, at = _evaluate(words, 0, dot, names)
     if at != len(words):
-        raise _wrong(f"unexpected {words[at]!r}")
+        raise wrong(f"unexpected {words[at]!r}")
     return value
 
 
@@ -261,12 +238,12 @@ def _evaluate(words: list[str], at: int, dot: Any, names: dict[str, list[Any]]) 
         while at < len(words) and words[at] not in ("|", ")"):
             word = words[at]
             at += 1
-            if first and word in _FUNCTIONS:
-                function = _FUNCTIONS[word]
+            if first and word in FUNCTIONS:
+                function = FUNCTIONS[word]
             elif word == "(":
                 value, at = _evaluate(words, at, dot, names)
                 if at >= len(words):
-                    raise _wrong("a parenthesis that is not closed")
+                    raise wrong("a parenthesis that is not closed")
                 at += 1
                 if at < len(words) and words[at].startswith(")."):
                     value = _field(value, words[at][2:])
@@ -286,14 +263,14 @@ def _evaluate(words: list[str], at: int, dot: Any, names: dict[str, list[Any]]) 
 def _apply(function: Callable[..., Any] | None, operands: list[Any]) -> Any:
     if function is None:
         if len(operands) != 1:
-            raise _wrong("an action that is neither a field nor a function")
+            raise wrong("an action that is neither a field nor a function")
         return operands[0]
     try:
         return function(*operands)
     except errors.AtollError:
         raise
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise _wrong(f"wrong arguments of a function: {error}") from None
+        raise wrong(f"wrong arguments of a function: {error}") from None
 
 
 def _operand(word: str, dot: Any, names: dict[str, list[Any]]) -> Any:
@@ -304,7 +281,7 @@ def _operand(word: str, dot: Any, names: dict[str, list[Any]]) -> Any:
     if word[0] == "$":
         name, _, path = word.partition(".")
         if name not in names:
-            raise _wrong(f"undefined variable {name}")
+            raise wrong(f"undefined variable {name}")
         return _field(names[name][0], path)
     if word[0] == ".":
         return _field(dot, word[1:])
@@ -316,108 +293,15 @@ def _operand(word: str, dot: Any, names: dict[str, list[Any]]) -> Any:
         return int(word)
     if word.lstrip("-").replace(".", "", 1).isdecimal():
         return float(word)
-    raise _wrong(f"function {word!r} is not defined")
+    raise wrong(f"function {word!r} is not defined")
 
 
 def _field(value: Any, path: str) -> Any:
     for name in path.split(".") if path else []:
         if isinstance(value, dict):
             if name not in value:
-                raise _wrong(f'map has no entry for key "{name}"; there are {", ".join(map(str, value))}')
+                raise wrong(f'map has no entry for key "{name}"; there are {", ".join(map(str, value))}')
             value = value[name]
         else:
-            raise _wrong(f"{name!r} of something without fields")
-    return value
-
-
-def _index(value: Any, *keys: Any) -> Any:
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else value[key]
-    return "" if value is None else value
-
-
-def _slice(value: Any, *bounds: int) -> Any:
-    if any(not 0 <= bound <= len(value) for bound in bounds):
-        raise _wrong(f"slice out of range: {bounds}")
-    return value[slice(*bounds)] if len(bounds) > 1 else value[bounds[0] :] if bounds else value
-
-
-def _printf(style: str, *values: Any) -> str:
-    """Go's verbs for text, numbers and truth: %s %v %d %q %t %x %f, with flags, width and precision."""
-    out, at, used = "", 0, 0
-    while at < len(style):
-        text, percent, _ = style[at:].partition("%")
-        out += text
-        at += len(text)
-        if not percent:
-            break
-        end = at + 1
-        while end < len(style) and style[end] in "+-# 0123456789.":
-            end += 1
-        verb = style[end : end + 1]
-        spec = style[at:end]
-        at = end + 1
-        if verb == "%":
-            out += "%"
-            continue
-        if used >= len(values):
-            out += f"%!{verb}(MISSING)"
-            continue
-        value, used = values[used], used + 1
-        if verb in "dxXofeg" and isinstance(value, int | float) and not isinstance(value, bool):
-            out += (spec + verb) % value
-        elif verb == "q":
-            out += (spec + "s") % jsontext.dumps(_text(value))
-        elif verb in "svt":
-            out += (spec + "s") % _text(value)
-        else:
-            out += f"%!{verb}({_text(value)})"
-    return out
-
-
-def _escape(text: Any) -> str:
-    shown = _text(text)
-    for plain, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&#34;"), ("'", "&#39;")):
-        shown = shown.replace(plain, escaped)
-    return shown
-
-
-def _less(a: Any, b: Any) -> bool:
-    if isinstance(a, str) != isinstance(b, str):
-        raise _wrong("incompatible types for comparison")
-    return bool(a < b)
-
-
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "json": lambda v: jsontext.dumps(_plain(v)),
-    "upper": lambda v: str(v).upper(),
-    "lower": lambda v: str(v).lower(),
-    "title": lambda v: str(v).title(),
-    "join": lambda v, sep: sep.join([_text(one) for one in v or ()]),
-    "split": lambda v, sep: str(v).split(sep),
-    "pad": lambda v, before, after: " " * before + str(v) + " " * after if v else v,
-    "truncate": lambda v, n: str(v)[:n],
-    "println": lambda *v: " ".join([_text(one) for one in v]) + "\n",
-    "print": lambda *v: "".join([_text(one) for one in v]),
-    "printf": _printf,
-    "html": _escape,
-    "len": lambda v: 0 if v is None else len(v),
-    "index": _index,
-    "slice": _slice,
-    "not": lambda v: not _true(v),
-    "and": lambda *v: next((one for one in v if not _true(one)), v[-1]),
-    "or": lambda *v: next((one for one in v if _true(one)), v[-1]),
-    "eq": lambda a, *b: any(a == one for one in b),
-    "ne": lambda a, b: a != b,
-    "lt": _less,
-    "le": lambda a, b: not _less(b, a),
-    "gt": lambda a, b: _less(b, a),
-    "ge": lambda a, b: not _less(a, b),
-}
-
-
-def _plain(value: Any) -> Any:
-    """Without the functions that stand for methods."""
-    if isinstance(value, dict):
-        return {key: one for key, one in value.items() if not callable(one)}
+            raise wrong(f"{name!r} of something without fields")
     return value
