@@ -297,9 +297,18 @@ def detach(host: Host, port: Port) -> None:
     """Take a container off a bridge; gone, as with its namespace, is fine. Raises AtollError."""
     try:
         host.route.send([rtnetlink.delete_link(port.link)])
-        host.take_away(firewall.port(port.link, port.mac, port.addresses))
     except OSError as error:
         raise errors.from_os_error(error, f"take {port.link} away") from error
+    forget(host, port)
+
+
+def forget(host: Host, port: Port) -> None:
+    """Of a container whose network namespace goes with its processes, and the link with that: only what the rules
+    know of it. Raises AtollError."""
+    try:
+        host.take_away(firewall.port(port.link, port.mac, port.addresses))
+    except OSError as error:
+        raise errors.from_os_error(error, f"forget {port.link}") from error
 
 
 def inner_socket(ns: int) -> Netlink:

@@ -29,9 +29,10 @@ def release(engine: Engine, container: str) -> None:
         # 1. Nobody finds it any more.
         for one in endpoints:
             withdraw(host, one, ports)
-        # 2. Links go with the network namespace; what a killed launch left of one that never lived goes here.
+        # 2. Its link goes with its network namespace, whose processes have ended; to wait for the kernel here would
+        #    take longer than all the rest. What it could send from is nobody's now.
         for one in endpoints:
-            _detach(engine, host, one)
+            _forget(engine, host, one)
         _lift(host, container, endpoints)
         # 3. The rows.
         rows.give_back(engine.store, container)
@@ -59,10 +60,10 @@ def _lift(host: Host, container: str, endpoints: list[Endpoint]) -> None:
     policy.lift(host, container, endpoints)
 
 
-def _detach(engine: Engine, host: Host, endpoint: Endpoint) -> None:
+def _forget(engine: Engine, host: Host, endpoint: Endpoint) -> None:
     row = rows.by_id(engine.store, endpoint.network)
     if row is not None and row.network.driver == "bridge":
-        bridges.detach(host, endpoint.port(routed=False))
+        bridges.forget(host, endpoint.port(routed=False))
 
 
 def settle_network(engine: Engine, host: Host, network: str) -> None:
