@@ -1,4 +1,4 @@
-"""A container without a mount namespace: a chroot in the caller's mounts, as in runc, that leaves them as they were."""
+"""A container without a mount namespace: a chroot in the caller's mounts, as in runc, which stay as they were."""
 
 from __future__ import annotations
 

@@ -1,14 +1,18 @@
-"""`--systemd-cgroup`: the conversation with a bus, on Debian's dbus-daemon with a stand-in for systemd."""
+"""`--systemd-cgroup`: the conversation with a bus, on Debian's dbus-daemon with a stand-in for systemd; and a whole
+life with the real one, in user-mode Linux."""
 
 from __future__ import annotations
 
 import glob
+import json
 import os
 from collections.abc import Iterator
 
 import pytest
+from tests.uml import machine
 
 from kit.bundle import Runtime
+from kit.command import installed
 from kit.sandbox import Sandbox
 from kit.systemd1 import FakeSystemd
 
@@ -99,3 +103,52 @@ def test_without_a_bus(root_runtime: Runtime):
     result = root_runtime("--systemd-cgroup", "create", "--bundle", bundle.save("true").folder, name, env=env)
     result.failed(1, "systemd not running on this host, cannot use systemd cgroups manager")
     assert not os.path.exists(os.path.join(root_runtime.root, name))
+
+
+# A user's systemd on a bus of its own, in a machine with cgroup v2: the real one, which needs no other above it.
+REAL = f"""
+export XDG_RUNTIME_DIR=/run/user0; mkdir -m 700 $XDG_RUNTIME_DIR
+dbus-daemon --session --address=unix:path=$XDG_RUNTIME_DIR/bus --nofork --nopidfile > /dev/null 2>&1 &
+mkdir -p /run/systemd/system /sys/fs/cgroup/user.slice
+until [ -S $XDG_RUNTIME_DIR/bus ]; do sleep 0.2; done
+sh -c 'echo $$ > /sys/fs/cgroup/user.slice/cgroup.procs
+    exec /usr/lib/systemd/systemd --user --unit=basic.target' > /dev/null 2>&1 &
+until busctl --user status org.freedesktop.systemd1 > /dev/null 2>&1; do sleep 0.2; done
+cd /run; mkdir -p b/rootfs/bin b/rootfs/proc b/rootfs/dev
+cp /bin/busybox b/rootfs/bin/; ln -s busybox b/rootfs/bin/sleep; ln -s busybox b/rootfs/bin/cat
+echo "$1" > b/config.json
+runtime="{installed("atoll-runtime")} --root /run/rt --systemd-cgroup --rootless true"
+$runtime run -d -b b one > /run/said 2>&1 || {{ cat /run/said; exit 2; }}
+place=$(cut -d: -f3 /proc/$($runtime state one | sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p')/cgroup)
+echo $place; cat /sys/fs/cgroup$place/pids.max
+systemctl --user show box-one.scope -p TasksMax -p MemoryMax -p CPUQuotaPerSecUSec -p Delegate -p CollectMode
+$runtime update --pids-limit 44 one || exit 3
+systemctl --user show box-one.scope -p TasksMax
+$runtime exec one cat /proc/self/cgroup || exit 4
+$runtime delete --force one || exit 5
+ls /sys/fs/cgroup$place 2>&1
+systemctl --user show box-one.scope -p LoadState
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_the_real_one(root_runtime: Runtime):
+    assert machine.available(), "install Debian's user-mode-linux"
+    bundle = root_runtime.bundle()
+    linux = bundle.config["linux"]
+    bundle.config["mounts"] = bundle.config["mounts"][:2]
+    linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "network"]
+    linux["cgroupsPath"] = "user.slice:box:one"
+    linux["resources"] = {"pids": {"limit": 33}, "memory": {"limit": 64 << 20}, "cpu": {"quota": 50000}}
+    bundle.config["annotations"] = {"org.systemd.property.CollectMode": "'inactive-or-failed'"}
+    bundle.config["process"]["args"] = ["sleep", "100"]
+    result = machine.run(["sh", "-c", REAL, "sh", json.dumps(bundle.config)], timeout=120)
+    assert result.status == 0, f"{result.output}\n{result.console}"
+    lines = [line for line in result.output.splitlines() if line]
+    assert lines[:2] == ["/user.slice/user.slice/box-one.scope", "33"]
+    told = {"TasksMax=33", f"MemoryMax={64 << 20}", "CPUQuotaPerSecUSec=500ms", "Delegate=yes"}
+    assert set(lines[2:7]) == told | {"CollectMode=inactive-or-failed"}
+    assert lines[7:9] == ["TasksMax=44", "0::/"]
+    assert "No such file" in lines[9]
+    assert lines[10] == "LoadState=not-found"
