@@ -37,6 +37,8 @@ enter(sys.argv.pop(1))"""
 
 CLI = "atoll.cli.main"
 RUNTIME = "atoll.runtime.main"
+_PACKED = (["run"], ["pull"])
+"""The commands that have a pack of their modules; the others read `run`'s and add nothing to it."""
 _QUICK = frozenset((RUNTIME,))
 """The commands with a `quick.py` beside their `main.py`: its `first` is called before anything else is loaded."""
 
@@ -71,7 +73,8 @@ def enter(module: str) -> NoReturn:
         beside = module.removesuffix("main") + "quick"
         __import__(beside)
         sys.modules[beside].first(sys.argv[1:], argv(*sys.argv[1:], module=module))
-    packed = _use_pack("runtime" if module == RUNTIME else "run")
+    command = "runtime" if module == RUNTIME else sys.argv[1] if sys.argv[1:2] in _PACKED else "run"
+    packed = _use_pack(command)
     sys.argv[0] = "atoll-runtime" if module == RUNTIME else "atoll"
     __import__(module)
     status = sys.modules[module].main(sys.argv[1:])
@@ -81,7 +84,7 @@ def enter(module: str) -> NoReturn:
                 stream.flush()
         except (OSError, ValueError):  # the reader is gone, or the program closed it: nobody is left to tell
             pass
-    if packed.missed and (module == RUNTIME or sys.argv[1:2] == ["run"]):
+    if packed.missed and (module == RUNTIME or sys.argv[1:2] in _PACKED):
         keep_pack()
     import posix
 
