@@ -90,8 +90,10 @@ def prepare(engine: Engine, plan: ContainerPlan) -> Prepared:
         if networks:
             prepared.host = bridges.Host.here()
             if prepared.host.ensure_tables():
+                # The host has started, or somebody flushed them: who is still there?
                 from atoll.engine.networks import repair
 
+                repair.sweep(engine)
                 repair.rebuild(engine, prepared.host)
         for row, _ in networks:
             if row.network.driver == "bridge":

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 MODULE = "atoll.engine.networks.serve"
 PATIENCE = 10.0
 _LIMIT = 1 << 16
-_MOST_FDS = 64
+_MOST_FDS = 250
+"""What one message can carry (SCM_MAX_FD is 253); ports beyond that the helper binds itself."""
 
 
 def folder(engine: Engine) -> str:
@@ -130,7 +131,10 @@ def _execute(engine: Engine, row: NetworkRow, listener: int) -> None:
 
 
 def _reload(peer: socket, row: NetworkRow, held: Held | None) -> None:
-    sockets = list(held.sockets.items())[:_MOST_FDS] if held is not None else []
+    sockets = list(held.sockets.items()) if held is not None else []
+    for _, one in sockets[_MOST_FDS:]:
+        one.close()
+    sockets = sockets[:_MOST_FDS]
     message = jsontext.dumps({"do": "reload", "sockets": [list(key) for key, _ in sockets]}).encode()
     fds = array.array("i", [one.fileno() for _, one in sockets])
     peer.settimeout(PATIENCE)

@@ -238,7 +238,7 @@ class Worker:
             wishes = {one.container: self._wishes(engine, one) for one in members}
             self._fill(engine, row, members, wishes)
             problems = self._listen(row, wishes)
-            problems += self._limit(members, wishes)
+            problems += self._limit(engine, members, wishes)
             problems += self._forward(engine, row, members)
         finally:
             engine.store.close()
@@ -314,8 +314,13 @@ class Worker:
                 problems.append(f"cannot answer for names at {addresses.show(gateway)}:53: {error.strerror}")
         return problems
 
+    def _addresses(self, engine: Engine, container: str) -> list[bytes]:
+        """All of a container's, on other networks too: it may ask by one and go out by another."""
+        found = rows.of_container(engine.store, container)
+        return [address for one in found if one.mac for address in one.addresses]
+
     def _limit(
-        self, members: list[Endpoint], wishes: dict[str, tuple[Networking | None, tuple[str, ...]]]
+        self, engine: Engine, members: list[Endpoint], wishes: dict[str, tuple[Networking | None, tuple[str, ...]]]
     ) -> list[str]:
         limited = {
             one.container: egress.parse(networking.egress)
@@ -330,13 +335,9 @@ class Worker:
             log = nflog.Log(egress.log_group(self.network))
             self.loop.watch(log.fileno(), READ, lambda events: self._packets(log))
         if self.gate is not None:
-            self.gate.containers = {a: one.container for one in members for a in one.addresses}
-            self.gate.policies = {
-                address: limited[one.container]
-                for one in members
-                if one.container in limited
-                for address in one.addresses
-            }
+            known = {one: self._addresses(engine, one) for one in limited}
+            self.gate.containers = {address: one for one, own in known.items() for address in own}
+            self.gate.policies = {address: limited[one] for one, own in known.items() for address in own}
         return []
 
     def _packets(self, log: nflog.Log) -> None:
