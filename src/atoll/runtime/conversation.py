@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from atoll.base.rollback import Rollback
-    from atoll.runtime.create import Created
+    from atoll.runtime.plan import Created
 
 _KILLED = "it was killed: a memory or pids limit too small for it to start with?"
 

@@ -11,7 +11,6 @@ import os
 
 from atoll.base import files, timing
 from atoll.base.rollback import Rollback
-from atoll.base.value import Value
 from atoll.linux import process
 from atoll.linux.userns import in_initial
 from atoll.runtime import cloning, init, joining, prepare, seccomp, state, sync
@@ -19,7 +18,7 @@ from atoll.runtime.cgroups.cgroup import Cgroup
 from atoll.runtime.cgroups.detect import detect
 from atoll.runtime.cgroups.paths import default_path
 from atoll.runtime.conversation import await_program, await_ready, go
-from atoll.runtime.plan import InitPlan
+from atoll.runtime.plan import Created, InitPlan
 from atoll.runtime.validate import validate
 from atoll.spec.runtime import Resources
 
@@ -32,21 +31,6 @@ if TYPE_CHECKING:
     from atoll.spec.runtime import Spec
 
 __all__ = ["Created", "await_program", "create"]
-
-
-class Created(Value):
-    """A container that was created. All descriptors belong to the caller.
-
-    `sync` becomes readable after the start: end of file says that the program was executed, otherwise there is one
-    JSON error and the init exits with 125, 126 or 127. `console` is the terminal's master, if one was asked for;
-    `warnings` say what the container got less of than was asked for, where the spec wants no error of it.
-    """
-
-    pid: int
-    pidfd: int
-    sync: int
-    console: int | None = None
-    warnings: tuple[str, ...] = ()
 
 
 def create(

@@ -24,8 +24,7 @@ from atoll.linux import process
 from atoll.runtime import init, rights, state, sync
 from atoll.runtime.cgroups.cgroup import Cgroup
 from atoll.runtime.conversation import await_ready
-from atoll.runtime.create import Created
-from atoll.runtime.plan import InitPlan
+from atoll.runtime.plan import Created, InitPlan
 from atoll.runtime.prepare import needs_placement
 from atoll.runtime.validate import validate_process
 from atoll.spec.runtime import Spec

@@ -1,6 +1,6 @@
 """What the creator works out before the clone and the init carries out after it: one value, no look-ups left.
 
-Holds: `InitPlan`, `CgroupMount`, `Join`. Does not hold: how it is made (`create.py`,
+Holds: `InitPlan`, `CgroupMount`, `Join`, and what comes of it, `Created`. Does not hold: how it is made (`create.py`,
 `exec.py`) or carried out (`init.py`).
 """
 
@@ -62,3 +62,18 @@ class InitPlan(Value):
     keyring: str | None = None
     pivot: bool = True
     id: str = ""
+
+
+class Created(Value):
+    """A container that was created. All descriptors belong to the caller.
+
+    `sync` becomes readable after the start: end of file says that the program was executed, otherwise there is one
+    JSON error and the init exits with 125, 126 or 127. `console` is the terminal's master, if one was asked for;
+    `warnings` say what the container got less of than was asked for, where the spec wants no error of it.
+    """
+
+    pid: int
+    pidfd: int
+    sync: int
+    console: int | None = None
+    warnings: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from atoll.base.rollback import Rollback
 from atoll.linux import process
 from atoll.runtime import delete as removal
 from atoll.runtime import state
-from atoll.runtime.command import make
+from atoll.runtime.command import handing, make
 from atoll.runtime.command.context import load_spec
 from atoll.runtime.command.options import FLAG, MANY, NUMBER, TEXT, parse
 from atoll.runtime.criu import dump, rpc
@@ -88,7 +88,7 @@ def restore(context: Context, argv: list[str]) -> int:
     wanted = _wanted(given)
     if not os.path.isdir(wanted.images):
         raise errors.NotFound(f"no checkpoint in {wanted.images}")
-    console = make.console_of(given, terminal=spec.process is not None and spec.process.terminal, detach=detach)
+    console = handing.console_of(given, terminal=spec.process is not None and spec.process.terminal, detach=detach)
     if not detach:
         from atoll.runtime.command.console import attend, hold_signals
 
@@ -102,7 +102,7 @@ def restore(context: Context, argv: list[str]) -> int:
             container_id=name, spec=spec, bundle=bundle, run=run_dir, wanted=wanted, program=context.criu
         )
         undo.push(make.discard, run_dir)
-        made = make.hand_out(made, given, console)
+        made = handing.hand_out(made, given, console)
         undo.release()
     if detach:
         return 0

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from atoll.runtime.create import Created
+    from atoll.runtime.plan import Created
 
 _PATH_LONGEST = 107  # sockaddr_un holds no more, unix(7)
 _CHUNK = 32 * 1024

@@ -9,7 +9,7 @@ from atoll.base import errors
 from atoll.linux import process
 from atoll.runtime import exec as entry
 from atoll.runtime import state
-from atoll.runtime.command import make
+from atoll.runtime.command import handing
 from atoll.runtime.command.context import load_process, load_spec
 from atoll.runtime.command.options import FLAG, MANY, NUMBER, TEXT, parse
 from atoll.runtime.conversation import await_program
@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.runtime.command.context import Context
     from atoll.runtime.command.options import Given
-    from atoll.runtime.create import Created
+    from atoll.runtime.plan import Created
 
 EXEC = {
     "console-socket": TEXT,
@@ -52,23 +52,23 @@ def exec_(context: Context, argv: list[str]) -> int:
     run_dir = context.existing(given.words[0])
     wanted = _process(given, run_dir)
     detach = given.flag("detach")
-    console = make.console_of(given, terminal=wanted.terminal, detach=detach)
+    console = handing.console_of(given, terminal=wanted.terminal, detach=detach)
     if not detach:
         from atoll.runtime.command.console import attend, hold_signals
 
         hold_signals()
     made = entry.exec_process(
         run=run_dir,
-        process_spec=make.with_listeners(wanted),
+        process_spec=handing.with_listeners(wanted),
         ignore_paused=given.flag("ignore-paused"),
-        preserve_fds=make.kept_descriptors(given),
+        preserve_fds=handing.kept_descriptors(given),
         below=_cgroup(given),
     )
     for warning in made.warnings:
         context.log.warning(warning)
     try:
         await_program(made)
-        made = make.hand_out(made, given, console)
+        made = handing.hand_out(made, given, console)
     except BaseException:
         _end(made)
         raise
