@@ -1,6 +1,6 @@
 """The use cases: what happens with containers, images and the system, for every door alike.
 
-Holds: requests and views (`requests.py`), use cases (`containers/`, `images/`, `system/`), the store (`store.py`),
+Holds: requests and views (`requests.py`), use cases (`containers/`, `images/`, `volumes/`, `secrets/`, `audit/`, `system/`), the store (`store.py`),
 settings, places, locks, the wiring of it all (`engine.py`). Does not hold: parsing of command lines and printing
 (`cli`), how a container is isolated (`isolation`), how images travel (`images`).
 May import: isolation, monitor (its reader of logs), images, runtime (the default seccomp profile, what the host's
@@ -11,6 +11,8 @@ Locks, always taken in this order, never two of one line but by ascending id:
 
     1  images.lock          flock, data root: shared by whoever makes content that no row names yet (pull),
        │                    exclusive by whoever removes what no row names
+    1  volumes.lock         flock, data root: shared from a volume's making until a container's row names it,
+       │                    exclusive by whoever removes volumes; never held with images.lock
     2  containers/<id>/     flock on the container's own directory: its life cycle
        │
     3  atoll.db             BEGIN IMMEDIATE … COMMIT, nothing slow inside, no other lock taken inside

@@ -9,7 +9,6 @@ from __future__ import annotations
 from atoll.base.value import Value
 from atoll.spec.codec import int64, list_of, text
 
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.engine.containers.limits import Limits
@@ -52,8 +51,8 @@ class RunRequest(Value):
     """`run` and `create`. `env` entries are `KEY=value` or `KEY` (taken from the caller's environment); `volumes`
     are `source:destination[:options]` as typed; `cpus` is in billionths of a CPU; `restart` is a policy of
     `restart_policy.py`, `restart_max` its most restarts (0: no bound); `starts_later`: the caller will not launch
-    it; `systemd` is always, true (where the program is an init) or false. What is asked for more rarely is grouped, in
-    modules that are loaded when it is."""
+    it; `systemd` is always, true (where the program is an init) or false. What is asked for more rarely is grouped,
+    in modules that are loaded when it is."""
 
     image: str
     command: tuple[str, ...] = ()

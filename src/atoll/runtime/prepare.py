@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 def load_for_init(spec: Spec) -> None:
     """Import what only some containers need: the init imports nothing."""
     if spec.hooks is not None:
-        from atoll.runtime import hooks  # noqa: F401
+        from atoll.runtime import hooks  # noqa: F401 - the init must find it loaded
     if spec.linux is not None and spec.linux.seccomp is not None:
-        from atoll.runtime.seccomp import programs  # noqa: F401
+        from atoll.runtime.seccomp import programs  # noqa: F401 - the init must find it loaded
     if any("tmpcopyup" in entry.options or "copyup" in entry.options for entry in spec.mounts):
-        from atoll.runtime import copyup  # noqa: F401
+        from atoll.runtime import copyup  # noqa: F401 - the init must find it loaded
 
 
 def mapped_trees(spec: Spec, linux: Linux, bundle: str, undo: Rollback) -> tuple[tuple[int, int], ...]:

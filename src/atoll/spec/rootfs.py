@@ -25,8 +25,8 @@ IN_ROOT = "root:"
 
 class Overlay(Value):
     """An overlay mount. `lower` is topmost first (as the kernel's option); without `upper` it is read-only. Layers
-    are host paths, or `root:/path` for what earlier steps made; `root:<target>` is what the mount will cover. `mapped`:
-    the layers are kept for the host's own ids, and are to be shown through the container's id map."""
+    are host paths, or `root:/path` for what earlier steps made; `root:<target>` is what the mount will cover.
+    `mapped`: the layers are kept for the host's own ids, and are to be shown through the container's id map."""
 
     lower: tuple[str, ...]
     upper: str | None = None
