@@ -7,8 +7,6 @@ differs from run to run (logs, caches, the machine's id, nodes) is left out.
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import time
 
 from atoll.base import clock, errors
@@ -18,6 +16,7 @@ from atoll.images.ingest import Ingest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from atoll.engine.engine import Engine
@@ -60,6 +59,8 @@ def parse(text: str) -> tuple[str, str]:
 def bootstrap(engine: Engine, recipe: Recipe, name: str, *, tell: Callable[[str], None] = lambda _: None) -> str:
     """Make the image and name it; returns its id. `tell` hears the tool's lines. Raises Unsupported without a tool,
     Unavailable when packages cannot be had."""
+    import shutil
+
     from atoll.images import making as documents
 
     mirror = recipe.mirror or _MIRRORS[recipe.distribution]
@@ -85,6 +86,8 @@ def bootstrap(engine: Engine, recipe: Recipe, name: str, *, tell: Callable[[str]
 
 def _by_mmdebstrap(recipe: Recipe, mirror: str, ingest: Ingest, tell: Callable[[str], None]) -> Blob:
     """A tar on standard output, already in order and with clamped times (mmdebstrap(1), SOURCE_DATE_EPOCH)."""
+    import subprocess
+
     argv = ["mmdebstrap", f"--variant={recipe.variant}", "--format=tar"]
     argv += [f"--include={one}" for one in recipe.include]
     for path in _DIFFERS:
@@ -104,6 +107,8 @@ def _by_mmdebstrap(recipe: Recipe, mirror: str, ingest: Ingest, tell: Callable[[
 def _by_debootstrap(
     engine: Engine, recipe: Recipe, mirror: str, root: str, ingest: Ingest, tell: Callable[[str], None]
 ) -> Blob:
+    import subprocess
+
     from atoll.snapshots import diff
 
     if engine.uid != 0:
@@ -124,6 +129,8 @@ def _by_debootstrap(
 
 def _empty(path: str) -> None:
     """Directories lose their content, files go."""
+    import shutil
+
     if os.path.isdir(path) and not os.path.islink(path):
         for name in os.listdir(path):
             inner = f"{path}/{name}"
@@ -136,6 +143,7 @@ def _empty(path: str) -> None:
 
 
 def _start(argv: list[str], recipe: Recipe, *, stdout: int) -> subprocess.Popen[bytes]:
+    import subprocess
     import tempfile
 
     said = tempfile.TemporaryFile()

@@ -12,7 +12,6 @@ the bytes of a layer (`snapshots/diff.py`). `commit` in a few lines:
 
 from __future__ import annotations
 
-import contextlib
 import time
 
 from atoll.base import errors, files, jsontext
@@ -24,7 +23,7 @@ from atoll.spec import reference as references
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from atoll.engine.engine import Engine
@@ -33,15 +32,22 @@ if TYPE_CHECKING:
     from atoll.spec.reference import Reference
 
 
-@contextlib.contextmanager
-def content_lock(engine: Engine) -> Iterator[None]:
-    """Held while content is made that no row names yet: from before its first byte to after the row."""
-    lock = files.FileLock(garbage.lock_path(engine))
-    lock.acquire(shared=True)
-    try:
-        yield
-    finally:
-        lock.release()
+class ContentLock:
+    """Held, as a block, while content is made that no row names yet: from before its first byte to after the row."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._lock = files.FileLock(garbage.lock_path(engine))
+
+    def __enter__(self) -> None:
+        self._lock.acquire(shared=True)
+
+    def __exit__(self, *how: object) -> None:
+        self._lock.release()
+
+
+def content_lock(engine: Engine) -> ContentLock:
+    """The lock for a `with` block."""
+    return ContentLock(engine)
 
 
 def config_of(engine: Engine, row: ImageRow) -> dict[str, Any]:
