@@ -1,7 +1,7 @@
 """Interfaces and their addresses by rtnetlink(7), as far as moving one to another network namespace needs.
 
-Holds: `Route`, a socket that stays in the namespace it was opened in, `carry` and `settle`. Does not hold: which interface goes
-where (`runtime/netdevices.py`).
+Holds: `Route`, a socket that stays in the namespace it was opened in, `carry` and `settle`. Does not hold: which
+interface goes where (`runtime/netdevices.py`).
 """
 
 from __future__ import annotations
