@@ -20,6 +20,7 @@ COMMAND = Command(
     help="Show all that is known of containers or images",
     flags=(
         Flag(name="format", short="f", kind=TEXT, help="A Go template, or json"),
+        Flag(name="security", help="Explain in sentences what containers may do"),
         Flag(name="size", short="s", help="Count what containers take on disk, too"),
         Flag(name="type", kind=TEXT, help="container or image"),
     ),
@@ -35,6 +36,8 @@ def main(given: Given) -> int:
     kind, style, engine = given.text("type"), given.text("format"), open_engine()
     if kind not in (None, "container", "image"):
         raise errors.InvalidArgument(f"{kind!r} is not a valid value for --type", hint="container or image")
+    if given.on("security"):
+        return _security(engine, given.args)
     found: list[Any] = []
     code = 0
     for name in given.args:
@@ -54,6 +57,14 @@ def main(given: Given) -> int:
         for one in found:
             sys.stdout.write((jsontext.dumps(one) if style == "json" else render(style, one)) + "\n")
     return code
+
+
+def _security(engine: Engine, names: list[str]) -> int:
+    from atoll.cli.display import printable
+    from atoll.cli.each import for_each
+    from atoll.engine.audit.security import explain
+
+    return for_each(names, lambda name: "\n".join([printable(line) for line in explain(engine, name)]))
 
 
 def _count(engine: Engine, document: Any) -> None:

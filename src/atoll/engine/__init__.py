@@ -1,8 +1,8 @@
 """The use cases: what happens with containers, images and the system, for every door alike.
 
-Holds: requests and views (`requests.py`), use cases (`containers/`, `images/`, `volumes/`, `secrets/`, `audit/`, `system/`), the store (`store.py`),
-settings, places, locks, the wiring of it all (`engine.py`). Does not hold: parsing of command lines and printing
-(`cli`), how a container is isolated (`isolation`), how images travel (`images`).
+Holds: requests and views (`requests.py`), use cases (a folder a noun: `containers/`, `images/`, `volumes/` …), the
+store (`store.py`), settings, places, locks, the wiring of it all (`engine.py`). Does not hold: parsing of command
+lines and printing (`cli`), how a container is isolated (`isolation`), how images travel (`images`).
 May import: isolation, monitor (its reader of logs), images, runtime (the default seccomp profile, what the host's
 cgroups grant), snapshots, spec, linux, base.
 Start reading at: `engine.py`, then `containers/create.py` and `containers/plan.py`.
