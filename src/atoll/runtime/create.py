@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
-    from atoll.linux.netmove import Route
+    from atoll.linux.netlink import Netlink
     from atoll.spec.rootfs import RootPlan
     from atoll.spec.runtime import Spec
 
@@ -164,7 +164,7 @@ def create(
         cgroup = made[0]
         if own_user_namespace and not rootless:
             prepare.hand_over(cgroup, spec, hierarchy, flags)
-        routes: tuple[Route, ...] = ()
+        routes: tuple[Netlink, ...] = ()
         if linux.net_devices:  # the creator's: a process inside could not reach what lies outside
             from atoll.runtime import netdevices
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 
 from atoll.base import errors
-from atoll.linux import netmove, process
+from atoll.linux import netmove, process, rtnetlink
+from atoll.linux.netlink import NETLINK_ROUTE, Netlink
 from atoll.runtime import sync
 
 TYPE_CHECKING = False
@@ -45,20 +46,20 @@ def _is_name(name: str) -> bool:
     return not any(c in "/:%" or c.isspace() for c in name)
 
 
-def move_all(linux: Linux, pid: int, undo: Rollback) -> tuple[netmove.Route, ...]:
+def move_all(linux: Linux, pid: int, undo: Rollback) -> tuple[Netlink, ...]:
     """Move every device into the network namespace of process `pid`. Raises AtollError naming the device. `undo`
     moves them back, over the sockets that are returned: the caller closes those when that is no longer to be."""
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        here, there = netmove.Route(), _route_in(namespace)
+        here, there = Netlink(NETLINK_ROUTE), _socket_in(namespace)
         undo.push(here.close)
         undo.push(there.close)
         for name, device in linux.net_devices:
             try:
-                was_up = bool(here.link(name).flags & netmove.IFF_UP)
-                arrived, kept = netmove.carry(here, there, namespace, name, device.name or name)
-                undo.push(_move_back, there, here, arrived, name, kept, was_up)
-                netmove.settle(there, arrived, kept)
+                link = rtnetlink.link(here, name)
+                index, kept = netmove.carry(here, there, namespace, name, device.name or name)
+                undo.push(_move_back, there, here, index, name, kept, link is not None and link.up)
+                netmove.settle(there, index, kept)
             except OSError as error:
                 raise errors.from_os_error(error, f"move the network device {name} (linux.netDevices)") from error
         return here, there
@@ -67,30 +68,26 @@ def move_all(linux: Linux, pid: int, undo: Rollback) -> tuple[netmove.Route, ...
 
 
 def _move_back(
-    there: netmove.Route,
-    here: netmove.Route,
-    link: netmove.Link,
-    name: str,
-    addresses: list[netmove.Address],
-    up: bool,
+    there: Netlink, here: Netlink, index: int, name: str, addresses: list[netmove.Address], up: bool
 ) -> None:
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        back, _ = netmove.carry(there, here, own, link.name, name)
+        inside = next(one.name for one in rtnetlink.links(there) if one.index == index)
+        back, _ = netmove.carry(there, here, own, inside, name)
         netmove.settle(here, back, addresses, up=up)
     finally:
         os.close(own)
 
 
-def _route_in(namespace: int) -> netmove.Route:
+def _socket_in(namespace: int) -> Netlink:
     """A socket of another network namespace, opened by a child there: this process never leaves its own."""
     ours, theirs = sync.pair()
     pid, pidfd = process.clone3(0)
     if pid == 0:
         try:
             process.setns(namespace, process.CLONE_NEWNET, "the container's network namespace")
-            route = netmove.Route()
-            sync.send(theirs, {"at": "socket"}, route.fileno())
+            made = Netlink(NETLINK_ROUTE)
+            sync.send(theirs, {"at": "socket"}, made.fileno())
         except OSError as error:
             sync.send(theirs, {"error": errors.from_os_error(error, "enter the network namespace").to_json()})
         finally:
@@ -103,4 +100,4 @@ def _route_in(namespace: int) -> netmove.Route:
         ours.close()
         os.waitpid(pid, 0)
     assert fd is not None
-    return netmove.Route(fd)
+    return Netlink(NETLINK_ROUTE, fd)
