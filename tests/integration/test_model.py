@@ -161,8 +161,8 @@ def check(atoll: Atoll, image: str, *, examples: int, steps: int) -> None:
 
 
 def test_the_life_cycle_of_roots_containers(atoll: Atoll, busybox: str, full: bool):
-    check(atoll, busybox, examples=60 if full else 3, steps=30 if full else 20)
+    check(atoll, busybox, examples=60 if full else 2, steps=30 if full else 20)
 
 
 def test_the_life_cycle_of_an_ordinary_users_containers(rootless: Atoll, busybox: str, full: bool):
-    check(rootless, busybox, examples=40 if full else 2, steps=30 if full else 15)
+    check(rootless, busybox, examples=40 if full else 1, steps=30 if full else 20)
