@@ -97,6 +97,7 @@ SYSTEM: dict[str, str] = {
     "system boot-unit": "Write a systemd unit that starts containers by their restart policies",
     "system df": "Show what takes the space",
     "system prune": "Remove unused data",
+    "audit": "Score this host, its images and containers by a benchmark",
     "audit limits": "Compare the limits in force with those asked for",
     "system check": "Compare what is recorded with what is there, and mend it",
 }
