@@ -8,6 +8,7 @@ parsing hostile archives happens here and not in the command. It acts on descrip
 from __future__ import annotations
 
 import _socket
+import gc
 import os
 import struct
 
@@ -58,6 +59,8 @@ def main(fd: int) -> None:
     """The process. Never returns; ends when the socket does."""
     # Ctrl-C reaches the whole foreground group: what it means is the command's to decide, which kills us.
     signals.ignore(signals.SIGINT)
+    # Nothing here makes cycles, and pages that the collector does not touch stay shared with the children.
+    gc.disable()
     channel = Channel(fd)
     status = 0
     try:
