@@ -6,8 +6,9 @@ Holds: `release`. The rows go last: they are what says that there is something t
 
 from __future__ import annotations
 
-from atoll.base import errors
+from atoll.base import errors, files
 from atoll.engine.networks import publish, rows
+from atoll.engine.networks.attach import FILE
 from atoll.network import bridge as bridges
 from atoll.network import firewall
 
@@ -33,7 +34,7 @@ def release(engine: Engine, container: str) -> None:
         #    take longer than all the rest. What it could send from is nobody's now.
         for one in endpoints:
             _forget(engine, host, one)
-        _lift(host, container, endpoints)
+        _lift(engine, host, container, endpoints)
         # 3. The rows.
         rows.give_back(engine.store, container)
         # 4. Those who answer for it are told; the last one out takes the bridge along.
@@ -54,7 +55,13 @@ def withdraw(host: Host, endpoint: Endpoint, ports: list[rows.Taken]) -> None:
         raise errors.from_os_error(error, "take the container's ports back") from error
 
 
-def _lift(host: Host, container: str, endpoints: list[Endpoint]) -> None:
+def _lift(engine: Engine, host: Host, container: str, endpoints: list[Endpoint]) -> None:
+    """No policy any more, if it had one; a bundle that does not say so any more may have had one."""
+    try:
+        if b'"egress":' not in files.read_bytes(f"{engine.paths.container(container)}/{FILE}"):
+            return
+    except OSError:
+        pass
     from atoll.engine.networks import policy
 
     policy.lift(host, container, endpoints)
