@@ -13,7 +13,7 @@ import pytest
 
 from gates.tree import ROOT, SOURCE, imports, modules, name
 
-HOT_ROOMS = ("base", "linux", "spec", "runtime", "monitor", "isolation", "snapshots", "engine", "cli")
+HOT_ROOMS = ("base", "linux", "spec", "runtime", "monitor", "isolation", "snapshots", "network", "engine", "cli")
 
 # Modules of hot rooms that no `atoll run`, spawner, monitor or init loads before it needs them anyway.
 COLD = {
