@@ -10,6 +10,8 @@ from atoll.cli.options import TEXT, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from atoll.cli.options import Given
     from atoll.engine.engine import Engine
 
@@ -34,7 +36,7 @@ def main(given: Given) -> int:
     """Run the command."""
     from atoll.base import clock
     from atoll.cli.wiring import open_engine
-    from atoll.monitor.logs import read_log
+    from atoll.monitor.logs import read_log, read_output
 
     now = time.time_ns()
     since, until = given.text("since"), given.text("until")
@@ -42,6 +44,9 @@ def main(given: Given) -> int:
     engine = open_engine()
     path, running = engine.logs(given.args[0])
     stamps, details = given.on("timestamps"), _details(engine, given)
+    plain = not (given.on("follow") or since or until or stamps or details)
+    if plain:
+        return _pour(read_output(path, tail=tail))
     entries = read_log(
         path,
         follow=given.on("follow"),
@@ -56,6 +61,19 @@ def main(given: Given) -> int:
             if stamps:
                 data = clock.rfc3339_fixed(entry.time_ns).encode() + b" " + data
             files.write_all(2 if entry.stream == "stderr" else 1, data)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    return 0
+
+
+def _pour(pieces: Iterator[tuple[str, bytes]]) -> int:
+    """All that was written until now, as fast as it goes."""
+    try:
+        for stream, data in pieces:
+            files.write_all(2 if stream == "stderr" else 1, data)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -1,6 +1,6 @@
 """A container's log: Docker's json-file shape, written with bounds, read across rotation.
 
-Holds: `LogWriter` (the monitor's side), `read_log` (the command's side). Does not hold: who is told what.
+Holds: `LogWriter` (the monitor's side), `read_log`, `read_output` (the command's). Does not hold: who is told what.
 
     <path>  <path>.1  <path>.2 …      newest first; each at most `max_size` bytes, `max_files` in all
 
@@ -35,6 +35,7 @@ STREAMS = {1: "stdout", 2: "stderr"}
 _MARK = "\x7f"
 _POLL_MIN, _POLL_MAX = 0.02, 0.25
 _BLOCK = 1 << 18
+_BEFORE = b'{"log":"'
 
 
 class LogWriter:
@@ -213,6 +214,76 @@ def read_log(
             if until is not None and at > until:
                 return
         yield entry
+
+
+def read_output(path: str, *, tail: int | None = None) -> Iterator[tuple[str, bytes]]:
+    """What was written, oldest first, as (stream, output) in pieces of many entries; for a reader to whom when and in
+    how many pieces it came is all the same. Up to now only. A damaged line is passed over. Raises OSError."""
+    opened = _open_all(path)
+    try:
+        if tail is not None:
+            _seek_tail(opened, tail)
+        for fd in opened:
+            rest = b""
+            while block := os.read(fd, _BLOCK):
+                data = rest + block
+                cut = data.rfind(b"\n") + 1
+                rest = data[cut:]
+                if cut:
+                    yield from _outputs(data[:cut])
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def _outputs(lines: bytes) -> Iterator[tuple[str, bytes]]:
+    """One piece if all lines are plainly of one stream: then what stands between their texts is cut out, and the rest
+    unescaped as one text. A quote within a text is escaped, so that nothing in a text looks like what is cut."""
+    first = lines[: lines.index(b"\n")]
+    stream = "stderr" if b'","stream":"stderr","time":"' in first else "stdout"
+    body = _texts(lines, b'","stream":"%b","time":"' % stream.encode())
+    if body is not None:
+        try:
+            yield stream, _unescaped(body)
+            return
+        except ValueError:  # one of them is damaged
+            pass
+    for line in lines.split(b"\n"):
+        entry = _parse(line)
+        if entry is not None:
+            yield entry.stream, entry.data
+
+
+def _unescaped(body: bytes) -> bytes:
+    """What a text of JSON says. Raises ValueError. Nearly all have two kinds of escapes, for which no parser is
+    needed."""
+    if b"\\\\" not in body:
+        plain = body.replace(b"\\n", b"\n").replace(b'\\"', b'"')
+        if b"\\" not in plain:
+            return plain
+    text: str = jsontext.loads(b'"%b"' % body)
+    return text.encode("utf-8", "replace")
+
+
+def _texts(lines: bytes, after: bytes) -> bytes | None:
+    """The lines' texts, still escaped, when each is a text followed by `after` and a time alone; else None.
+
+    All entries of one write have one time: what is between two of them is the same bytes for hundreds of lines.
+    """
+    if not lines.startswith(_BEFORE):
+        return None
+    body = (lines + _BEFORE)[len(_BEFORE) :]
+    count = 0
+    while (at := body.find(after)) >= 0:
+        stop = body.find(b"\n", at) + 1 + len(_BEFORE)
+        between = body[at:stop]
+        time_end = between[len(after) :].partition(b'"')
+        if time_end[2] != b"}\n" + _BEFORE or b"\\" in time_end[0]:
+            return None
+        parts = body.split(between)  # one search, where `count` and `replace` would take three
+        count += len(parts) - 1
+        body = b"".join(parts)
+    return body if count == lines.count(b"\n") else None
 
 
 def _parse(line: bytes) -> Entry | None:

@@ -176,3 +176,37 @@ def test_what_was_written_is_what_is_read(tmp_path_factory, chunks):
     got = b"".join(e.data for e in logs.read_log(path))
     lines = b"".join(chunks).split(b"\n")
     assert got == b"\n".join(line.decode("utf-8", "replace").encode() for line in lines)
+
+
+def test_output_in_pieces_is_what_the_entries_are(tmp_path, rng):
+    """Whatever was written, by two streams, with rotation and a damaged line: the same bytes in the same order."""
+    path = str(tmp_path / "log")
+    writer = logs.LogWriter(path, 200_000, 50)
+    words = (
+        b'say "x"',
+        b"\\",
+        b'","stream":"stdout","time":"2024"}',
+        b'{"log":"',
+        b"\xff\xfe",
+        "é€😀".encode(),
+        b"\x7f",
+        b"",
+    )
+    for number in range(300):
+        lines = [b" ".join(rng.choices(words, k=rng.randrange(6))) + b"\n" for _ in range(rng.randrange(1, 40))]
+        writer.write(1 if rng.random() < 0.9 else 2, b"".join(lines), NOW + number)
+        if number == 150:
+            writer._append(b'{"log":"cut\n')
+    writer.close()
+    whole, pieces = {"stdout": b"", "stderr": b""}, {"stdout": b"", "stderr": b""}
+    order = []
+    for entry in logs.read_log(path):
+        whole[entry.stream] += entry.data
+        order += [entry.stream] if order[-1:] != [entry.stream] else []
+    seen = []
+    for stream, data in logs.read_output(path):
+        pieces[stream] += data
+        seen += [stream] if seen[-1:] != [stream] else []
+    assert pieces == whole
+    assert seen == order
+    assert b"".join(d for _, d in logs.read_output(path, tail=5)).count(b"\n") == 5
