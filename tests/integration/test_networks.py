@@ -34,6 +34,14 @@ WEB = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def untouched(sandbox: Sandbox) -> Iterator[None]:
+    """The machine itself, outside the corner: its links, addresses, routes, rules, tables and sysctls stay."""
+    before = world.state(sandbox.run_outside)
+    yield
+    assert world.state(sandbox.run_outside) == before
+
+
 @pytest.fixture
 def outside(sandbox: Sandbox, leak_check: None) -> Iterator[Outside]:
     """A host beyond the corner's uplink. Set up before the Atolls, so that it goes after them."""
@@ -52,7 +60,7 @@ def net(outside: Outside, fresh: Callable[..., Atoll]) -> Iterator[Atoll]:
     assert one.good("system", "check") == "nothing to repair"
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
     assert "atoll" not in tables
-    ip("-s", "link")
+    assert [line for line in ip("-o", "link").splitlines() if ": br-" in line or ": at" in line] == []
 
 
 def web(net: Atoll, *flags: str) -> str:
