@@ -11,7 +11,7 @@ every method asks the engine, as the command line does.
 May import: engine, isolation (its values), base.
 Start reading at: `sandbox.py`. `import atoll` loads none of this before a name of it is used.
 
-Everything raises the errors of `base/errors.py`, which are `atoll.AtollError` and its kinds. Everything may be called
+Everything raises the errors of the room `base`, which are `atoll.AtollError` and its kinds. Everything may be called
 from any thread: each has an engine of its own. In asyncio, call through `asyncio.to_thread`: nothing here forks.
 """
 

@@ -10,19 +10,19 @@ openat2(2) without magic links: /proc/PID/root of a container in the host's pid 
 
 from __future__ import annotations
 
-import bz2  # noqa: F401 - a compressed archive is opened when it is too late to import
+import bz2
 import encodings.idna
 import encodings.latin_1
-import encodings.unicode_escape  # noqa: F401
+import encodings.unicode_escape
 import errno
-import gzip  # noqa: F401
-import lzma  # noqa: F401
+import gzip
+import lzma
 import os
 import stat
 import sys
-import tarfile  # noqa: F401
+import tarfile
 import traceback
-import zlib  # noqa: F401
+import zlib
 
 from atoll.base import errors
 from atoll.base.value import fields
@@ -30,7 +30,7 @@ from atoll.isolation.files import destination, pack, unpack
 from atoll.linux import mount as m
 from atoll.linux import process, signals, userns
 from atoll.linux.root import RESOLVE_NO_MAGICLINKS, openat2
-from atoll.runtime import copyup, mount_options, pivot, rootfs  # noqa: F401 - mount_all imports copyup later
+from atoll.runtime import copyup, mount_options, pivot, rootfs
 from atoll.snapshots.unpacker import Channel
 from atoll.spec import idmap as idmaps
 from atoll.spec.codec import parse
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _IN = RESOLVE_NO_MAGICLINKS
+PRELOADED = (bz2, copyup, encodings, gzip, lzma, tarfile, zlib)
+"""What is first needed when it is too late to import: the compressions of archives, `mount_all`'s copies, encodings."""
 
 
 def main(fd: int) -> None:
