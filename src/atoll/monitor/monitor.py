@@ -86,7 +86,7 @@ class Monitor(Company):
         self.cleaned = False
         self.log: Log | None = None
         self.bereft = False  # the monitor was killed
-        self._foreign = os.path.exists(f"{charge.run}/{foreign.NOTE}")
+        self.foreign = os.path.exists(f"{charge.run}/{foreign.NOTE}")
         self._line = line
         self._creator: Peer | None = None
         self._starting = False
@@ -167,7 +167,7 @@ class Monitor(Company):
     def start(self, peer: Peer) -> None:
         """Let the program run; `peer` is told if that is refused."""
         try:
-            if self._foreign:
+            if self.foreign:
                 self._start_foreign()
                 return
             runtime_start.start(self.charge.run)
@@ -402,6 +402,10 @@ def _ended(monitor: Monitor, log: Log | None) -> record.Exit:
     oom = out_of_memory(charge.run)
     error = None if monitor.failure is None else str(monitor.failure)
     ended = record.of_status(monitor.status or 0, started=started, oom=oom, error=error)
+    if monitor.foreign and monitor.failure is not None and not started:
+        # Its init knows no such codes: we have killed it.
+        code = {"command-not-found": 127, "command-not-executable": 126}.get(monitor.failure.kind)
+        ended = ended if code is None else ended.replace(code=code, signal=None)
     return ended.replace(log_dropped=log.dropped) if log is not None and log.dropped else ended
 
 
