@@ -30,7 +30,7 @@ from atoll.isolation.files import destination, pack, unpack
 from atoll.linux import mount as m
 from atoll.linux import process, signals, userns
 from atoll.linux.root import RESOLVE_NO_MAGICLINKS, openat2
-from atoll.runtime import copyup, mount_options, pivot, rootfs
+from atoll.runtime import copyup, pivot, rootfs
 from atoll.snapshots.unpacker import Channel
 from atoll.spec import idmap as idmaps
 from atoll.spec.codec import parse
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _IN = RESOLVE_NO_MAGICLINKS
 PRELOADED = (bz2, copyup, encodings, gzip, lzma, tarfile, zlib)
-"""What is first needed when it is too late to import: the compressions of archives, `mount_all`'s copies, encodings."""
+"""What is first needed when it is too late to import: compressions, encodings, `mount_all`'s copies."""
 
 
 def main(fd: int) -> None:
