@@ -131,12 +131,6 @@ def add_rule(
     return _message(_NEWRULE, family, flags, body, what)
 
 
-def delete_rule(family: int, table: str, chain: str, handle: int) -> Message:
-    """Away with one rule."""
-    body = text(1, table) + text(2, chain) + be64(3, handle)
-    return _message(_DELRULE, family, 0, body, f"delete rule {handle} of {_in_words(family, table)} {chain}")
-
-
 # --- sets -----------------------------------------------------------------------------------------------------------
 
 
@@ -182,13 +176,6 @@ def add_set(
         # How `nft list` is to read the key (libnftnl, NFTNL_UDATA_SET_KEYBYTEORDER): as this host has it.
         body += attr(13, b"\0\4" + struct.pack("=I", 1))
     return _message(_NEWSET, family, NLM_F_CREATE, body, f"set {_in_words(family, table)} {name}")
-
-
-def delete_set(family: int, table: str, name: str) -> Message:
-    """Away with a set that no rule uses."""
-    return _message(
-        _DELSET, family, 0, text(1, table) + text(2, name), f"delete set {_in_words(family, table)} {name}"
-    )
 
 
 def _elements(table: str, name: str, elements: list[Element], *, verdicts: bool, keys_only: bool) -> bytes:
@@ -240,11 +227,6 @@ def _expression(name: str, *parts: bytes) -> bytes:
 def meta(key: int, register: int = R) -> bytes:
     """Load what is known of the packet beside its bytes."""
     return _expression("meta", be32(2, key), be32(1, register))
-
-
-def set_mark(register: int = R) -> bytes:
-    """The packet's mark from a register."""
-    return _expression("meta", be32(2, META_MARK), be32(3, register))
 
 
 def ct(key: int, register: int = R) -> bytes:
@@ -347,16 +329,6 @@ def redirect(port: int) -> bytes:
     return _expression("redir", be32(1, port))
 
 
-def tproxy(family: int, port: int) -> bytes:
-    """To a transparent socket of this host at the port in a register; the packet stays as it is."""
-    return _expression("tproxy", be32(1, family), be32(3, port))
-
-
-def transparent_socket(register: int = R) -> bytes:
-    """Whether a transparent socket of this host is to have the packet: 1 into the register."""
-    return _expression("socket", be32(1, 0), be32(2, register))
-
-
 def fib_type(register: int = R) -> bytes:
     """The kind of the destination address (RTN_LOCAL is 2)."""
     return _expression("fib", be32(1, register), be32(2, 3), be32(3, 2))
@@ -391,11 +363,6 @@ def commit(sock: Netlink, messages: list[Message]) -> None:
     begin = struct.pack("=IHHII", 20, _BEGIN, netlink.NLM_F_REQUEST, 0, 0) + head
     end = struct.pack("=IHHII", 20, _END, netlink.NLM_F_REQUEST, 0, 0) + head
     sock.transaction(begin, messages, end)
-
-
-def table_exists(sock: Netlink, family: int, table: str) -> bool:
-    """Whether it is there. Raises OSError."""
-    return chain_exists(sock, family, table, None)
 
 
 def chain_exists(sock: Netlink, family: int, table: str, chain: str | None) -> bool:

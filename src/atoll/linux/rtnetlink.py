@@ -16,8 +16,7 @@ from atoll.linux.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Message
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_NEWNEIGH = 28
-RTM_NEWRULE, RTM_GETRULE = 32, 34
+
 
 IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
@@ -29,11 +28,11 @@ _BR_FORWARD_DELAY, _BR_STP_STATE, _BR_MCAST_SNOOPING = 1, 5, 23
 _BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _IFA_F_NODAD = 0x02
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 _MAIN_TABLE = 254
 _PROTO_BOOT = 3
-_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
-_UNICAST, _LOCAL = 1, 2
+_SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
+_UNICAST = 1
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 
 
@@ -137,12 +136,6 @@ def new_macvlan(name: str, *, parent: int, mode: str, ns: int, mac: bytes | None
     return _new(payload, f"macvlan {name}")
 
 
-def new_dummy(name: str) -> Message:
-    """A dummy interface, up: a parent for a macvlan that leads nowhere."""
-    payload = _ifinfo(flags=IFF_UP, change=IFF_UP) + _named(name) + nested(_IFLA_LINKINFO, text(_INFO_KIND, "dummy"))
-    return _new(payload, f"dummy {name}")
-
-
 def new_vlan(name: str, *, parent: int, tag: int) -> Message:
     """An 802.1Q interface on `parent`, up (macvlan's `parent=eth0.10`)."""
     info = nested(_IFLA_LINKINFO, text(_INFO_KIND, "vlan"), nested(_INFO_DATA, attr(1, struct.pack("=H", tag))))
@@ -163,11 +156,6 @@ def set_up(index: int) -> Message:
 def rename(index: int, name: str) -> Message:
     """Another name for a link that is down."""
     return Message(RTM_NEWLINK, 0, _ifinfo(index=index) + _named(name), f"link {index} is {name}")
-
-
-def set_master(name: str, master: int) -> Message:
-    """Make a link a port of a bridge (0: of none)."""
-    return Message(RTM_NEWLINK, 0, _ifinfo() + _named(name) + u32(_IFLA_MASTER, master), f"{name} into {master}")
 
 
 def set_port(index: int, *, hairpin: bool = False, isolated: bool = False) -> Message:
@@ -203,20 +191,6 @@ def new_route(
     payload += u32(_RTA_OIF, index) + (u32(_RTA_PRIORITY, metric) if metric else b"")
     shown = inet_ntop(family, gateway) if gateway else "link"
     return Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, payload, f"route by {shown} on {index}")
-
-
-def new_local_route(family: int, table: int, index: int) -> Message:
-    """Everything is delivered here, in a table of its own: what a transparent proxy's rule leads to."""
-    payload = struct.pack("=BBBBBBBBI", family, 0, 0, 0, table, _PROTO_BOOT, _SCOPE_HOST, _LOCAL, 0)
-    return Message(
-        RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, payload + u32(_RTA_OIF, index), f"local route in {table}"
-    )
-
-
-def new_mark_rule(family: int, mark: int, table: int) -> Message:
-    """Packets with this mark are routed by `table` (ip-rule(8))."""
-    payload = struct.pack("=BBBBBBBBI", family, 0, 0, 0, table, 0, 0, 1, 0) + u32(10, mark) + u32(16, 0xFFFFFFFF)
-    return Message(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, payload, f"rule for mark {mark}", quiet=(errno.EEXIST,))
 
 
 def links(sock: Netlink) -> list[Link]:

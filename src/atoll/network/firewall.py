@@ -77,11 +77,6 @@ def everything() -> list[Message]:
     return [*_sets(), *_chains(), *_forward(), *_nat(), *_spoof(), nft.add_chain(INET, TABLE, MARK)]
 
 
-def away() -> list[Message]:
-    """Both tables removed."""
-    return [nft.delete_table(INET, TABLE), nft.delete_table(BRIDGE, TABLE)]
-
-
 def _sets() -> list[Message]:
     name, ip, ip6, proto, port, ether = nft.T_IFNAME, nft.T_IP, nft.T_IP6, nft.T_PROTO, nft.T_PORT, nft.T_ETHER
     made = [nft.add_table(INET, TABLE), nft.add_table(BRIDGE, TABLE)]

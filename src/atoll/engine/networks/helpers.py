@@ -11,8 +11,8 @@ the store when it is told to, and keeps nothing that is not there but open conne
 
 from __future__ import annotations
 
-import array
 import os
+import struct
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
 
 from atoll.base import errors, files, jsontext
@@ -136,7 +136,7 @@ def _reload(peer: socket, row: NetworkRow, held: Held | None) -> None:
         one.close()
     sockets = sockets[:_MOST_FDS]
     message = jsontext.dumps({"do": "reload", "sockets": [list(key) for key, _ in sockets]}).encode()
-    fds = array.array("i", [one.fileno() for _, one in sockets])
+    fds = struct.pack(f"{len(sockets)}i", *[one.fileno() for _, one in sockets])
     peer.settimeout(PATIENCE)
     try:
         peer.sendmsg([message], [(SOL_SOCKET, SCM_RIGHTS, fds)] if sockets else [])

@@ -5,7 +5,7 @@ Holds: `inspect`, `listed`, `of_container`, in Docker's shapes. Does not hold: c
 
 from __future__ import annotations
 
-from atoll.base import clock, errors
+from atoll.base import clock
 from atoll.engine.networks import rows
 from atoll.network import addresses
 
@@ -244,12 +244,3 @@ def _who(address: str) -> str:
     if address.startswith("127.") or address == "::1":
         return "programs of this host only"
     return f"anybody who reaches {address}, and this host itself"
-
-
-def check_exists(engine: Engine, name: str) -> None:
-    """Raises NotFound in Docker's words for a network that is not there."""
-    if name not in PREDEFINED:
-        try:
-            rows.find(engine.store, name)
-        except errors.NotFound:
-            raise errors.NotFound(f"network {name} not found") from None
