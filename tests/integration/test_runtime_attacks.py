@@ -71,6 +71,7 @@ print("tried", tried, flush=True)
 """
 
 
+@pytest.mark.timeout(600)
 def test_newcomers_cannot_be_traced_or_read(runtime: Runtime, full: bool):
     """While exec enters again and again, a process of the same user inside tries to attach to whatever appears and to
     open its memory, its program and its descriptors. What the container runs itself it may have."""
@@ -94,6 +95,7 @@ def test_newcomers_cannot_be_traced_or_read(runtime: Runtime, full: bool):
     assert int(text.split()[-1]) > 0, "no newcomer was met"
 
 
+@pytest.mark.timeout(600)
 def test_binaries_swapped_under_exec(root_runtime: Runtime, racer: Callable[[str, str], None], full: bool):
     """The program to be executed is at times a link to the runtime's own interpreter, with a loader that keeps it."""
     before = digest(interpreter())
@@ -106,7 +108,7 @@ def test_binaries_swapped_under_exec(root_runtime: Runtime, racer: Callable[[str
     os.symlink("busybox", bundle.path("/bin/prey"))
     name = root_runtime.started(bundle)
     racer(bundle.path("/bin/prey"), bundle.path("/bin/link"))
-    for _ in range(300 if full else 15):
+    for _ in range(200 if full else 15):
         assert "OVERWROTE" not in root_runtime("exec", name, "/bin/prey", "true").out
     assert digest(interpreter()) == before
 
