@@ -256,7 +256,7 @@ class Cgroup:
             if error.errno in (errno.EBUSY, errno.EOPNOTSUPP) and beside:
                 self._join(self._cgroup_of(beside), line, 0)
                 return
-            raise _explain_join(error, place, line) from error
+            raise making.explain_join(error, place, line) from error
 
     def _cgroup_of(self, pid: int) -> str:
         """Where in the unified tree a process of this container is. Raises FailedPrecondition if outside."""
@@ -485,32 +485,3 @@ def _counter(path: str, name: str) -> int:
         if error.errno not in (errno.ENOENT, errno.ENODEV):
             raise
     return 0
-
-
-def _explain_join(error: OSError, place: str, line: str) -> errors.AtollError:
-    what = f"cannot move process {line} into cgroup {place}"
-    if error.errno == errno.ESRCH:
-        return errors.NotFound(f"{what}: the process is gone")
-    if error.errno in (errno.ENOENT, errno.ENODEV):
-        return errors.NotFound(f"{what}: the cgroup is gone")
-    if error.errno == errno.ENOSPC:
-        return errors.FailedPrecondition(
-            f"{what}: it has no CPUs or memory nodes", hint="set linux.resources.cpu.cpus and mems"
-        )
-    if error.errno == errno.EBUSY:
-        return errors.FailedPrecondition(
-            f"{what}: it hands controllers on to cgroups below it, so it cannot hold processes (cgroups(7))",
-            hint="name one of those below",
-        )
-    if error.errno == errno.EOPNOTSUPP:
-        return errors.FailedPrecondition(f"{what}: it is threaded, or below a threaded one (cgroups(7))")
-    if error.errno == errno.EAGAIN:
-        return errors.Exhausted(f"{what}: its limit of processes is reached")
-    if error.errno == errno.EINVAL:
-        return errors.InvalidArgument(f"{what}: a realtime process needs a realtime budget there")
-    if error.errno in making.REFUSED:
-        return errors.Denied(
-            f"{what}: {error.strerror}",
-            hint="an ordinary user may move processes only within a subtree that was delegated and that it is in",
-        )
-    return errors.from_os_error(error, what.removeprefix("cannot "))

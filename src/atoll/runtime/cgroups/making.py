@@ -1,6 +1,7 @@
 """Making a container's directories, and undoing it: mkdir with ancestors, v1's cpusets, device rules.
 
-Holds: `make`, `fill_cpuset`, `limit_devices_v1`, `limit_devices_v2`. Does not hold: the order (`cgroup.py`).
+Holds: `make`, `fill_cpuset`, `limit_devices_v1`, `limit_devices_v2`, `explain_join`. Does not hold: the order
+(`cgroup.py`).
 """
 
 from __future__ import annotations
@@ -148,3 +149,33 @@ def _explain_mkdir(error: OSError, place: str) -> errors.AtollError:
     if error.errno == errno.EINVAL:
         return errors.InvalidArgument(f"cannot {what}: the kernel refuses that name")
     return errors.from_os_error(error, what)
+
+
+def explain_join(error: OSError, place: str, line: str) -> errors.AtollError:
+    """Why a process could not be moved into a cgroup."""
+    what = f"cannot move process {line} into cgroup {place}"
+    if error.errno == errno.ESRCH:
+        return errors.NotFound(f"{what}: the process is gone")
+    if error.errno in (errno.ENOENT, errno.ENODEV):
+        return errors.NotFound(f"{what}: the cgroup is gone")
+    if error.errno == errno.ENOSPC:
+        return errors.FailedPrecondition(
+            f"{what}: it has no CPUs or memory nodes", hint="set linux.resources.cpu.cpus and mems"
+        )
+    if error.errno == errno.EBUSY:
+        return errors.FailedPrecondition(
+            f"{what}: it hands controllers on to cgroups below it, so it cannot hold processes (cgroups(7))",
+            hint="name one of those below",
+        )
+    if error.errno == errno.EOPNOTSUPP:
+        return errors.FailedPrecondition(f"{what}: it is threaded, or below a threaded one (cgroups(7))")
+    if error.errno == errno.EAGAIN:
+        return errors.Exhausted(f"{what}: its limit of processes is reached")
+    if error.errno == errno.EINVAL:
+        return errors.InvalidArgument(f"{what}: a realtime process needs a realtime budget there")
+    if error.errno in REFUSED:
+        return errors.Denied(
+            f"{what}: {error.strerror}",
+            hint="an ordinary user may move processes only within a subtree that was delegated and that it is in",
+        )
+    return errors.from_os_error(error, what.removeprefix("cannot "))
