@@ -41,21 +41,6 @@ SETTLE_SECONDS = 5.0
 MOURN_SECONDS = 0.3
 """The same for a spawner that records it in place of a dead monitor."""
 _STEP = 0.005
-_CREATE_FIELDS = (
-    "id",
-    "spec",
-    "root",
-    "bundle",
-    "run",
-    "terminal",
-    "stdin",
-    "stdin_stays",
-    "keep_unstarted",
-    "log",
-    "on_exit",
-    "cache",
-    "helpers",
-)
 
 
 class ContainerDriver(Driver):
@@ -96,8 +81,7 @@ class ContainerDriver(Driver):
 
     def create(self, plan: ContainerPlan, *, promise: bool = False, start: bool = False) -> Attachment:
         """Through a monitor."""
-        fields = {name: getattr(plan, name) for name in _CREATE_FIELDS}
-        request = Create(**fields, caller=client.caller())
+        request = Create.of(plan, client.caller())
         return self._take_channel().create(request, promise=promise, start=start)
 
     def start(self, run: str) -> None:
@@ -120,6 +104,7 @@ class ContainerDriver(Driver):
             terminal=plan.terminal,
             stdin=plan.stdin,
             detached=plan.detached,
+            events=plan.events,
             caller=client.caller({}),
         )
         return self._take_channel().exec(request)
@@ -143,8 +128,13 @@ class ContainerDriver(Driver):
 
     def pause(self, run: str) -> None:
         """By the cgroup's freezer."""
+        from atoll.monitor.foreign import argv_of
         from atoll.runtime.pause import pause
 
+        if argv := argv_of(run):
+            from atoll.isolation.external import check_pause
+
+            check_pause(argv[0])
         pause(run)
 
     def resume(self, run: str) -> None:
