@@ -179,7 +179,7 @@ def test_a_flood_to_the_log_takes_bounded_memory(level):
     while not level.status(plan).ended:
         peak = max(peak, processes.pss(monitor.pid)) if monitor.alive() else peak
         time.sleep(0.02)
-    # A tenth of the flood. Two processes share the interpreter here, so that half of its pages count as the monitor's:
+    # A tenth of the flood. Two processes share the interpreter here, so half of its pages count as the monitor's:
     # 4 MiB before the first byte of output; JSON's escapes (six bytes for one) and their copies are the rest.
     assert peak < 6 << 20
     assert sum(os.path.getsize(f"{plan.bundle}/{name}") for name in os.listdir(plan.bundle)) < 3 << 20
