@@ -39,7 +39,7 @@ CLI = "atoll.cli.main"
 RUNTIME = "atoll.runtime.main"
 _PACKED = (["run"], ["pull"])
 """The commands that have a pack of their modules; the others read `run`'s and add nothing to it."""
-_QUICK = frozenset((RUNTIME,))
+_QUICK = frozenset((CLI, RUNTIME))
 """The commands with a `quick.py` beside their `main.py`: its `first` is called before anything else is loaded."""
 
 

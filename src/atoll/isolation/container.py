@@ -45,12 +45,12 @@ _STEP = 0.005
 
 class ContainerDriver(Driver):
     """`run_root` is where the spawner's socket lies, `data_root` tells stores apart; `spawner` is `off` to do
-    without one."""
+    without one; `door` is the module that a spawner runs commands with (`monitor/client.py`)."""
 
     name = "container"
 
-    def __init__(self, run_root: str, data_root: str, *, spawner: str | None = None) -> None:
-        self._run_root, self._data_root, self._spawner = run_root, data_root, spawner
+    def __init__(self, run_root: str, data_root: str, *, spawner: str | None = None, door: str | None = None) -> None:
+        self._run_root, self._data_root, self._spawner, self._door = run_root, data_root, spawner, door
         self._channel: client.Channel | None = None
 
     def probe(self) -> Availability:
@@ -71,7 +71,7 @@ class ContainerDriver(Driver):
 
     def _connect(self) -> client.Channel:
         try:
-            return client.connect(self._run_root, data_root=self._data_root, mode=self._spawner)
+            return client.connect(self._run_root, data_root=self._data_root, mode=self._spawner, door=self._door)
         except OSError as error:
             raise errors.from_os_error(error, "reach or start the spawner") from error
 

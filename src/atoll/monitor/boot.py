@@ -9,12 +9,19 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from atoll.monitor.spawner import Door
+
 CHANNEL_FD = 3
 """Where `client.py` puts the listening socket, or the connection."""
 
 
 def main(argv: list[str]) -> int:
-    """`spawner PATH LOCK IDLE_SECONDS` or `monitor`; the socket is descriptor 3, standard error the faults file."""
+    """`spawner PATH LOCK IDLE_SECONDS DATA_ROOT [DOOR]` or `monitor`; the socket is
+    descriptor 3, standard error the faults file."""
     # The command is not to have a child of which it knows nothing: ours is init's, or its subreaper's.
     if os.fork():
         os._exit(0)
@@ -32,7 +39,19 @@ def main(argv: list[str]) -> int:
 
     keep_pack()
     if argv[0] == "spawner":
-        spawner.run_spawner(CHANNEL_FD, argv[1], argv[2], float(argv[3]))
+        door = _door(argv[5], os.path.dirname(argv[1]), argv[4]) if len(argv) > 5 else None
+        spawner.run_spawner(CHANNEL_FD, argv[1], argv[2], float(argv[3]), door)
     else:
         spawner.run_alone(CHANNEL_FD)
     return 0
+
+
+def _door(module: str, run_root: str, data_root: str) -> Door:
+    """`open_door` of a module above this room, which says its name when it starts us."""
+
+    def open_door() -> tuple[str, Callable[[int], int]]:
+        __import__(module)
+        found: tuple[str, Callable[[int], int]] = sys.modules[module].open_door(run_root, data_root)
+        return found
+
+    return open_door

@@ -266,9 +266,10 @@ def attach(run: str, *, output: bool = True, stdin: bool = False) -> Attachment:
     return attachment
 
 
-def connect(run_root: str, *, data_root: str = "", mode: str | None = None) -> Channel:
+def connect(run_root: str, *, data_root: str = "", mode: str | None = None, door: str | None = None) -> Channel:
     """A connection to the spawner of this user, these namespaces, this store and version, which is started if need
-    be; with `mode` (or ATOLL_SPAWNER) `off` to a monitor of its own.
+    be; with `mode` (or ATOLL_SPAWNER) `off` to a monitor of its own. `door` names the module whose `open_door` a new
+    spawner is to call, so that it runs commands too.
 
     `run_root` is made if absent and must be ours alone. Raises Denied, OSError.
     """
@@ -287,7 +288,7 @@ def connect(run_root: str, *, data_root: str = "", mode: str | None = None) -> C
     if peer is None:
         lock.acquire()  # two commands that find nobody: one starts it, the other then finds it
         try:
-            peer = _try(path) or _start(run_root, path)
+            peer = _try(path) or _start(run_root, path, data_root, door)
         finally:
             lock.release()
     return Channel(peer)
@@ -313,13 +314,14 @@ def _try(path: str) -> socket | None:
         return None
 
 
-def _start(run_root: str, path: str) -> socket:
+def _start(run_root: str, path: str, data_root: str, door: str | None) -> socket:
     """Bind the spawner's socket here, hand it over, and connect at once: the backlog holds us until it is up."""
     files.unlink_if_present(path)
     listener = listen(path)
     try:
         idle = os.environ.get("ATOLL_SPAWNER_IDLE") or str(IDLE_SECONDS)
-        _launch(run_root, listener, "spawner", path, f"{run_root}/{LOCK_FILE}", idle)
+        words = ("spawner", path, f"{run_root}/{LOCK_FILE}", idle, data_root)
+        _launch(run_root, listener, *words, *((door,) if door else ()))
         return connect_socket(path)
     except BaseException:
         files.unlink_if_present(path)

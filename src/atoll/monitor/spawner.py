@@ -13,6 +13,9 @@ It stays in the cgroup in which the first command started it; its monitors are c
 never. Everything that monitors need is imported here, before the first fork: the package and the interpreter may be
 replaced under running containers.
 
+With a `door`, a module of the room that starts it, it also runs whole commands in forks: once the first monitor is
+forked and nobody waits, that module is loaded and a second socket opened (`cli/warm.py`).
+
 Its end, once it has been idle for `idle` seconds without a fork: unlink the socket under the lock that clients
 connect and bind under, serve whoever connected before that, go.
 """
@@ -24,6 +27,7 @@ import errno
 import gc
 import os
 import select
+import sys
 import time
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, socket, socketpair
 
@@ -37,6 +41,15 @@ from atoll.monitor.monitor import mourn
 from atoll.monitor.protocol import control
 from atoll.monitor.spawning import in_fork
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Door = Callable[[], tuple[str, Callable[[int], int]]]
+
+DOOR_DELAY_MS = 200
+"""How long nothing happens before the door is made: not while the first commands need the processors."""
 UNCLAIMED_MAX = 256
 """Most forks that have not yet reported a container; further connections wait in the backlog."""
 REPORT_MAX = 8192
@@ -45,10 +58,13 @@ _OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Spawner:
-    """`listener` is bound to `path`; `lock` is the file that clients connect (shared) and bind (alone) under."""
+    """`listener` is bound to `path`; `lock` is the file that clients connect (shared) and bind (alone) under; `door`
+    opens the second socket: it gives a path, and what serves a connection there."""
 
-    def __init__(self, listener: socket, path: str, lock: str, idle: float) -> None:
+    def __init__(self, listener: socket, path: str, lock: str, idle: float, door: Door | None = None) -> None:
         self.listener, self.path, self.lock, self.idle = listener, path, lock, idle
+        self.door = door
+        self.doorway: tuple[socket, str, tuple[int, int], Callable[[int], int]] | None = None
         self.listening = True
         self.forks: set[int] = set()
         self.monitors: dict[int, tuple[int, str, int]] = {}  # monitor -> its init, run directory, spare terminal
@@ -68,16 +84,22 @@ class Spawner:
         listener, reports = self.listener.fileno(), self.reports.fileno()
         for fd in (listener, woken, reports):
             poll.register(fd, select.POLLIN)
-        accept = self.listener._accept  # type: ignore[attr-defined]
         fork, close, forks, monitors = os.fork, os.close, self.forks, self.monitors
         gc.collect()
         gc.freeze()  # a collection in a fork would write to every page of what lies here
-        last = time.monotonic()
+        last, used, doorway = time.monotonic(), False, -1
         while True:
-            for fd, _ in poll.poll(-1 if forks or self.orphans else max(20, int(self.idle * 1000))):
-                if fd == listener:
+            if used and self.door is not None:
+                ready = poll.poll(DOOR_DELAY_MS)
+                if not ready:
+                    doorway = self._open_door(poll)
+            else:
+                ready = poll.poll(-1 if forks or self.orphans else max(20, int(self.idle * 1000)))
+            for fd, _ in ready:
+                if fd in (listener, doorway):
+                    at: Any = self.listener if fd == listener or self.doorway is None else self.doorway[0]
                     try:
-                        connection, _ = accept()
+                        connection, _ = at._accept()
                     except OSError as error:
                         if error.errno in _OUT_OF:
                             time.sleep(0.05)  # until descriptors or memory are given back
@@ -88,9 +110,10 @@ class Spawner:
                         refuse(connection, error)
                         continue
                     if pid == 0:
-                        in_fork(lambda: self._serve(connection))  # noqa: B023 - called at once
+                        in_fork(lambda: self._serve(connection, command=fd != listener))  # noqa: B023 - called at once
                     close(connection)
                     forks.add(pid)
+                    used = True
                     if len(forks) - len(monitors) >= UNCLAIMED_MAX:
                         poll.modify(listener, 0)
                 elif fd == reports:
@@ -109,14 +132,39 @@ class Spawner:
                 if not self.listening and not forks:
                     return
 
-    def _serve(self, connection: int) -> None:
+    def _open_door(self, poll: select.poll) -> int:
+        """Load what commands need and listen for them; the descriptor, or -1. Only once, whatever comes of it."""
+        door, self.door = self.door, None
+        assert door is not None
+        try:
+            path, serve = door()
+            listener = sockets.listen(f"{path}.{os.getpid()}")
+            os.rename(f"{path}.{os.getpid()}", path)
+        except (OSError, ImportError, errors.AtollError) as error:  # commands do without
+            print(f"no door: {error}", file=sys.stderr)  # noqa: T201 - the faults file
+            return -1
+        listener.setblocking(False)
+        self.doorway = (listener, path, _identity(path), serve)
+        poll.register(listener.fileno(), select.POLLIN)
+        gc.collect()
+        gc.freeze()
+        return listener.fileno()
+
+    def _serve(self, connection: int, *, command: bool) -> None:
         """In the fork: of the spawner's descriptors it keeps the connection and the way to report."""
         _signal.set_wakeup_fd(-1)  # its pipe is about to go, and its number to be used anew
         low, high = sorted((connection, self.report.fileno()))
         os.closerange(3, low)
         os.closerange(low + 1, high)
         os.closerange(high + 1, FD_LAST)
-        service.serve(connection, self._report)
+        if not command or self.doorway is None:
+            service.serve(connection, self._report)
+            return
+        # It may last, and is not to count as one that never asked.
+        self.report.send(b"%d 0 " % os.getpid())
+        self.report.close()
+        _signal.signal(17, _signal.SIG_DFL)
+        self.doorway[3](connection)
 
     def _report(self, init: int, run: str, console: int | None) -> None:
         """In a clerk: tell the spawner of its monitor's container."""
@@ -192,6 +240,8 @@ class Spawner:
             try:
                 if _identity(self.path) == self.identity:
                     files.unlink_if_present(self.path)
+                if self.doorway is not None and _identity(self.doorway[1]) == self.doorway[2]:
+                    files.unlink_if_present(self.doorway[1])
             finally:
                 lock.release()
         waiting = select.select([self.listener.fileno()], [], [], 0)[0]
@@ -232,12 +282,12 @@ def refuse(connection: int, error: OSError) -> None:
     peer.close()
 
 
-def run_spawner(listener: int, path: str, lock: str, idle: float) -> None:
+def run_spawner(listener: int, path: str, lock: str, idle: float, door: Door | None = None) -> None:
     """Be the spawner on an inherited listening socket until idle."""
     set_title(b"atoll:[spawner]")
     become_subreaper()
     ignore_terminals()
-    Spawner(socket(AF_UNIX, SOCK_STREAM, 0, listener), path, lock, idle).run()
+    Spawner(socket(AF_UNIX, SOCK_STREAM, 0, listener), path, lock, idle, door).run()
 
 
 def run_alone(connection: int) -> None:

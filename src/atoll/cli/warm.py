@@ -1,0 +1,273 @@
+"""The spawner's door: runs a whole command in a fork of the spawner, on the descriptors of whoever asked.
+
+Holds: `open_door` (in the spawner), `serve` (in a fork). Does not hold: the asking side (`quick.py`), the spawner
+(`monitor/spawner.py`, which knows this room by name only).
+
+    quick.py, in the user's process                    warm.py, in a fork of the spawner
+    (1) descriptors 0-2, cwd, a pipe's reading end;
+        directory of the package, arguments,
+        environment                              ──►   (2) who asks, and from where: same user, namespaces, rights,
+                                                           cgroup where it matters, package and store as here?
+                                                 ◄──   (3) "w" and its pid; or "c": run it yourself
+    (4) signals, by pidfd                        ──►
+                                                       (5) takes on what it was given, runs `main`
+    (6) exit code                                ◄──
+    killed: the pipe hangs up                    ──►   SIGKILL, by the kernel itself (fcntl(2), F_SETSIG)
+
+A command that runs here differs from one in a process of its own in nothing that a user can see but the time that it
+takes: whatever cannot be taken over (a higher hard limit, another seccomp filter) is a reason to decline.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import os
+import resource
+import sys
+import time
+from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
+from _struct import unpack
+from fcntl import F_GETFL, F_SETFL, F_SETOWN, fcntl
+
+from atoll.base import launch
+from atoll.cli.quick import DOOR, VERSION, WARM
+from atoll.engine import paths
+from atoll.linux import signals
+from atoll.linux.title import set_title
+from atoll.monitor import sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F_SETSIG = 10  # include/uapi/asm-generic/fcntl.h; the module `fcntl` has it from 3.12 on only on some hosts
+O_ASYNC = 0o20000
+REQUEST_MAX = 8 << 20
+RLIMITS = 16
+_FDS = 5
+_SPACES = ("mnt", "user", "net", "pid", "cgroup", "ipc", "uts", "time")
+_RIGHTS = (b"Groups", b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb", b"NoNewPrivs", b"Seccomp",
+           b"Seccomp_filters")  # fmt: skip
+# Loaded ahead: what the common commands import, the rest comes when asked for.
+_LOADED = (
+    "atoll.cli.main",
+    "atoll.cli.run",
+    "atoll.cli.exec",
+    "atoll.cli.streams",
+    "atoll.cli.wiring",
+    "atoll.cli.ps",
+    "atoll.cli.stop",
+    "atoll.cli.kill",
+    "atoll.cli.rm",
+    "atoll.cli.logs",
+    "atoll.cli.inspect",
+    "atoll.cli.display",
+    "atoll.cli.each",
+    "atoll.cli.signal_names",
+    "atoll.engine.containers.create",
+    "atoll.engine.containers.exec",
+    "atoll.engine.containers.inspect",
+    "atoll.engine.containers.kill",
+    "atoll.engine.containers.launch",
+    "atoll.engine.containers.list",
+    "atoll.engine.containers.logs",
+    "atoll.engine.containers.remove",
+    "atoll.engine.containers.stop",
+    "atoll.engine.networks.launching",
+    "atoll.engine.networks.repair",
+    "atoll.engine.networks.settle",
+    "atoll.engine.engine",
+    "atoll.engine.images.resolve",
+    "atoll.images.host",
+    "atoll.isolation.container",
+    "atoll.snapshots.store",
+    "atoll.spec.image",
+    "_sqlite3",
+)
+
+
+class _Declined(Exception):
+    """The command is better run where it was given."""
+
+
+class Door:
+    """What the spawner knows of itself when it opens its door; a fork compares with it whoever asks."""
+
+    def __init__(self, run_root: str, data_root: str) -> None:
+        for name in _LOADED:
+            __import__(name)
+        self.run_root, self.data_root = run_root, data_root
+        self.path = run_root + DOOR.decode()
+        self.place = _place(os.getpid())
+        self.directory = launch.directory()
+        self.sources = _sources()
+
+    def serve(self, connection: int) -> int:
+        """Do one command, in a fork that has no other descriptor. Returns nothing that matters: the exit code went
+        over the connection."""
+        peer = socket(AF_UNIX, SOCK_STREAM, 0, connection)
+        try:
+            sockets.check_peer(peer)
+            request = _receive(peer)
+            if request is None:
+                return 0
+            words, fds = request
+            try:
+                argv = self._take_on(peer, words, fds)
+            except (_Declined, OSError, ValueError):
+                peer.sendall(b"c")
+                return 0
+            peer.sendall(b"w%d" % os.getpid())
+        except OSError:
+            return 0
+        set_title(b"atoll:[command] " + argv[0].encode("utf-8", "surrogateescape"))
+        code = _run(argv)
+        try:
+            peer.sendall((code & 0xFFFFFFFF).to_bytes(4, "little"))
+        except OSError:
+            pass
+        return 0
+
+    def _take_on(self, peer: socket, words: list[bytes], fds: list[int]) -> list[str]:
+        """Become what the asking process is. Nothing here is undone: it happens in a fork that ends if it fails."""
+        pid = unpack("3i", peer.getsockopt(SOL_SOCKET, 17, 12))[0]  # SO_PEERCRED
+        if words[0] != VERSION or words[1].decode() != self.directory or len(fds) != _FDS:
+            raise _Declined
+        count = int(words[2])
+        argv = [word.decode("utf-8", "surrogateescape") for word in words[3 : 3 + count]]
+        environ = words[3 + count :]
+        if argv[0] not in WARM or pid <= 0 or _place(pid) != self.place or _sources() != self.sources:
+            raise _Declined
+        # 1. Its environment, which says which store it means.
+        os.environ.clear()
+        for one in environ:
+            name, _, value = one.partition(b"=")
+            os.environb[name] = value
+        roots = paths.locate(os.environ, os.geteuid())
+        if (roots.data, roots.run) != (self.data_root, self.run_root) or not _speaks_utf8():
+            raise _Declined
+        time.tzset()
+        # 2. Limits, umask, what it ignores.
+        status = _status(pid)
+        for number in range(RLIMITS):
+            wanted = resource.prlimit(pid, number)
+            if resource.getrlimit(number) != wanted:
+                resource.setrlimit(number, wanted)
+        os.umask(int(status[b"Umask"], 8))
+        ignored = int(status[b"SigIgn"], 16)
+        for number in range(1, 32):
+            if number not in (signals.SIGKILL, signals.SIGSTOP):
+                is_ignored = ignored >> (number - 1) & 1
+                _signal.signal(number, _signal.SIG_IGN if is_ignored else _signal.SIG_DFL)
+        # 3. Its end is ours: the pipe's other end closes with the process, however it dies.
+        fcntl(fds[4], F_SETOWN, os.getpid())
+        fcntl(fds[4], F_SETSIG, signals.SIGKILL)
+        fcntl(fds[4], F_SETFL, fcntl(fds[4], F_GETFL) | O_ASYNC | os.O_NONBLOCK)
+        try:
+            os.read(fds[4], 1)  # it has died already
+            os._exit(0)
+        except BlockingIOError:
+            pass
+        # 4. Its directory and its streams.
+        os.fchdir(fds[3])
+        os.close(fds[3])
+        for number in range(3):
+            os.dup2(fds[number], number, inheritable=True)
+            os.close(fds[number])
+        if os.isatty(1):
+            sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        return argv
+
+
+def _run(argv: list[str]) -> int:
+    """The command, with what the interpreter does at its end about the streams and what nobody caught."""
+    from atoll.cli.main import main
+
+    try:
+        code = main(argv)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException as fault:  # noqa: BLE001 - one of the edges: it is told as the interpreter would
+        sys.__excepthook__(type(fault), fault, fault.__traceback__)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    return code
+
+
+def _receive(peer: socket) -> tuple[list[bytes], list[int]] | None:
+    data, ancillary, _, _ = peer.recvmsg(65536, 256, MSG_CMSG_CLOEXEC)
+    fds = [
+        fd for level, kind, raw in ancillary if (level, kind) == (SOL_SOCKET, SCM_RIGHTS)
+        for fd in unpack(f"{len(raw) // 4}i", raw[: len(raw) // 4 * 4])
+    ]  # fmt: skip
+    if len(data) < 4 or (size := int.from_bytes(data[:4], "little")) > REQUEST_MAX:
+        return None
+    while len(data) < 4 + size:
+        more = peer.recv(1 << 20)
+        if not more:
+            return None
+        data += more
+    return data[4:].split(b"\0"), fds
+
+
+def _place(pid: int) -> tuple[object, ...]:
+    """Where a process is and what it may: equal for two that can do each other's work."""
+    status = _status(pid)
+    spaces = [os.stat(f"/proc/{pid}/ns/{name}").st_ino for name in _SPACES]
+    root = os.stat(f"/proc/{pid}/root")
+    return (
+        *spaces,
+        root.st_dev,
+        root.st_ino,
+        # An ordinary user's rights over cgroups depend on where he is (`monitor/client.py`, `key`).
+        _read(f"/proc/{pid}/cgroup") if os.geteuid() else b"",
+        _label(pid),
+        os.getpriority(os.PRIO_PROCESS, pid),
+        os.sched_getaffinity(pid) == os.sched_getaffinity(0),
+        *[status.get(name) for name in _RIGHTS],
+    )
+
+
+def _status(pid: int) -> dict[bytes, bytes]:
+    lines = [line.partition(b":") for line in _read(f"/proc/{pid}/status").splitlines()]
+    return {name: value.strip() for name, _, value in lines}
+
+
+def _label(pid: int) -> bytes:
+    try:
+        return _read(f"/proc/{pid}/attr/current")
+    except OSError:  # no security module
+        return b""
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 65536)
+    finally:
+        os.close(fd)
+
+
+def _speaks_utf8() -> bool:
+    """Whether the caller's locale is one in which this interpreter would have been started the same."""
+    value = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or "C"
+    return value in ("C", "POSIX") or "utf8" in value.lower().replace("-", "")
+
+
+def _sources() -> list[tuple[int, int]]:
+    """What tells that the package was replaced or edited: time and size of each module's file."""
+    files = []
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("atoll") and (path := getattr(module, "__file__", None)):
+            files.append(path)
+    return [(found.st_mtime_ns, found.st_size) for found in map(os.stat, files)]
+
+
+def open_door(run_root: str, data_root: str) -> tuple[str, Callable[[int], int]]:
+    """Load what commands need. Returns the path at which to listen, and what serves a connection in a fork."""
+    door = Door(run_root, data_root)
+    return door.path, door.serve
