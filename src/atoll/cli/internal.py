@@ -1,8 +1,8 @@
 """`atoll internal …`: what Atoll's own processes ask of the engine. Not for people; may change at any time.
 
-    cleanup CONTAINER    it has ended and was to go with its end
-    restart CONTAINER    its restart policy wants it up again, and the pause before that is over
-    boot                 the host has started: what do the restart policies say?
+cleanup CONTAINER    it has ended and was to go with its end
+restart CONTAINER    its restart policy wants it up again, and the pause before that is over
+boot                 the host has started: what do the restart policies say?
 """
 
 from __future__ import annotations

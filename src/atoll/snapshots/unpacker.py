@@ -133,7 +133,7 @@ def _answer(run: Callable[..., Any], channel: Channel, message: dict[str, Any], 
 def _confined(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[str, Any] | None:
     """Unpack in a child of ours that is shut into the directory. It answers itself; None then."""
     # Imported here, for this child and all later ones.
-    from atoll.snapshots import apply, confine, stream  # noqa: F401
+    from atoll.snapshots import apply, confine, stream  # noqa: F401 - loaded before the root is given up
 
     child = os.fork()
     if child:

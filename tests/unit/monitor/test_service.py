@@ -27,7 +27,7 @@ def test_an_end_while_somebody_knocks_is_not_lost(monkeypatch):
         def register(self, fd, events):
             self.known.append(fd)
 
-        def poll(self):
+        def poll(self, timeout):
             os.kill(init, signal.SIGKILL)
             deadline = time.monotonic() + 10
             while os.path.exists(f"/proc/{init}") and time.monotonic() < deadline:
