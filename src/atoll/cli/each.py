@@ -28,3 +28,17 @@ def for_each(names: list[str], act: Callable[[str], str | None]) -> int:
             sys.stdout.write(said + "\n")
             sys.stdout.flush()
     return code
+
+
+def remove_each(names: list[str], remove: Callable[[str], object], *, force: bool) -> int:
+    """The same for commands that remove: each name is printed; with `force` one that is not there is fine."""
+
+    def one(name: str) -> str:
+        try:
+            remove(name)
+        except errors.NotFound:
+            if not force:
+                raise
+        return name
+
+    return for_each(names, one)

@@ -1,7 +1,7 @@
 """A container's or session's streams on the user's own terminal, from the attachment to the end.
 
-Holds: `Foreground`, what `start -a`, `attach` and `exec` share. Does not hold: copying (`streams.py`), raw mode and
-detach keys themselves (`terminal.py`).
+Holds: `Foreground`, what `run`, `start -a`, `attach` and `exec` share. Does not hold: copying (`streams.py`), raw
+mode and detach keys themselves (`terminal.py`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,23 @@ if TYPE_CHECKING:
 class Foreground:
     """Made before there is something to attend, so that an interrupt in between is the program's already.
 
-    `terminal`: the process has one; `stdin`: it gets our input; `keys` those that detach, parsed at once. Raises
-    InvalidArgument for keys that cannot be, and where -t is asked for and our input is no terminal (`must`).
+    `terminal`: the process has one; `stdin`: it gets our input, which does not end with ours if it `stays`; `keys`
+    those that detach, parsed at once. Raises InvalidArgument for keys that cannot be, and where -t is asked for and
+    our input is no terminal (`must`).
     """
 
     def __init__(
-        self, *, terminal: bool, stdin: bool, keys: str, proxy: bool = True, must: bool = False, window: bool = True
+        self,
+        *,
+        terminal: bool,
+        stdin: bool,
+        keys: str,
+        stays: bool = False,
+        proxy: bool = True,
+        must: bool = False,
+        window: bool = True,
     ) -> None:
-        self.terminal, self.stdin = terminal, stdin
+        self.terminal, self.stdin, self.stays = terminal, stdin, stays
         self._keys = b""
         if terminal:
             from atoll.cli import terminal as own
@@ -38,9 +47,9 @@ class Foreground:
             self._keys = own.parse_detach_keys(keys)
         self.arrived = SignalPipe(pass_on=proxy, window=terminal and window)
 
-    def attend(self, attachment: Attachment) -> Ending:
-        """Copy until the end or until the user leaves; the terminal is as before afterwards. Raises the error of a
-        failed start."""
+    def attend(self, attachment: Attachment, *, hidden: tuple[int, ...] = ()) -> Ending:
+        """Copy until the end or until the user leaves, but for the streams `hidden`; the terminal is as before
+        afterwards. Raises the error of a failed start."""
         keys = raw = None
         if self.terminal:
             from atoll.cli import terminal as own
@@ -51,7 +60,7 @@ class Foreground:
                 raw = own.RawTerminal(0)
                 raw.__enter__()
         try:
-            return attend(attachment, self.arrived, stdin=self.stdin, keys=keys, raw=raw)
+            return attend(attachment, self.arrived, stdin=self.stdin, keys=keys, raw=raw, hidden=hidden)
         finally:
             if raw is not None:
                 raw.restore()
@@ -59,6 +68,8 @@ class Foreground:
 
 def code_of(ending: Ending) -> int:
     """The exit code to pass on, and a word on standard error where there is something to say."""
+    if ending.gone:
+        return ending.code
     if ending.detached:
         sys.stderr.write("read escape sequence\n")
         return 0

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from atoll.cli.options import Given
     from atoll.engine.engine import Engine
     from atoll.engine.requests import RunRequest
+    from atoll.isolation.protocol import Attachment
 
 COMMAND = Command(
     name="run",
@@ -143,57 +144,34 @@ def _detached(engine: Engine, container_id: str) -> int:
 def _foreground(
     engine: Engine, container_id: str, request: RunRequest, given: Given, attached: tuple[str, ...]
 ) -> int:
-    from atoll.cli.streams import SignalPipe, attend
+    from atoll.cli.foreground import Foreground, code_of
 
+    text = given.text("detach-keys")
     # Before the launch, which starts the program: an interrupt in between is the program's already.
-    arrived = SignalPipe(pass_on=not given.has("sig-proxy") or given.on("sig-proxy"), window=request.terminal)
+    front = Foreground(
+        terminal=request.terminal,
+        stdin=request.stdin and "stdin" in attached,
+        keys=engine.config.detach_keys if text is None else text,
+        proxy=not given.has("sig-proxy") or given.on("sig-proxy"),
+    )
     timing.mark("signals")
     attachment = engine.launch(container_id, promise=request.remove, start=True)
     timing.mark("launch")
-    keys = raw = None
-    if request.terminal:
-        from atoll.cli import terminal
-
-        if request.stdin:
-            text = given.text("detach-keys")
-            keys = terminal.DetachKeys(
-                terminal.parse_detach_keys(engine.config.detach_keys if text is None else text)
-            )
-        if terminal.is_terminal(0):
-            raw = terminal.RawTerminal(0)
-            raw.__enter__()
+    hidden = tuple([number for number, name in ((1, "stdout"), (2, "stderr")) if name not in attached])
     try:
-        hidden = tuple([number for number, name in ((1, "stdout"), (2, "stderr")) if name not in attached])
-        stdin = request.stdin and "stdin" in attached
-        ending = attend(attachment, arrived, stdin=stdin, keys=keys, raw=raw, hidden=hidden)
+        ending = front.attend(attachment, hidden=hidden)
     except errors.AtollError:
-        if raw is not None:
-            raw.restore()
-        engine.finish(container_id, remove=request.remove)
-        if request.remove:
-            attachment.cleaned()
-        attachment.close()
+        _settle(engine, container_id, attachment, request)
         raise
-    finally:
-        if raw is not None:
-            raw.restore()
     timing.mark("run")
-    if ending.gone:
-        return ending.code
-    if ending.detached:
-        sys.stderr.write("read escape sequence\n")
-        return 0
-    if ending.abandoned:
-        sys.stderr.write("atoll: the container ignores signals; left it alone: 'atoll kill' ends it\n")
-        return ending.code
-    report = dict(ending.report or ())
+    if ending.report is not None:
+        _settle(engine, container_id, attachment, request)
+        timing.mark("clean-up")
+    return code_of(ending)
+
+
+def _settle(engine: Engine, container_id: str, attachment: Attachment, request: RunRequest) -> None:
     engine.finish(container_id, remove=request.remove)
     if request.remove:
         attachment.cleaned()
     attachment.close()
-    timing.mark("clean-up")
-    if report.get("oom"):
-        sys.stderr.write("atoll: the container ran out of memory and was killed: raise --memory\n")
-    elif report.get("error"):
-        sys.stderr.write(f"atoll: {report['error']}\n")
-    return ending.code

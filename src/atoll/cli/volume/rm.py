@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from atoll.base import errors
 from atoll.cli.options import Command, Flag
 
 TYPE_CHECKING = False
@@ -21,18 +20,9 @@ COMMAND = Command(
 
 def main(given: Given) -> int:
     """Run the command."""
-    from atoll.cli.each import for_each
+    from atoll.cli.each import remove_each
     from atoll.cli.wiring import open_engine
     from atoll.engine.volumes.remove import remove
 
-    engine, force = open_engine(), given.on("force")
-
-    def one(name: str) -> str:
-        try:
-            remove(engine, name)
-        except errors.NotFound:
-            if not force:
-                raise
-        return name
-
-    return for_each(given.args, one)
+    engine = open_engine()
+    return remove_each(given.args, lambda name: remove(engine, name), force=given.on("force"))
