@@ -36,6 +36,7 @@ def main(given: Given) -> int:
         front = Foreground(
             terminal=attached.terminal,
             stdin=wants_input and attached.stdin,
+            stays=attached.stdin_stays,
             keys=engine.config.detach_keys if text is None else text,
             proxy=not given.has("sig-proxy") or given.on("sig-proxy"),
             must=True,

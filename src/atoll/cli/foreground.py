@@ -60,7 +60,9 @@ class Foreground:
                 raw = own.RawTerminal(0)
                 raw.__enter__()
         try:
-            return attend(attachment, self.arrived, stdin=self.stdin, keys=keys, raw=raw, hidden=hidden)
+            return attend(
+                attachment, self.arrived, stdin=self.stdin, stays=self.stays, keys=keys, raw=raw, hidden=hidden
+            )
         finally:
             if raw is not None:
                 raw.restore()

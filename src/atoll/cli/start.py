@@ -55,6 +55,7 @@ def _attached(engine: Engine, given: Given) -> int:
     front = Foreground(
         terminal=record.terminal,
         stdin=given.on("interactive") and record.stdin,
+        stays=record.stdin_stays,
         keys=engine.config.detach_keys if text is None else text,
         proxy=not given.has("sig-proxy") or given.on("sig-proxy"),
         must=True,

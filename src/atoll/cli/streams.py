@@ -73,10 +73,12 @@ class _Session:
         arrived: SignalPipe,
         *,
         stdin: bool,
+        stays: bool,
         keys: DetachKeys | None,
         raw: RawTerminal | None,
     ) -> None:
         self.attachment = attachment
+        self.stays = stays
         self.wake = arrived.wake
         self.keys = keys
         self.raw = raw
@@ -92,18 +94,20 @@ def attend(
     arrived: SignalPipe,
     *,
     stdin: bool,
+    stays: bool = False,
     keys: DetachKeys | None = None,
     raw: RawTerminal | None = None,
     hidden: tuple[int, ...] = (),
 ) -> Ending:
     """Copy until the exit report. With `raw` (a terminal) the size follows; with `keys` the user can leave. What
-    comes on a stream in `hidden` (1, 2) is not shown.
+    comes on a stream in `hidden` (1, 2) is not shown. The end of our input is the process', unless its input `stays`
+    for whoever attaches next (Docker's StdinOnce off).
 
     Signals that `arrived` go to the container's process; the third interrupt that it ignores abandons it. When nobody
     reads our output any more the container is killed, as a pipeline's other commands are. Raises the error of a
     failed start.
     """
-    session = _Session(attachment, arrived, stdin=stdin, keys=keys, raw=raw)
+    session = _Session(attachment, arrived, stdin=stdin, stays=stays, keys=keys, raw=raw)
     session.hidden = hidden
     return _loop(session)
 
@@ -222,7 +226,8 @@ def _typed(session: _Session) -> Ending | None:
         session.attachment.send_stdin(data)
     else:
         session.input_open = False
-        session.attachment.close_stdin()
+        if not session.stays:
+            session.attachment.close_stdin()
     return None
 
 

@@ -146,8 +146,6 @@ class Monitor(Company):
             peer.promise = True
         elif do == "cleaned":
             peer.promise, self.cleaned = False, True
-        elif do == "close-stdin" and self.charge.stdin_stays:
-            peer.input = False  # Docker's StdinOnce off: the input waits for whoever attaches next
         else:
             self.common(peer, message)
 

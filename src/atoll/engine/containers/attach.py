@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 class Attached(Value):
     """An attachment to a container's first process, and what its user has to know of the container: whether it has a
-    terminal and open input, whether it goes with its end. `promised`: whoever holds this is to `finish` it."""
+    terminal and open input (`stdin_stays`: also when whoever fed it has left), whether it goes with its end.
+    `promised`: whoever holds this is to `finish` it."""
 
     id: str
     attachment: Any
     terminal: bool
     stdin: bool
+    stdin_stays: bool = False
     remove: bool = False
     promised: bool = False
 
@@ -54,5 +56,10 @@ def attached_to(engine: Engine, row: ContainerRow, *, stdin: bool) -> Attached:
         ) from None
     events.container(engine, row.id, "attach")
     return Attached(
-        id=row.id, attachment=attachment, terminal=record.terminal, stdin=record.stdin, remove=record.remove
+        id=row.id,
+        attachment=attachment,
+        terminal=record.terminal,
+        stdin=record.stdin,
+        stdin_stays=record.stdin_stays,
+        remove=record.remove,
     )

@@ -90,7 +90,7 @@ def plan(
         run=run,
         terminal=record.terminal,
         stdin=record.stdin,
-        stdin_stays=record.stdin and record.detach,
+        stdin_stays=record.stdin_stays,
         log=LogPlan(
             driver=record.log_driver,
             path=f"{bundle}/{log_name(container_id)}" if record.log_driver == "json-file" else "",

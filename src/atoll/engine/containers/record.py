@@ -172,6 +172,11 @@ class Record(Value):
         "networking": codec.later("atoll.engine.networks.records", "Networking"),
     }
 
+    @property
+    def stdin_stays(self) -> bool:
+        """Whether its input stays open when whoever fed it has left (Docker's StdinOnce off)."""
+        return self.stdin and self.detach
+
     def to_text(self) -> str:
         """As the store keeps it. What `dump` leaves out for being false is written where true is the default."""
         out = codec.dump(self)

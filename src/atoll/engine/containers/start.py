@@ -50,6 +50,7 @@ def start_attached(engine: Engine, name: str) -> Attached:
         attachment=attachment,
         terminal=record.terminal,
         stdin=record.stdin,
+        stdin_stays=record.stdin_stays,
         remove=record.remove,
         promised=record.remove,
     )
