@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -79,7 +80,11 @@ def test_layers_come_back_from_their_blobs_without_a_network(atoll: Atoll, busyb
     found = atoll("system", "check")
     assert found.code == 1
     assert "they can be unpacked again" in found.out
-    assert atoll.good("run", "--rm", "--pull", "never", busybox, "echo", "back") == "back"
+    again = atoll("run", "--rm", "--pull", "never", busybox, "echo", "back")
+    assert again.good() == "back"
+    assert re.search(r"^Unpacking image '.*' again: 1 layer, [0-9.]+MB$", again.err, re.MULTILINE), again
+    subprocess.run(["rm", "-rf", f"{atoll.data}/snapshots/layers"], check=True)
+    assert atoll("run", "--rm", "-q", "--pull", "never", busybox, "true").err == ""
     subprocess.run(["rm", "-rf", f"{atoll.data}/snapshots/layers"], check=True)
     atoll.good("system", "check", "--repair")
     assert atoll.good("system", "check") == "nothing to repair"

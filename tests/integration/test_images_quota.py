@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 
@@ -127,7 +128,23 @@ def test_a_container_that_may_write_so_much(atoll: Atoll, busybox: str):
     assert atoll.good("diff", "one").split("\n") == ["A /small"]
     writable = f"{atoll.data}/snapshots/writable"
     (key,) = os.listdir(writable)
-    m.umount2(f"{writable}/{key}", 0)  # as after a reboot
+
+    def reboot() -> None:
+        m.umount2(f"{writable}/{key}", 0)
+
+    reboot()
+    assert atoll.good("diff", "one").split("\n") == ["A /small"]
+    reboot()
+    atoll.good("cp", "one:/small", f"{atoll.folder}/small")
+    reboot()
+    image = atoll.good("commit", "one")
+    reboot()
+    atoll.good("export", "-o", f"{atoll.folder}/one.tar", "one")
+    with tarfile.open(f"{atoll.folder}/one.tar") as archive:
+        assert "small" in [name.removeprefix("./") for name in archive.getnames()]
+    assert atoll.good("run", "--rm", image, "cat", "/small") == "kept"
+    atoll.good("rmi", image)
+    reboot()
     atoll.good("start", "-a", "one")
     assert atoll.good("run", "--rm", *bounded, busybox, "echo", "gone") == "gone"
     atoll.good("rm", "one")

@@ -11,9 +11,12 @@ from atoll.cli.options import LIST, TEXT, Command, Flag, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from atoll.cli.options import Given
     from atoll.engine.engine import Engine
     from atoll.engine.requests import RunRequest
+    from atoll.images.values import Progress
     from atoll.isolation.protocol import Attachment
 
 COMMAND = Command(
@@ -83,6 +86,8 @@ def make(engine: Engine, request: RunRequest, given: Given) -> str:
         raise errors.Conflict(
             f"container ID file found, make sure the other container isn't running or delete {path}"
         )
+    if not quiet:
+        engine.show_unpacking = _show_unpacking
     container_id = engine.create(
         request, on_missing=lambda reference: pull(engine, reference, request.platform, quiet=quiet)
     )
@@ -126,6 +131,16 @@ def pull(engine: Engine, reference: str, platform: str | None, *, quiet: bool = 
 
     sys.stderr.write(f"Unable to find image '{reference}' locally\n")
     fetch(engine, reference, platform=platform, out=sys.stderr)
+
+
+def _show_unpacking(image: str, layers: int, size: int) -> Callable[[Progress], None]:
+    """Say on stderr that an image is unpacked once more from what is here; each layer is shown as a pull shows it."""
+    from atoll.base import units
+    from atoll.cli.pull import Display
+
+    what = "1 layer" if layers == 1 else f"{layers} layers"
+    sys.stderr.write(f"Unpacking image '{image}' again: {what}, {units.show_size(size)}\n")
+    return Display(sys.stderr).step
 
 
 def _detached(engine: Engine, container_id: str) -> int:

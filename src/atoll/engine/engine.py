@@ -49,6 +49,8 @@ class Engine:
         self.locks: dict[str, ContainerLock] = {}
         # How a passphrase is asked for, with the question; None where nobody can be asked.
         self.ask: Callable[[str], str] | None = None
+        # How unpacking an image again is shown: from (its name, layers, bytes) a function of each step; None: not.
+        self.show_unpacking: Callable[[str, int, int], Callable[[Progress], None]] | None = None
         # What the user should know of what was just made, in sentences.
         self.warnings: list[str] = []
         self._driver: Driver | None = None

@@ -215,6 +215,10 @@ class Snapshots:
         path = f"{self.root}/writable/{_safe(key)}"
         return Writable(path=path, upper=path + "/upper", work=path + "/work")
 
+    def is_away(self, key: str) -> bool:
+        """Whether the writable directories lie on a file system of their own that is not mounted."""
+        return os.path.exists(f"{self.root}/disks/{_safe(key)}.img") and not os.path.isdir(self.writable(key).upper)
+
     def ensure_writable(self, key: str) -> None:
         """Have the writable directories there again that lie on a file system of their own: after a reboot."""
         if os.path.exists(f"{self.root}/disks/{_safe(key)}.img"):

@@ -11,7 +11,7 @@ import time
 from atoll.base import clock, errors
 from atoll.base.rollback import Rollback
 from atoll.base.value import Value
-from atoll.engine.containers.diff import image_of, made_places
+from atoll.engine.containers.diff import have_writable, image_of, made_places
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import RUNNING, state_of
 from atoll.engine.events import note as events
@@ -49,6 +49,7 @@ def commit(engine: Engine, container: str, asked: Asked) -> str:
     config = documents.changed(
         {**making.config_of(engine, image), "config": _own(making.config_of(engine, image), record)}, asked.changes
     )
+    have_writable(engine, row)
     with making.content_lock(engine), Rollback() as undo:
         ingest = Ingest(engine.content())
         undo.push(ingest.close)

@@ -50,6 +50,7 @@ def open_files(engine: Engine, name: str, undo: Rollback, *, bare: bool = False)
                     f"container {row.name} has ended, and with it its files: it was made of the host's own root",
                     hint="copy while it runs, or into a volume",
                 )
+            engine.snapshots.ensure_writable(row.id)  # after a reboot nobody has mounted it
             plan = bundle.load(place)
             found = Files.of_plan(plan, engine.idmap, engine.paths.containers_run, bare=bare)
             undo.push(found.close)

@@ -186,9 +186,9 @@ def _image(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         check_admitted(engine, image)
         return image
     if image is not None:
-        from atoll.engine.images.unpack import unpack_again
+        from atoll.engine.images.unpack import announced, unpack_again
 
-        if unpack_again(engine, image):
+        if unpack_again(engine, image, progress=announced(engine, image, request.image)):
             check_admitted(engine, image)
             return image
     asked = request.image

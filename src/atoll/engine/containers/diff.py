@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from atoll.base import errors
 from atoll.engine.containers.record import Record
+from atoll.engine.locks import lock_container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,16 @@ def diff(engine: Engine, name: str) -> list[Change]:
 
     row = engine.store.container(name)
     chains = engine.store.chain_ids(image_of(row, "diff"))
+    have_writable(engine, row)
     return changes_of(engine.snapshots, row.id, chains, skip=made_places(Record.from_text(row.record)))
+
+
+def have_writable(engine: Engine, row: ContainerRow) -> None:
+    """Have the writable layer there of a container that does not run: a bounded one lies on a file system of its own,
+    which is not mounted after a reboot. Under the container's lock, as two mounts of one would destroy it."""
+    if engine.snapshots.is_away(row.id):
+        with lock_container(engine.paths.container(row.id)):
+            engine.snapshots.ensure_writable(row.id)
 
 
 def image_of(row: ContainerRow, verb: str) -> str:

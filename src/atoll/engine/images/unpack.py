@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from atoll.images.values import Progress
 
 
+def announced(engine: Engine, row: ImageRow, name: str) -> Callable[[Progress], None] | None:
+    """Say that what is missing of an image is unpacked again, how many layers and how many bytes of files, as far as
+    the user's door shows such things. What it returns is told each step."""
+    if engine.show_unpacking is None:
+        return None
+    layers = engine.store.layers(row.id)
+    missing = set(engine.snapshots.missing([layer.chain_id for layer in layers]))
+    lost = [layer for layer in layers if layer.chain_id in missing]
+    return engine.show_unpacking(name, len(lost), sum([layer.size for layer in lost]))
+
+
 def unpack_again(engine: Engine, row: ImageRow, *, progress: Callable[[Progress], None] | None = None) -> bool:
     """Unpack what is missing of an image without any network; False when blobs are missing too (pull it then).
 
