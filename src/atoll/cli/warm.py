@@ -8,14 +8,15 @@ Holds: `open_door` (in the spawner), `serve` (in a fork). Does not hold: the ask
         directory of the package, arguments,
         environment                              ──►   (2) who asks, and from where: same user, namespaces, rights,
                                                            cgroup where it matters, package and store as here?
-                                                 ◄──   (3) "w" and its pid; or "c": run it yourself
+                                                 ◄──   (3) "w" with a pidfd; or "c": run it yourself
     (4) signals, by pidfd                        ──►
                                                        (5) takes on what it was given, runs `main`
     (6) exit code                                ◄──
     killed: the pipe hangs up                    ──►   SIGKILL, by the kernel itself (fcntl(2), F_SETSIG)
 
 A command that runs here differs from one in a process of its own in nothing that a user can see but the time that it
-takes: whatever cannot be taken over (a higher hard limit, another seccomp filter) is a reason to decline.
+takes: whatever cannot be taken over (a higher hard limit, another seccomp filter) is a reason to decline. Nothing has
+been done before (3), so that whoever gets no "w" may do it all himself; after it nobody does it again.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ import resource
 import sys
 import time
 from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
-from _struct import unpack
+from _struct import pack, unpack
 from fcntl import F_GETFL, F_SETFL, F_SETOWN, fcntl
 
-from atoll.base import launch
+from atoll.base import errors, launch
 from atoll.cli.quick import DOOR, VERSION, WARM
 from atoll.engine import paths
 from atoll.linux import signals
@@ -46,8 +47,9 @@ REQUEST_MAX = 8 << 20
 RLIMITS = 16
 _FDS = 5
 _SPACES = ("mnt", "user", "net", "pid", "cgroup", "ipc", "uts", "time")
-_RIGHTS = (b"Groups", b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb", b"NoNewPrivs", b"Seccomp",
-           b"Seccomp_filters")  # fmt: skip
+_RIGHTS = (b"Uid", b"Gid", b"Groups", b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb", b"NoNewPrivs",
+           b"Seccomp", b"Seccomp_filters")  # fmt: skip
+_UNFIT = (OSError, ValueError, IndexError, KeyError, errors.AtollError)
 # Loaded ahead: what the common commands import, the rest comes when asked for.
 _LOADED = (
     "atoll.cli.main",
@@ -86,7 +88,7 @@ _LOADED = (
 )
 
 
-class _Declined(Exception):
+class _Declined(ValueError):
     """The command is better run where it was given."""
 
 
@@ -100,7 +102,11 @@ class Door:
         self.path = run_root + DOOR.decode()
         self.place = _place(os.getpid())
         self.directory = launch.directory()
-        self.sources = _sources()
+        self.files = _files()
+        self.sources = _looks(self.files)
+        # What was edited since we began may be loaded half: then nothing is ever the same as here.
+        if max([changed for changed, _ in self.sources]) > _began():
+            self.sources = []
 
     def serve(self, connection: int) -> int:
         """Do one command, in a fork that has no other descriptor. Returns nothing that matters: the exit code went
@@ -114,16 +120,18 @@ class Door:
             words, fds = request
             try:
                 argv = self._take_on(peer, words, fds)
-            except (_Declined, OSError, ValueError):
+            except _UNFIT:
                 peer.sendall(b"c")
                 return 0
-            peer.sendall(b"w%d" % os.getpid())
-        except OSError:
+            me = os.pidfd_open(os.getpid())
+            peer.sendmsg([b"w"], [(SOL_SOCKET, SCM_RIGHTS, pack("i", me))])
+            os.close(me)
+        except (OSError, errors.AtollError):
             return 0
         set_title(b"atoll:[command] " + argv[0].encode("utf-8", "surrogateescape"))
         code = _run(argv)
         try:
-            peer.sendall((code & 0xFFFFFFFF).to_bytes(4, "little"))
+            peer.sendall(bytes((code & 0xFF,)))
         except OSError:
             pass
         return 0
@@ -136,9 +144,11 @@ class Door:
         count = int(words[2])
         argv = [word.decode("utf-8", "surrogateescape") for word in words[3 : 3 + count]]
         environ = words[3 + count :]
-        if argv[0] not in WARM or pid <= 0 or _place(pid) != self.place or _sources() != self.sources:
+        if argv[0] not in WARM or pid <= 0 or _place(pid) != self.place or _looks(self.files) != self.sources:
             raise _Declined
-        # 1. Its environment, which says which store it means.
+        # 1. Its directory and its environment, which say which store it means.
+        os.fchdir(fds[3])
+        os.close(fds[3])
         os.environ.clear()
         for one in environ:
             name, _, value = one.partition(b"=")
@@ -168,9 +178,7 @@ class Door:
             os._exit(0)
         except BlockingIOError:
             pass
-        # 4. Its directory and its streams.
-        os.fchdir(fds[3])
-        os.close(fds[3])
+        # 4. Its streams.
         for number in range(3):
             os.dup2(fds[number], number, inheritable=True)
             os.close(fds[number])
@@ -186,7 +194,13 @@ def _run(argv: list[str]) -> int:
     try:
         code = main(argv)
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if code == 1 and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)  # noqa: T201 - as the interpreter does
+    except KeyboardInterrupt:
+        signals.default(signals.SIGINT)
+        os.kill(os.getpid(), signals.SIGINT)
+        code = 130
     except BaseException as fault:  # noqa: BLE001 - one of the edges: it is told as the interpreter would
         sys.__excepthook__(type(fault), fault, fault.__traceback__)
         code = 1
@@ -258,13 +272,23 @@ def _speaks_utf8() -> bool:
     return value in ("C", "POSIX") or "utf8" in value.lower().replace("-", "")
 
 
-def _sources() -> list[tuple[int, int]]:
-    """What tells that the package was replaced or edited: time and size of each module's file."""
-    files = []
-    for name, module in sorted(sys.modules.items()):
-        if name.startswith("atoll") and (path := getattr(module, "__file__", None)):
-            files.append(path)
-    return [(found.st_mtime_ns, found.st_size) for found in map(os.stat, files)]
+def _files() -> list[str]:
+    """The files that what is loaded of the package came from."""
+    found = [getattr(module, "__file__", None) for name, module in sorted(sys.modules.items()) if name[:5] == "atoll"]
+    return [path for path in found if path]
+
+
+def _looks(paths: list[str]) -> list[tuple[int, int]]:
+    """What tells that the package was replaced or edited: time and size of each file."""
+    return [(found.st_mtime_ns, found.st_size) for found in map(os.stat, paths)]
+
+
+def _began() -> int:
+    """When this process was executed or forked, by the real-time clock, nanoseconds, to a hundredth of a second."""
+    stat = _read("/proc/self/stat")
+    ticks = int(stat[stat.rindex(b")") + 2 :].split()[19])
+    age = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    return time.time_ns() - age
 
 
 def open_door(run_root: str, data_root: str) -> tuple[str, Callable[[int], int]]:

@@ -25,8 +25,9 @@ def _ask(question: str) -> str:
     from atoll.base import errors
 
     try:
-        with open("/dev/tty", "r+b", buffering=0):
-            pass
+        if not os.isatty(0):  # the terminal may not be the one of our session (`warm.py`)
+            with open("/dev/tty", "r+b", buffering=0):
+                pass
         return getpass.getpass(question)
     except (OSError, EOFError):
         raise errors.Denied("a passphrase is needed, and there is no terminal to ask on") from None

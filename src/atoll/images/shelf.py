@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _MAX_ENTRIES = 100_000
 _MAX_LINKS = 8
-_SPOOLS = (os.environ.get("TMPDIR", ""), "/var/tmp", "/tmp")
 _PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 
 
@@ -219,7 +218,7 @@ def _seekable(fd: int) -> int:
 
 def unnamed() -> int:
     """A file without a name for what may be large: on disk rather than in memory. Raises OSError."""
-    for folder in _SPOOLS:
+    for folder in (os.environ.get("TMPDIR", ""), "/var/tmp", "/tmp"):
         if folder:
             try:
                 return os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
