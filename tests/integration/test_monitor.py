@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import resource
+import shutil
 import signal
 import threading
 import time
@@ -13,6 +14,8 @@ import pytest
 from atoll.base import errors
 from atoll.isolation.container import ContainerDriver
 from atoll.monitor import client, protocol, record, sockets
+from atoll.runtime import state
+from atoll.runtime.cgroups.cgroup import Cgroup
 from kit import processes
 from kit.level import Level, output
 
@@ -167,6 +170,27 @@ def test_the_init_killed_before_the_start(level):
     attachment = level.driver.create(plan)
     kill(level.status(plan).pid)
     assert output(attachment)[2]["exit"] == 137
+
+
+@pytest.mark.parametrize("keep_unstarted", [False, True])
+def test_an_init_that_waits_does_not_outlive_its_run_directory(level, keep_unstarted):
+    """Somebody removes the run directory, and with it the fifo; then the command leaves."""
+    plan = level.plan("true", keep_unstarted=keep_unstarted)
+    attachment = level.driver.create(plan)
+    init, cgroup = level.status(plan).pid, Cgroup.from_json(state.read(plan.run).cgroup)
+    if keep_unstarted:
+        attachment.detach()
+        until(lambda: not [one for one in level.processes("clerk") if one.pid != init])  # has a clerk's title, too
+        late = sockets.connect(f"{plan.run}/{protocol.ATTACH_SOCKET}")
+        shutil.rmtree(plan.run)
+        late.send(protocol.control({"v": 1, "do": "attach"}))
+        attachment = late
+    else:
+        shutil.rmtree(plan.run)
+    attachment.close()
+    until(lambda: not os.path.exists(f"/proc/{init}"))
+    until(lambda: not level.processes("monitor") and not level.processes("clerk"))
+    cgroup.delete()  # only the run directory could tell of it
 
 
 # -- streams
@@ -497,7 +521,6 @@ def test_the_package_may_be_replaced_under_running_containers(level, tmp_path):
     attachment = level.driver.attach(plan.run, stdin=True)
     clerk = until(lambda: level.processes("clerk"))[0].pid
     opened = f"{tmp_path}/trace"
-    import shutil
     import subprocess
 
     if shutil.which("strace") is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from _struct import unpack
+from select import select
 
 from atoll.base import clock, errors, timing
 from atoll.linux import process
@@ -42,6 +43,8 @@ FINISHED, RESTS = 0, 3
 """Exit statuses of a clerk: all is done; or nobody is attached, and the monitor goes on alone."""
 STREAMS = (("console", STDOUT), ("stdout", STDOUT), ("stderr", STDERR))
 MOURN_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+"""How often a clerk looks whether an init that waits, with nobody attached, can still be started."""
 
 
 class Log:
@@ -249,9 +252,20 @@ class Monitor(Company):
         while self.status is None:
             if self._may_rest():
                 return self._rest()
-            self.relay.turn(None)
+            self.relay.turn(self._patience())
         self.until_ended()
         return finish(self)
+
+    def _patience(self) -> float | None:
+        """How long to wait for the next event. For ever, but while the init waits to be started and nobody is here:
+        its run directory may go then, and with it the fifo, so that nothing else would end the wait."""
+        if self._sync < 0 or self._starting or self.relay.peers or self.failure is not None:
+            return None
+        if not record.forsaken(self.charge.run):
+            return LOOK_SECONDS
+        self.failure = errors.Cancelled("its run directory was removed before it was started")
+        self.signal(process.SIGKILL)
+        return None
 
     def _may_rest(self) -> bool:
         heard = self._sync < 0 or (self.charge.keep_unstarted and not self._starting)
@@ -355,11 +369,33 @@ def serve_later(run: str, fds: dict[str, int], line: socket) -> int:
     """The life of a later clerk: somebody knocks, or the init has been heard."""
     monitor = resume(run, fds, line)
     if monitor is None:
+        forsake(run, fds)
+        try:
+            send_with_fds(line, b"g", ())  # gone: nobody can be served any more
+        except OSError:
+            pass
         return RESTS
     set_title(b"atoll:[clerk] " + monitor.charge.id[:12].encode())
     # The one that knocked is let in before the question whether there is anyone.
     monitor.relay.turn(0)
     return monitor.serve()
+
+
+def look_after(run: str, fds: dict[str, int]) -> None:
+    """What a monitor that is alone has a fork do now and then."""
+    usage.keep(run)
+    forsake(run, fds)
+
+
+def forsake(run: str, fds: dict[str, int]) -> None:
+    """Kill the init if it waits to be started and its run directory has gone: nobody can start it any more, or see
+    that it is there. A program that runs is left alone."""
+    if "sync" not in fds or not record.forsaken(run) or select([fds["sync"]], [], [], 0)[0]:
+        return
+    try:
+        process.pidfd_send_signal(fds["pidfd"], process.SIGKILL)
+    except OSError:  # it has ended
+        pass
 
 
 def conclude(run: str, fds: dict[str, int], status: int) -> None:

@@ -145,6 +145,18 @@ def _state(pid: int) -> bytes:
     return line[after : after + 1]
 
 
+def forsaken(run: str) -> bool:
+    """Whether the run directory has gone: removed by hand, with the tree that it was in, or by a `delete` that found
+    the container half made."""
+    try:
+        os.stat(run)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def read_exit(bundle: str) -> Exit | None:
     """How the container of that bundle ended last; None if it has not. Raises Corrupt."""
     return Exit.read(f"{bundle}/{EXIT_FILE}")

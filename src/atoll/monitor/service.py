@@ -122,6 +122,10 @@ def attend(
             word = b""
         if word[:1] == b"s" and "sync" in fds:
             close(fds.pop("sync"))
+        if word[:1] == b"g":  # the run directory has gone: neither door nor start may call for a clerk again
+            for name in ("sync", "door"):
+                if name in fds:
+                    close(fds.pop(name))
         if word and rights:
             fds["stdin"] = unpack("i", rights[0][2])[0]
         line.close()
@@ -193,7 +197,7 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
             ready = poller.poll(usage.SAMPLE_MS)
             if not ready and fork() == 0:  # its pages are its own
                 signal(17, SIG_DFL)
-                in_fork(lambda: usage.keep(run))
+                in_fork(lambda: monitor.look_after(run, fds))
             for fd, _ in ready:
                 if fd == fds["pidfd"]:
                     reap()

@@ -3,11 +3,12 @@
 import os
 import select
 import signal
+import socket
 import time
 
 import pytest
 
-from atoll.monitor import service
+from atoll.monitor import monitor, service
 
 
 def test_an_end_while_somebody_knocks_is_not_lost(monkeypatch):
@@ -64,3 +65,42 @@ def test_a_knock_alone_asks_for_a_clerk():
             os.close(fd)
     with pytest.raises(ChildProcessError):
         os.waitpid(init, 0)
+
+
+@pytest.mark.parametrize(
+    ("there", "started", "ends"), [(False, False, True), (True, False, False), (False, True, False)]
+)
+def test_an_init_that_nobody_can_start_any_more_is_ended(monkeypatch, tmp_path, there, started, ends):
+    """Its run directory was removed while it waited; one that runs, or may yet be started, is left alone."""
+    before = signal.getsignal(signal.SIGCHLD)
+    init = os.fork()
+    if init == 0:
+        while True:
+            time.sleep(60)
+    ours, theirs = socket.socketpair()
+    door, knock = os.pipe()
+    fds = {"pidfd": os.pidfd_open(init), "door": door, "sync": ours.fileno()}
+    if started:
+        fds.pop("sync")
+
+    def looked(run, fds, look=monitor.look_after):
+        look(run, fds)
+        if not ends:
+            os.write(knock, b"x")
+
+    monkeypatch.setattr(service.usage, "SAMPLE_MS", 1)
+    monkeypatch.setattr(monitor, "look_after", looked)
+    try:
+        status = service.alone(f"{tmp_path}/{'' if there else 'gone'}", init, fds)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+        if not ends:
+            os.kill(init, signal.SIGKILL)
+            os.waitpid(init, 0)
+        for fd in (door, knock, fds["pidfd"]):
+            os.close(fd)
+        ours.close()
+        theirs.close()
+    assert (status is not None) is ends
+    if status is not None:
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
