@@ -50,12 +50,14 @@ def test_many_writers_and_rotation(tmp_path, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    names = sorted(os.listdir(f"{tmp_path}/events"))
-    assert names == ["journal", "journal.1", "journal.2", "journal.3"] or names == names[1:]
-    size = sum(os.path.getsize(f"{tmp_path}/events/{name}") for name in names)
-    assert size < journal.FILES * 4000 * 1.5  # each writer may be a line late
     found = [json.loads(line)["Actor"]["ID"] for line in lines(path)]
     assert len(found) == len(set(found)) > 50
+    # Whoever rotates may be kept from the processor while others write on: the bounds hold for one writer.
+    for number in range(160):
+        journal.append(path, journal.message("volume", "create", f"alone-{number}", {}))
+    assert sorted(os.listdir(f"{tmp_path}/events")) == ["journal", "journal.1", "journal.2", "journal.3"]
+    size = sum(os.path.getsize(f"{tmp_path}/events/{name}") for name in os.listdir(f"{tmp_path}/events"))
+    assert size < journal.FILES * 4000 * 1.5
 
 
 def test_a_monitor_says_the_name_that_the_container_has_by_now(tmp_path):
