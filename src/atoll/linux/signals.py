@@ -68,6 +68,15 @@ def default(number: int) -> None:
     _signal.signal(number, _signal.SIG_DFL)
 
 
+def let_go(number: int) -> None:
+    """SIG_DFL in place of a Python handler while the signal may be arriving. One that came before has been handled
+    when this returns; one that comes meanwhile meets the default. Without the mask CPython tells of one that falls in
+    between ("ignored due to race condition") on standard error."""
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (number,))
+    _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (number,))
+
+
 def set_wakeup_fd(fd: int) -> int:
     """A byte a signal arrives on this descriptor; -1 for none. Returns the one before."""
     before: int = _signal.set_wakeup_fd(fd, warn_on_full_buffer=False)

@@ -23,7 +23,7 @@ far as the exit status goes.
 
 from __future__ import annotations
 
-from _signal import SIG_DFL, SIG_IGN, set_wakeup_fd, signal  # type: ignore[import-not-found]
+from _signal import SIG_IGN, set_wakeup_fd, signal  # type: ignore[import-not-found]
 from _socket import AF_UNIX, CMSG_LEN, MSG_CMSG_CLOEXEC, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
 from _struct import pack, unpack
 from os import WNOHANG, close, closerange, fork, read, setsid, waitpid
@@ -31,6 +31,7 @@ from select import POLLIN, poll, select
 
 from atoll.base import errors
 from atoll.linux.process import become_subreaper
+from atoll.linux.signals import let_go
 from atoll.linux.title import set_title
 from atoll.monitor import creator, health, monitor, restart, session, usage
 from atoll.monitor.peer import Peer
@@ -96,7 +97,7 @@ def serve(connection: int, report: Report) -> None:
         attend(run.decode(), init, ours, fds, early, timer)
     # 6. All has ended. Whoever is still at the door learns it by the end of the connection.
     set_wakeup_fd(-1)
-    signal(17, SIG_DFL)
+    let_go(17)
     ours.detach()
     closerange(3, FD_LAST)
     restart.follow(bundle.decode())
@@ -196,7 +197,7 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
                 return status
             ready = poller.poll(usage.SAMPLE_MS)
             if not ready and fork() == 0:  # its pages are its own
-                signal(17, SIG_DFL)
+                let_go(17)
                 in_fork(lambda: monitor.look_after(run, fds))
             for fd, _ in ready:
                 if fd == fds["pidfd"]:
@@ -219,7 +220,7 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
                     log = monitor.log_of(run)
                 log(streams[fd], data)
     finally:
-        signal(17, SIG_DFL)
+        let_go(17)
         if log is not None:
             log.close()
     # Not before the handler is off: an end that it took in while somebody knocked must not be lost with it, or the
