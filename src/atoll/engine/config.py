@@ -44,6 +44,7 @@ class Config(Value):
     detach_keys: str = "ctrl-p,ctrl-q"
     secrets_key: str = ""
     userns: str = "host"
+    storage_driver: str = "auto"
     source: tuple[str, ...] = ()
 
 
@@ -140,6 +141,7 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "network": {
         "default": ("network", _choice("none", "host", "bridge")),
     },
+    "storage": {"driver": ("storage_driver", _choice("auto", "overlay", "copy"))},
     "cgroup": {"parent": ("cgroup_parent", _cgroup)},
     "registries": {"insecure": ("insecure_registries", _texts), "offline": ("offline", _flag)},
     "trust": {"policy": ("trust_policy", _path)},

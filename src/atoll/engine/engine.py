@@ -86,7 +86,7 @@ class Engine:
         if self._snapshots is None:
             from atoll.snapshots.store import Snapshots
 
-            self._snapshots = Snapshots(self.paths.snapshots, self.idmap)
+            self._snapshots = Snapshots(self.paths.snapshots, self.idmap, self.config.storage_driver)
         return self._snapshots
 
     def content(self) -> ContentStore:

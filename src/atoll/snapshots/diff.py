@@ -99,14 +99,14 @@ def _walk(place: _Place, skip: frozenset[str]) -> Iterator[tuple[bytes, str]]:
                 if old is not None:
                     yield path, DELETED
                 continue
-            if old is None and os.fsdecode(path) in skip and _is_empty(place.fd, name, info):
+            if old is None and os.fsdecode(path) in skip and is_empty(place.fd, name, info):
                 continue
             if not stat.S_ISDIR(info.st_mode):
                 yield path, ADDED if old is None else CHANGED
                 continue
             if old is None or not stat.S_ISDIR(old.st_mode):
                 yield path, ADDED if old is None else CHANGED
-            elif _differs(old, info, times=not _holds(path, skip)):
+            elif differs(old, info, times=not holds(path, skip)):
                 yield path, CHANGED
             inner = _enter(place, name, path)
             hidden = _names_below(place, name) if _is_opaque(inner.fd) else []
@@ -169,13 +169,13 @@ def _look_up(below: Sequence[int], name: bytes) -> os.stat_result | None:
     return None
 
 
-def _differs(old: os.stat_result, new: os.stat_result, *, times: bool = True) -> bool:
+def differs(old: os.stat_result, new: os.stat_result, *, times: bool = True) -> bool:
     if times and old.st_mtime_ns != new.st_mtime_ns:
         return True
     return (old.st_mode, old.st_uid, old.st_gid) != (new.st_mode, new.st_uid, new.st_gid)
 
 
-def _holds(path: bytes, skip: frozenset[str]) -> bool:
+def holds(path: bytes, skip: frozenset[str]) -> bool:
     """Whether a directory is one in which the engine makes a place: then its time says nothing of the user's."""
     shown = os.fsdecode(path)
     return any(one.rpartition("/")[0] == shown for one in skip)
@@ -186,7 +186,7 @@ def is_whiteout(info: os.stat_result) -> bool:
     return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
-def _is_empty(parent_fd: int, name: bytes, info: os.stat_result) -> bool:
+def is_empty(parent_fd: int, name: bytes, info: os.stat_result) -> bool:
     if stat.S_ISREG(info.st_mode):
         return info.st_size == 0
     if not stat.S_ISDIR(info.st_mode):
@@ -327,7 +327,7 @@ class Writing:
             self.omitted += 1
             return True
         return bool(
-            os.fsdecode(path) in self.skip and _look_up(place.below, name) is None and _is_empty(place.fd, name, info)
+            os.fsdecode(path) in self.skip and _look_up(place.below, name) is None and is_empty(place.fd, name, info)
         )
 
     def _entry(self, place: _Place, name: bytes, path: bytes, info: os.stat_result) -> None:
@@ -457,8 +457,11 @@ def _ask(
     snapshots: Snapshots, key: str, chain_ids: Sequence[str], out_fd: int, message: dict[str, Any]
 ) -> dict[str, Any]:
     """Have the process inside the id map do it."""
+    from atoll.snapshots import copying
     from atoll.snapshots.worker import Worker
 
-    plan = snapshots.plan(chain_ids, snapshots.writable(key))
+    writable = snapshots.writable(key)
+    plan = snapshots.plan(chain_ids, writable)
+    message = {**message, "upper": plan.upper, "lower": plan.lower, "copied": copying.since(writable.path)}
     with Worker(snapshots.idmap) as worker:
-        return worker.ask({**message, "upper": plan.upper, "lower": plan.lower}, [out_fd])
+        return worker.ask(message, [out_fd])

@@ -10,7 +10,7 @@ import resource
 
 from atoll.base import errors, files, jsontext
 from atoll.base.value import fields
-from atoll.snapshots import diff, merged
+from atoll.snapshots import copying, diff, merged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,11 @@ class _Opened:
 def _changes(_: object, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     """The list goes to the file `fds[0]`: it may be longer than a message."""
     with _Opened([message["upper"], *message["lower"]]) as (upper, *lower):
-        _answer(fds[0], diff.changes(upper, lower, skip=frozenset(message["skip"])))
+        skip, moment = frozenset(message["skip"]), message["copied"]
+        if moment is None:
+            _answer(fds[0], diff.changes(upper, lower, skip=skip))
+        else:
+            _answer(fds[0], copying.changes(upper, lower, moment=moment, skip=skip))
     return {"done": {}}
 
 
@@ -65,8 +69,17 @@ def _answer(fd: int, changes: list[diff.Change]) -> None:
 def _layer(_: object, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     skip, latest = frozenset(message["skip"]), message["latest"]
     with _Opened([message["upper"], *message["lower"]]) as (upper, *lower), _writer(fds[0]) as out:
-        facts = diff.write_layer(upper, out.write, lower, skip=skip, latest=latest)
+        moment = message["copied"]
+        if moment is None:
+            facts = diff.write_layer(upper, out.write, lower, skip=skip, latest=latest)
+        else:
+            facts = copying.write_layer(upper, out.write, lower, moment=moment, skip=skip, latest=latest)
     return {"done": {name: getattr(facts, name) for name in fields(facts)}}
+
+
+def _copy(_: object, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    with _Opened([message["upper"], *message["lower"]]) as (upper, *lower):
+        return {"done": {"data": copying.copy_merged(lower, upper)}}
 
 
 def _merged(_: object, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
@@ -122,6 +135,7 @@ def _writer(fd: int) -> IO[bytes]:
 JOBS: dict[str, Callable[[Any, dict[str, Any], list[int]], dict[str, Any]]] = {
     "changes": _changes,
     "compare": _compare,
+    "copy": _copy,
     "erofs": _erofs,
     "layer": _layer,
     "merged": _merged,

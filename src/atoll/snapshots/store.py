@@ -11,6 +11,7 @@ process of `worker.py`), mounting. This module is on the path of `atoll run`: it
     <root>/trash/                                      on its way out; `sweep` empties it
     <root>/locks/<chain id>.<key>                      one process unpacks a layer, the others wait
     <root>/disks/<key>.img                             of writable directories with a bound (`quota.py`)
+    <root>/driver                                      what "auto" has come to (`driver.py`)
     <root>/empty                                       the lower directory of an image without layers
 
 A layer is made under `tmp` and renamed into `layers`: there is no state in which half of one is visible. The whole
@@ -25,7 +26,7 @@ import os
 from atoll.base import errors, files
 from atoll.base.value import Value
 from atoll.spec import idmap as idmaps
-from atoll.spec.rootfs import Overlay
+from atoll.spec.rootfs import Bind, Overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,11 +62,13 @@ class Snapshots:
     """Layers and writable directories under one root, for one id map.
 
     `idmap` None is root without a user namespace; otherwise files belong to the ids of the map, and overlays are
-    mounted with `userxattr`. Nothing is cached: many processes use the same root.
+    mounted with `userxattr`. `wanted` is the storage driver asked for. Nothing is cached: many processes use the same
+    root.
     """
 
-    def __init__(self, root: str, idmap: RootlessMap | None = None) -> None:
+    def __init__(self, root: str, idmap: RootlessMap | None = None, wanted: str = "overlay") -> None:
         self.root = root
+        self.wanted = wanted
         self.idmap = idmap
         self.key = idmaps.key_of(idmap)
 
@@ -260,6 +263,30 @@ class Snapshots:
             userxattr=self.idmap is not None,
             volatile=volatile and writable is not None,
         )
+
+    def driver(self, *, record: bool = False) -> str:
+        """How new containers get their roots: "overlay", or "copy". `record`: what "auto" comes to is to stay. Raises
+        OSError where nothing can be made."""
+        if self.wanted != "auto":
+            return self.wanted
+        try:
+            return os.readlink(f"{self.root}/driver")
+        except FileNotFoundError:
+            from atoll.snapshots import driver
+
+            return driver.chosen(self.root, rootless=self.idmap is not None, record=record)
+
+    def is_copy(self, key: str) -> bool:
+        """Whether a container's writable layer is a full copy; it stays one whatever driver is chosen later."""
+        return os.path.exists(self.writable(key).path + "/copied")
+
+    def root_of(
+        self, chain_ids: Sequence[str], writable: Writable, driver: str, *, volatile: bool = False
+    ) -> Overlay | Bind:
+        """The root of a new container by that driver: the overlay, or its copy, to be filled by `copying.fill`.
+        Raises NotFound when a layer is not unpacked."""
+        overlay = self.plan(chain_ids, writable, volatile=volatile)
+        return overlay if driver == "overlay" else Bind(source=writable.upper, target="/", recursive=False)
 
     # --- upkeep -------------------------------------------------------------------------------------------------
 

@@ -179,6 +179,6 @@ def everything(engine: Engine) -> list[str]:
     for root in (engine.paths.data, engine.paths.run):
         for folder, folders, names in os.walk(root):
             found += [os.path.join(folder, name) for name in [*folders, *names]]
-    hidden = ("/snapshots/trash", "/snapshots/writable", "/snapshots/locks", "/snapshots/tmp")
+    hidden = ("/snapshots/driver", "/snapshots/trash", "/snapshots/writable", "/snapshots/locks", "/snapshots/tmp")
     found = [path for path in found if path.removeprefix(engine.paths.data) not in hidden]
     return sorted([path for path in found if not path.removeprefix(engine.paths.data).startswith(_SCAFFOLDING)])

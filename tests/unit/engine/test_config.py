@@ -34,6 +34,8 @@ def test_every_key_is_read():
     [registries."docker.io"]
     mirrors = ["m.example/hub/", {location = "n:5000", insecure = true, pull = "digests"}]
     ca_file = "/ca.pem"
+    [storage]
+    driver = "copy"
     [trust]
     policy = "/etc/p.json"
     """
@@ -42,6 +44,7 @@ def test_every_key_is_read():
         isolation="container", security="docker", network="host", pids_limit=-1, shm_size=128 << 20, stop_timeout=3,
         detach_keys="ctrl-a,q", log_driver="none", log_max_size=1000, log_max_files=5, cgroup_parent="/a/b",
         insecure_registries=("h:5000",), source=("f",), offline=True, trust_policy="/etc/p.json",
+        storage_driver="copy",
         registries=(
             RegistrySettings(
                 prefix="docker.io",

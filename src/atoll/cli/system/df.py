@@ -107,4 +107,5 @@ def _verbose(space: Space) -> str:
     parts.append("\nThe rest of the data root:\n\n")
     rest = [[one.name, size(one.size)] for one in space.kinds[3:]]
     parts.append(display.table(["TYPE", "SIZE"], [*rest, ["All together", size(space.total)]]))
+    parts.append(f"\nStorage driver: {space.driver}\n")
     return "".join(parts)

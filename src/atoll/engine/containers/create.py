@@ -17,6 +17,7 @@ from atoll.engine.images.resolve import check_admitted, find
 from atoll.engine.locks import ContainerLock, lock_container
 from atoll.engine.store import ContainerRow
 from atoll.monitor import journal
+from atoll.spec.rootfs import Overlay, RootPlan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,12 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         if image is not None:
             undo.push(engine.snapshots.remove_writable, container_id)
             size = request.storage.size if request.storage is not None else None
+            engine.snapshots.driver(record=True)  # the first container decides for those that come
             engine.snapshots.create_writable(container_id, size=size or 0)
+            if not isinstance(planned.container.root.steps[0], Overlay):  # type: ignore[union-attr]
+                from atoll.snapshots import copying
+
+                copying.fill(engine.snapshots, container_id, engine.store.chain_ids(image.id))
         if planned.record.secrets:
             from atoll.engine.secrets import deliver
 
@@ -254,8 +260,6 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
             **common,
         )
     else:
-        from atoll.spec.rootfs import RootPlan
-
         writable = engine.snapshots.writable(container_id)
         # What is thrown away at the end need not be flushed to the disk at its unmount (overlayfs.rst, "Volatile
         # mount").
@@ -264,13 +268,19 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
             from atoll.engine.images.remap import snapshots_for
 
             snapshots = snapshots_for(engine, image, idmap)
-        overlay = snapshots.plan(engine.store.chain_ids(image.id), writable, volatile=request.remove)
-        if idmap is not None and engine.uid == 0:
-            overlay = overlay.replace(mapped=True)
+        driver = engine.snapshots.driver()
+        chains = engine.store.chain_ids(image.id)
+        first = snapshots.root_of(chains, writable, driver, volatile=request.remove)
+        if driver == "copy" and (snapshots is not engine.snapshots or idmap is not engine.idmap):
+            from atoll.snapshots import copying
+
+            raise copying.refuse_other_map()
+        if idmap is not None and engine.uid == 0 and isinstance(first, Overlay):
+            first = first.replace(mapped=True)
         planned = plan(
             image=config.config,
             platform=str(config.platform),
-            root=RootPlan(steps=(overlay,)),
+            root=RootPlan(steps=(first,)),
             idmap=idmap,
             **common,
         )

@@ -36,7 +36,7 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
         "LogPath": f"{place}/{log_name(row.id)}" if record.log_driver == "json-file" else "",
         "Name": "/" + row.name,
         "RestartCount": restarting.count(engine, row.id),
-        "Driver": "overlay2",
+        "Driver": "vfs" if engine.snapshots.is_copy(row.id) else "overlay2",
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
@@ -214,6 +214,8 @@ def _graph(engine: Engine, row: ContainerRow) -> dict[str, Any]:
     if row.image is None:
         return {"Name": "host", "Data": None}
     writable = engine.snapshots.writable(row.id)
+    if engine.snapshots.is_copy(row.id):
+        return {"Name": "vfs", "Data": {"Dir": writable.upper}}
     lower = [engine.snapshots.layer_dir(chain) for chain in reversed(engine.store.chain_ids(row.image))]
     return {
         "Name": "overlay2",

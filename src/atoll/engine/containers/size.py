@@ -14,6 +14,10 @@ def sizes(engine: Engine, row: ContainerRow) -> tuple[int, int]:
     """(bytes that it wrote, bytes with its image's layers). Docker counts lengths, not blocks; a directory that we
     may not enter (another id's, in a user's container) counts nothing."""
     written = _length(engine.snapshots.writable(row.id).upper)
+    if engine.snapshots.is_copy(row.id):
+        from atoll.snapshots.copying import copied_bytes
+
+        return max(0, written - copied_bytes(engine.snapshots.writable(row.id).path)), written
     layers = sum([layer.size for layer in engine.store.layers(row.image)]) if row.image else 0
     return written, written + layers
 

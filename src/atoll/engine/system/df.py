@@ -60,13 +60,15 @@ class VolumeSpace(Value):
 
 
 class Space(Value):
-    """All of it; `total` is what the data root takes, the sum of `kinds`."""
+    """All of it; `total` is what the data root takes, the sum of `kinds`. `driver` is how new containers get their
+    roots."""
 
     kinds: tuple[Kind, ...]
     images: tuple[ImageSpace, ...]
     containers: tuple[ContainerSpace, ...]
     volumes: tuple[VolumeSpace, ...]
     total: int
+    driver: str
 
 
 def df(engine: Engine) -> Space:
@@ -135,6 +137,7 @@ def df(engine: Engine) -> Space:
         containers=tuple(containers),
         volumes=tuple(volumes),
         total=usage.total,
+        driver=engine.snapshots.driver(),
     )
 
 

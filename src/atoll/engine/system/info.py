@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from atoll.engine.engine import Engine
 
+DOCKERS_NAMES = {"overlay": "overlay2", "copy": "vfs"}
 _LIMITS = (("memory", "--memory"), ("cpu", "--cpus"), ("pids", "--pids-limit"))
 
 
@@ -35,8 +36,7 @@ def info(engine: Engine) -> dict[str, Any]:
         "ContainersPaused": states.count("paused"),
         "ContainersStopped": len(states) - states.count("running") - states.count("paused"),
         "Images": len(engine.store.images()),
-        "Driver": "overlay2",
-        "DriverStatus": [["Backing Filesystem", _filesystem(engine.paths.data)], ["userxattr", str(engine.uid != 0)]],
+        **_storage(engine),
         "LoggingDriver": engine.config.log_driver,
         **cgroups,
         "Isolation": {"container": "available" if available.ok else f"not available: {available.reason}"},
@@ -59,6 +59,15 @@ def info(engine: Engine) -> dict[str, Any]:
         "DefaultPidsLimit": engine.config.pids_limit,
         "Warnings": warnings,
     }
+
+
+def _storage(engine: Engine) -> dict[str, Any]:
+    """Docker's name for the driver of new containers; its status says what was asked for."""
+    wanted, driver = engine.config.storage_driver, engine.snapshots.driver()
+    status = [["Backing Filesystem", _filesystem(engine.paths.data)], ["Storage Driver", f"{driver} ({wanted})"]]
+    if driver == "overlay":
+        status.append(["userxattr", str(engine.uid != 0)])
+    return {"Driver": DOCKERS_NAMES[driver], "DriverStatus": status}
 
 
 def _cgroups(engine: Engine, warnings: list[str]) -> dict[str, Any]:
