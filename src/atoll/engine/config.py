@@ -45,6 +45,7 @@ class Config(Value):
     secrets_key: str = ""
     userns: str = "host"
     storage_driver: str = "auto"
+    storage_keep: int = 0
     source: tuple[str, ...] = ()
 
 
@@ -141,7 +142,7 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "network": {
         "default": ("network", _choice("none", "host", "bridge")),
     },
-    "storage": {"driver": ("storage_driver", _choice("auto", "overlay", "copy"))},
+    "storage": {"driver": ("storage_driver", _choice("auto", "overlay", "copy")), "keep": ("storage_keep", _size)},
     "cgroup": {"parent": ("cgroup_parent", _cgroup)},
     "registries": {"insecure": ("insecure_registries", _texts), "offline": ("offline", _flag)},
     "trust": {"policy": ("trust_policy", _path)},

@@ -179,6 +179,20 @@ class Snapshots:
         suffix = "." + self.key
         return ["sha256:" + n.removesuffix(suffix) for n in names if n.endswith(suffix) and n[64:65] == "."]
 
+    def note_use(self, chain_id: str) -> None:
+        """Note that a container is made from the layer: the time of its directory is that of its last use."""
+        try:
+            os.utime(self.layer_path(chain_id))
+        except OSError:  # gone, or a disk that takes nothing more: only the order of eviction depends on it
+            return
+
+    def last_use(self, chain_id: str) -> int | None:
+        """When the layer was unpacked or last used, in nanoseconds; None for one that is not here."""
+        try:
+            return os.stat(self.layer_path(chain_id)).st_mtime_ns
+        except FileNotFoundError:
+            return None
+
     def elsewhere(self) -> list[tuple[str, str]]:
         """The layers that are unpacked for other id maps: chainID and what `remove_elsewhere` takes, in no order."""
         names = [name for name in _listdir(f"{self.root}/layers") if name[64:65] == "."]

@@ -36,6 +36,7 @@ def test_every_key_is_read():
     ca_file = "/ca.pem"
     [storage]
     driver = "copy"
+    keep = "20g"
     [trust]
     policy = "/etc/p.json"
     """
@@ -44,7 +45,7 @@ def test_every_key_is_read():
         isolation="container", security="docker", network="host", pids_limit=-1, shm_size=128 << 20, stop_timeout=3,
         detach_keys="ctrl-a,q", log_driver="none", log_max_size=1000, log_max_files=5, cgroup_parent="/a/b",
         insecure_registries=("h:5000",), source=("f",), offline=True, trust_policy="/etc/p.json",
-        storage_driver="copy",
+        storage_driver="copy", storage_keep=20 << 30,
         registries=(
             RegistrySettings(
                 prefix="docker.io",

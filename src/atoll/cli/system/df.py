@@ -108,4 +108,6 @@ def _verbose(space: Space) -> str:
     rest = [[one.name, size(one.size)] for one in space.kinds[3:]]
     parts.append(display.table(["TYPE", "SIZE"], [*rest, ["All together", size(space.total)]]))
     parts.append(f"\nStorage driver: {space.driver}\n")
+    if space.budget:
+        parts.append(f"Images may take: {size(space.budget)}\n")
     return "".join(parts)

@@ -74,6 +74,9 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
             undo.push(engine.snapshots.remove_writable, container_id)
             size = request.storage.size if request.storage is not None else None
             engine.snapshots.driver(record=True)  # the first container decides for those that come
+            if engine.config.storage_keep:
+                for chain in engine.store.chain_ids(image.id)[-1:]:
+                    engine.snapshots.note_use(chain)
             engine.snapshots.create_writable(container_id, size=size or 0)
             if not isinstance(planned.container.root.steps[0], Overlay):  # type: ignore[union-attr]
                 from atoll.snapshots import copying

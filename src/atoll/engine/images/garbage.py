@@ -45,19 +45,24 @@ def collect(engine: Engine) -> Garbage | None:
     if not lock.acquire(blocking=False):
         return None
     try:
-        found = find(engine)
-        content = engine.content()
-        for layer in found.layers:
-            engine.snapshots.remove_layer(layer)
-        kept = engine.store.kept()[0]
-        for chain, name in engine.snapshots.elsewhere():
-            if chain not in kept:
-                engine.snapshots.remove_elsewhere(name)
-        for blob in found.blobs:
-            content.remove(blob)
-        for chain in found.erofs:
-            erofs.remove(engine.snapshots, chain)
-        engine.snapshots.sweep()
-        return found
+        return remove_found(engine)
     finally:
         lock.release()
+
+
+def remove_found(engine: Engine) -> Garbage:
+    """The same for a caller who holds the lock for itself alone."""
+    found = find(engine)
+    content = engine.content()
+    for layer in found.layers:
+        engine.snapshots.remove_layer(layer)
+    kept = engine.store.kept()[0]
+    for chain, name in engine.snapshots.elsewhere():
+        if chain not in kept:
+            engine.snapshots.remove_elsewhere(name)
+    for blob in found.blobs:
+        content.remove(blob)
+    for chain in found.erofs:
+        erofs.remove(engine.snapshots, chain)
+    engine.snapshots.sweep()
+    return found

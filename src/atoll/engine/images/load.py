@@ -68,6 +68,10 @@ def load(
                 done.append(Loaded(id=image.config_digest, names=tuple([one.familiar for one in names])))
         finally:
             source.close()
+    if engine.config.storage_keep:
+        from atoll.engine.images.budget import keep_within
+
+        keep_within(engine, [one.id for one in done])
     return done
 
 

@@ -70,6 +70,10 @@ def pull(
         admission.remember(image.config_digest)
     finally:
         lock.release()
+    if engine.config.storage_keep:
+        from atoll.engine.images.budget import keep_within
+
+        keep_within(engine, (image.config_digest,))
     return image
 
 

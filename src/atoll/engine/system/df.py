@@ -61,7 +61,7 @@ class VolumeSpace(Value):
 
 class Space(Value):
     """All of it; `total` is what the data root takes, the sum of `kinds`. `driver` is how new containers get their
-    roots."""
+    roots, `budget` the bytes that images may take (0: any)."""
 
     kinds: tuple[Kind, ...]
     images: tuple[ImageSpace, ...]
@@ -69,6 +69,7 @@ class Space(Value):
     volumes: tuple[VolumeSpace, ...]
     total: int
     driver: str
+    budget: int
 
 
 def df(engine: Engine) -> Space:
@@ -138,6 +139,7 @@ def df(engine: Engine) -> Space:
         volumes=tuple(volumes),
         total=usage.total,
         driver=engine.snapshots.driver(),
+        budget=engine.config.storage_keep,
     )
 
 
