@@ -1,0 +1,291 @@
+"""Commands that run in a fork of the spawner: as if each were a process of its own (docs/startup.md).
+
+A command is made cold by another niceness, which the door declines: all else stays the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from atoll.base import launch
+from kit import processes
+from kit.command import Atoll, Result
+
+pytestmark = pytest.mark.timeout(180)
+SLEEP = ("run", "--rm", "--name", "sleeper", "host", "sleep", "600")
+
+
+@pytest.fixture
+def warm(atoll: Atoll) -> Atoll:
+    """An Atoll whose spawner has opened its door."""
+    open_door(atoll)
+    return atoll
+
+
+def open_door(atoll: Atoll) -> None:
+    atoll.good("run", "--rm", "host", "true")
+    until(lambda: os.path.exists(f"{atoll.run_root}/door.sock"))
+
+
+def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """What it gives once that is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.02)
+    return found
+
+
+def ran_warm(atoll: Atoll, *words: str, **how: Any) -> bool:
+    """Whether a command ran elsewhere: its own process then never imports what runs commands."""
+    command = launch.argv(*words)
+    command[1:2] = ["-SI", "-X", "importtime"]
+    settings = {"env": atoll.env, "cwd": "/", "stdin": subprocess.DEVNULL, **how}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **settings)
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if "import time:" in line}
+    assert "atoll.cli.quick" in imported, result
+    assert ("os" in imported) == ("atoll.cli.main" in imported)
+    return "atoll.cli.main" not in imported
+
+
+def workers(atoll: Atoll) -> list[int]:
+    """Forks of the spawner that run a command."""
+    spawners = {process.pid for process in processes.spawners(atoll.run_root)}
+    return [p.pid for p in processes.everyone() if p.parent in spawners and p.title.startswith("atoll:[command")]
+
+
+def running(atoll: Atoll, *words: str, **how: Any) -> tuple[subprocess.Popen[str], int]:
+    """A command that runs warm, and the pid of the fork that it runs in, once its container runs."""
+    child = atoll.popen(*words, **how)
+    until(lambda: atoll("inspect", "-f", "{{.State.Running}}", "sleeper").out == "true\n")
+    (worker,) = workers(atoll)
+    return child, worker
+
+
+def gone(atoll: Atoll) -> None:
+    """No worker and no container is left."""
+    until(lambda: not workers(atoll) and not atoll.all())
+    assert atoll("system", "check").code == 0
+
+
+COMMANDS = (
+    ("run", "--rm", "host", "sh", "-c", "echo out; echo err >&2; exit 7"),
+    ("run", "--rm", "host", "sh", "-c", "pwd; umask; ulimit -n; ulimit -Hn"),
+    ("run", "--rm", "-e", "GIVEN", "host", "sh", "-c", "echo $GIVEN"),
+    ("run", "--rm", "host", "echo", "caf\udce9", ""),
+    ("run", "--rm", "host", "no-such-program"),
+    ("run", "--no-such-flag"),
+    ("ps", "-a", "--format", "{{.Names}} {{.Status}}"),
+    ("ps", "--help"),
+    ("inspect", "nobody"),
+    ("exec", "nobody", "true"),
+    ("container", "ls", "-q"),
+    ("rm", "-f", "nobody"),
+    ("volume", "ls"),
+)
+
+
+def test_warm_and_cold_say_the_same(warm: Atoll) -> None:
+    folder = os.path.join(warm.folder, "here")
+    os.mkdir(folder)
+
+    def circumstances() -> None:
+        os.umask(0o027)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (123, 456))
+
+    def cold() -> None:
+        circumstances()
+        os.nice(1)
+
+    def told(result: Result) -> tuple[int, str, str]:
+        return result.code, re.sub(r"[0-9a-f]{12,}", "ID", result.out), re.sub(r"[0-9a-f]{12,}", "ID", result.err)
+
+    how: dict[str, Any] = {"cwd": folder, "env": {"GIVEN": "caf\udce9", "TZ": "Asia/Tokyo"}}
+    for words in COMMANDS:
+        here, there = warm(*words, before=cold, **how), warm(*words, before=circumstances, **how)
+        assert told(there) == told(here), words
+    assert ran_warm(warm, "ps")
+    assert ran_warm(warm, "run", "--rm", "host", "true")
+
+
+def test_circumstances_that_are_taken_over(warm: Atoll) -> None:
+    many = "x" * 100_000
+    assert warm.good("run", "--rm", "-e", "A", "host", "sh", "-c", "echo ${#A}", env={"A": many}) == "100000"
+    assert warm.good("run", "-i", "--rm", "host", "cat", stdin="through\n") == "through"
+    folder = os.path.join(warm.folder, "removed")
+    os.mkdir(folder)
+
+    def lose() -> None:
+        os.chdir(folder)
+        os.rmdir(folder)
+
+    assert warm("ps", "-q", cwd=".", before=lose).code == 0
+    path = os.path.join(warm.folder, "output")
+    with open(path, "w") as stream:
+        stream.write("before\n")
+        stream.flush()
+        assert warm("ps", "-q", "--no-such", stdout=stream, stderr=stream).code == 125
+    with open(path) as stream:
+        assert stream.read().startswith("before\natoll: ")
+    assert ran_warm(warm, "ps", env={**warm.env, "HOME": "/elsewhere"})
+
+
+def test_a_closed_input(warm: Atoll) -> None:
+    assert warm("ps", "-q", before=lambda: os.close(0)).code == 0
+    assert not ran_warm(warm, "ps", preexec_fn=lambda: os.close(0))
+
+
+def test_a_reader_that_goes(warm: Atoll) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        assert warm("ps", "-a", stdout=stream).code == 141
+
+
+def test_who_is_declined(warm: Atoll) -> None:
+    """And where the reason lies with what is asked, and not with who asks."""
+    assert ran_warm(warm, "ps")
+    assert not ran_warm(warm, "ps", preexec_fn=lambda: os.nice(1))
+    assert not ran_warm(warm, "ps", preexec_fn=lambda: os.setgroups([12]))
+    assert not ran_warm(warm, "ps", preexec_fn=lambda: os.setgid(12))
+    for cold in ({"ATOLL_TIMING": "1"}, {"ATOLL_SPAWNER": "off"}, {"LC_ALL": "de_DE.ISO-8859-1"}):
+        assert not ran_warm(warm, "ps", env={**warm.env, **cold}), cold
+    assert not ran_warm(warm, "ps", env={**warm.env, "ATOLL_DATA_ROOT": f"{warm.folder}/other"})
+    assert not ran_warm(warm, "-D", "ps")
+    signal_set = {signal.SIGUSR1}
+    assert not ran_warm(warm, "ps", preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, signal_set))
+
+
+def test_roots_that_are_not_normalised(warm: Atoll) -> None:
+    """They are found, or the command runs where it is: never in another store."""
+    warm.good("run", "-d", "--name", "here", "host", "sleep", "600")
+    name = os.path.basename(warm.folder)
+    for env, cwd in (
+        ({"ATOLL_RUN_ROOT": "run", "ATOLL_DATA_ROOT": "data"}, warm.folder),
+        ({"ATOLL_RUN_ROOT": f"../{name}/run", "ATOLL_DATA_ROOT": f"{warm.folder}//data/."}, warm.folder),
+        ({"ATOLL_RUN_ROOT": warm.run_root + "/"}, "/"),
+    ):
+        assert warm.good("ps", "--format", "{{.Names}}", env=env, cwd=cwd) == "here"
+        assert ran_warm(warm, "ps", env={**warm.env, **env}, cwd=cwd)
+    other = {"ATOLL_DATA_ROOT": warm.data.removeprefix("/")}  # relative to another directory
+    assert warm.good("ps", "-q", env=other, cwd=warm.folder) == ""
+
+
+def test_a_spawner_that_is_gone_or_stands_still(warm: Atoll) -> None:
+    (spawner,) = processes.spawners(warm.run_root)
+    os.kill(spawner.pid, signal.SIGSTOP)
+    try:
+        # To a file: what was sent to it and not taken holds a pipe open for as long as it stands still.
+        with open(f"{warm.folder}/output", "w") as stream:
+            assert warm("ps", "-q", stdout=stream, stderr=stream).code == 0
+    finally:
+        os.kill(spawner.pid, signal.SIGCONT)
+    warm.end_spawner(signal.SIGKILL)
+    assert os.path.exists(f"{warm.run_root}/door.sock")
+    assert not ran_warm(warm, "ps")
+    open_door(warm)
+    until(lambda: ran_warm(warm, "ps"))
+
+
+def test_the_door_goes_with_the_spawner(atoll: Atoll) -> None:
+    atoll.env["ATOLL_SPAWNER_IDLE"] = "1"
+    open_door(atoll)
+    until(lambda: not os.path.exists(f"{atoll.run_root}/door.sock"))
+    until(lambda: not processes.spawners(atoll.run_root))
+    assert atoll("ps", "-q").code == 0
+
+
+def test_kill_of_the_command(warm: Atoll) -> None:
+    """The kernel ends the worker with it; the monitor ends and removes the container, as of any command killed."""
+    child, worker = running(warm, *SLEEP)
+    child.kill()
+    child.communicate(timeout=30)
+    until(lambda: (found := processes.read(worker)) is None or found.state == "Z")
+    warm("rm", "-f", "sleeper")
+    gone(warm)
+
+
+def test_kill_of_the_command_at_any_moment(warm: Atoll, rng: Any, full: bool) -> None:
+    for _ in range(60 if full else 6):
+        child = warm.popen("run", "--rm", "--name", "victim", "host", "true")
+        time.sleep(rng.uniform(0, 0.15))
+        child.kill()
+        child.communicate(timeout=30)
+        until(lambda: not workers(warm))
+        warm("rm", "-f", "victim")
+        gone(warm)
+
+
+def test_kill_of_the_worker(warm: Atoll) -> None:
+    child, worker = running(warm, *SLEEP)
+    os.kill(worker, signal.SIGKILL)
+    _, err = child.communicate(timeout=30)
+    assert (child.returncode, err) == (137, "atoll: the process that ran this command was killed\n")
+    warm("rm", "-f", "sleeper")
+    gone(warm)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_reach_the_container(warm: Atoll, number: int) -> None:
+    child, _ = running(warm, *SLEEP[:-2], "sh", "-c", "sleep 600 & trap 'kill $!; exit 42' TERM INT HUP; wait")
+    child.send_signal(number)
+    child.communicate(timeout=30)
+    assert child.returncode == 42
+    gone(warm)
+
+
+def test_a_signal_that_ends_the_command(warm: Atoll) -> None:
+    warm.good("run", "-d", "--name", "sleeper", "host", "sleep", "600")
+    for number, code in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)):
+        child = warm.popen("wait", "sleeper")
+        until(lambda: workers(warm))
+        time.sleep(0.3)  # it has got as far as to wait
+        child.send_signal(number)
+        child.communicate(timeout=30)
+        assert child.returncode == code
+    warm.good("rm", "-f", "sleeper")
+    gone(warm)
+
+
+def test_what_is_ignored_stays_ignored(warm: Atoll) -> None:
+    """`nohup atoll logs -f` and the like."""
+    warm.good("run", "-d", "--name", "sleeper", "host", "sleep", "600")
+    child = warm.popen("wait", "sleeper", before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    until(lambda: workers(warm))
+    child.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    warm.good("kill", "sleeper")
+    out, _ = child.communicate(timeout=30)
+    assert (child.returncode, out) == (0, "137\n")
+    warm.good("rm", "sleeper")
+
+
+def test_a_stop_holds_the_worker_too(warm: Atoll) -> None:
+    """Ctrl-Z and `fg`, in a shell's job."""
+    warm.good("run", "-d", "--name", "sleeper", "host", "sleep", "600")
+    # A group is stopped by the terminal's signal only while its session has another one: a shell's.
+    shell = 'set -m; "$@" & echo $!; wait $!; fg >/dev/null; echo "code $?"'
+    command = ["bash", "-c", shell, "bash", *launch.argv("wait", "sleeper")]
+    child = subprocess.Popen(
+        command, env=warm.env, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    assert child.stdout is not None
+    job = int(child.stdout.readline())
+    (worker,) = until(lambda: workers(warm))
+    time.sleep(0.2)
+    os.kill(job, signal.SIGTSTP)
+    until(lambda: all((found := processes.read(pid)) and found.state == "T" for pid in (job, worker)))
+    warm.good("kill", "sleeper")
+    os.kill(job, signal.SIGCONT)
+    out, _ = child.communicate(timeout=30)
+    assert out.split("\n")[0] == "137", out
+    warm.good("rm", "sleeper")
