@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 1 << 20
 _READ = 256 << 10
+_SHOWN = {
+    "layer": "write what changed as a layer",
+    "changes": "read what changed",
+    "merged": "write the merged layers",
+    "compare": "compare two images",
+    "copy": "copy the layers",
+}
 _REPORT = 2 << 20  # bytes of the blob between two reports of progress
 
 
@@ -119,7 +126,7 @@ def _answer(run: Callable[..., Any], channel: Channel, message: dict[str, Any], 
     except (_Ended, BrokenPipeError, ConnectionResetError):
         raise
     except OSError as error:
-        return {"error": errors.from_os_error(error, f"{message['do']} a layer").to_json()}
+        return {"error": errors.from_os_error(error, _SHOWN.get(message["do"], f"{message['do']} a layer")).to_json()}
     except MemoryError:
         return {"error": errors.Exhausted("no memory left to unpack the layer").to_json()}
     except Exception as error:  # noqa: BLE001 - this edge is a request handler
