@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from kit.command import Atoll
+from kit.command import Atoll, installed
 
 SCRIPT = "echo new > /new; rm /etc/group; chmod 700 /usr; echo changed"
 
@@ -54,3 +54,17 @@ def test_a_read_only_copy_and_a_bounded_one(atoll: Atoll, busybox: str):
     with open(atoll.config, "w") as file:
         file.write('[storage]\ndriver = "zfs"\n')
     atoll("run", "--rm", busybox, "true").failed(125, "expected one of auto, overlay, copy")
+
+
+def test_a_copy_that_is_killed_leaves_nothing(atoll: Atoll, busybox: str):
+    atoll.good("pull", "-q", busybox)
+    with open(atoll.config, "w") as file:
+        file.write('[storage]\ndriver = "copy"\n')
+    calls = "utimensat,copy_file_range,mkdirat,symlinkat"
+    inject = ("-e", f"trace={calls}", "-e", f"inject={calls}:signal=SIGKILL:when=6")
+    words = ("-f", "-qq", "-o", "/dev/null", *inject, installed(), "create", busybox, "true")
+    assert atoll(*words, program="strace", env={"ATOLL_SPAWNER": "off"}).code != 0
+    atoll("system", "check", "--repair")
+    assert atoll.good("system", "check") == "nothing to repair"
+    assert os.listdir(f"{atoll.data}/snapshots/writable") == []
+    assert atoll.good("run", "--rm", busybox, "echo", "whole") == "whole"
