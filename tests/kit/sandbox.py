@@ -95,6 +95,7 @@ class Sandbox:
             write_at(hierarchy.outside, os.path.join(home, "cgroup.procs"), "0")
         system.umount(self.scratch)
         os.chdir("/")
+        await_lone_thread()
         system.setns(self._outside_mount, system.CLONE_NEWNS)
         system.setns(self._outside_net, system.CLONE_NEWNET)
         system.setns(self._outside_cgroup, system.CLONE_NEWCGROUP)
@@ -313,6 +314,13 @@ def holds_processes(path: str) -> bool:
                 if stream.read():
                     return True
     return False
+
+
+def await_lone_thread(seconds: float = 10) -> None:
+    """Until this process has one thread, as setns(2) wants it for a mount namespace: a test's server may be ending."""
+    deadline = time.monotonic() + seconds
+    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def loopback_up() -> None:

@@ -56,11 +56,13 @@ class Memory:
         self.host = f"127.0.0.1:{self.server.server_address[1]}"
 
     def __enter__(self) -> Memory:
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.server.shutdown()
+        self._thread.join(5)
         self.server.server_close()
 
     def count(self, method: str, part: str = "") -> int:

@@ -34,11 +34,13 @@ class Server:
         self.host = f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Server:
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.server.shutdown()
+        self._thread.join(5)
         self.server.server_close()
 
     def paths(self, part: str) -> list[dict[str, str]]:
