@@ -317,7 +317,7 @@ def holds_processes(path: str) -> bool:
 
 
 def await_lone_thread(seconds: float = 10) -> None:
-    """Until this process has one thread, as setns(2) wants it for a mount namespace: a test's server may be ending."""
+    """Until this process has one thread, as setns(2) wants it for a mount namespace: a server may be ending."""
     deadline = time.monotonic() + seconds
     while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
         time.sleep(0.01)
