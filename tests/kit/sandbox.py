@@ -95,7 +95,9 @@ class Sandbox:
             write_at(hierarchy.outside, os.path.join(home, "cgroup.procs"), "0")
         system.umount(self.scratch)
         os.chdir("/")
-        await_lone_thread()
+        # setns(2) refuses another mount namespace to a process that shares its directories with another: here a
+        # thread of some test's server, which may stay behind.
+        system.unshare(system.CLONE_FS)
         system.setns(self._outside_mount, system.CLONE_NEWNS)
         system.setns(self._outside_net, system.CLONE_NEWNET)
         system.setns(self._outside_cgroup, system.CLONE_NEWCGROUP)
@@ -314,13 +316,6 @@ def holds_processes(path: str) -> bool:
                 if stream.read():
                     return True
     return False
-
-
-def await_lone_thread(seconds: float = 10) -> None:
-    """Until this process has one thread, as setns(2) wants it for a mount namespace: a server may be ending."""
-    deadline = time.monotonic() + seconds
-    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
 
 
 def loopback_up() -> None:
