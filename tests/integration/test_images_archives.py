@@ -167,7 +167,8 @@ def test_df_names_every_byte_and_prune_gives_them_back(loaded: Atoll):
     assert [row["Type"] for row in rows][:4] == ["Images", "Containers", "Local Volumes", "Build Cache"]
     assert (rows[0]["TotalCount"], rows[0]["Active"]) == ("1", "1")
     assert rows[1]["Reclaimable"].endswith("(100%)")
-    said = loaded.good("system", "df", "-v").split("\n")[-1]
+    verbose = loaded.good("system", "df", "-v").split("\n")
+    said = next(line for line in verbose if line.startswith("All together"))
     du = int(
         subprocess.run(["du", "-sB1", loaded.data], capture_output=True, text=True, check=True).stdout.split()[0]
     )
