@@ -249,7 +249,9 @@ def _receive(peer: socket) -> tuple[list[bytes], list[int]] | None:
 def _place(pid: int) -> tuple[object, ...]:
     """Where a process is and what it may: equal for two that can do each other's work."""
     status = _status(pid)
-    spaces = [os.stat(f"/proc/{pid}/ns/{name}").st_ino for name in _SPACES]
+    # Of the kinds that this kernel has: time namespaces, for one, are an option of its build.
+    kinds = os.listdir("/proc/self/ns")
+    spaces = [os.stat(f"/proc/{pid}/ns/{name}").st_ino for name in _SPACES if name in kinds]
     root = os.stat(f"/proc/{pid}/root")
     return (
         *spaces,
