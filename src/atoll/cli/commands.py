@@ -99,6 +99,7 @@ SYSTEM: dict[str, str] = {
     "system prune": "Remove unused data",
     "audit": "Score this host, its images and containers by a benchmark",
     "audit limits": "Compare the limits in force with those asked for",
+    "system reset": "Remove all containers, networks, volumes, secrets and images",
     "system check": "Compare what is recorded with what is there, and mend it",
 }
 OWN: dict[str, str] = {"internal": "For Atoll's own processes"}
