@@ -6,6 +6,7 @@
     rootless            an ordinary user with subordinate ids, in a delegated cgroup subtree
     single              an ordinary user without subordinate ids, in a delegated cgroup subtree
     undelegated         an ordinary user whose cgroup is not delegated
+    outside, net        a host beyond an uplink of the corner's; root's Atoll with networks, which leaves none behind
     runtime             `atoll-runtime` on raw bundles, of root and of an ordinary user; `root_runtime` of root alone
     leak_check          autouse: the same processes, mounts, cgroups, namespaces, links before and after
 
@@ -27,6 +28,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from kit import images, leaks
 from kit.bundle import Runtime
 from kit.command import Atoll
+from kit.networks import net, outside, untouched  # noqa: F401 - fixtures
 from kit.registry import Registry
 from kit.sandbox import Sandbox
 

@@ -10,83 +10,15 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
 from kit import outside as world
 from kit import processes
 from kit.command import Atoll
+from kit.networks import fetch, get, web
 from kit.outside import HOSTS, Outside, ip
-from kit.sandbox import Sandbox
-
-SERVE = "while true; do echo -e 'HTTP/1.0 200 OK\\r\\n\\r\\nhello' | nc -l -p 80 >/dev/null; done"
-WEB = (
-    "import http.server as h\n"
-    "class H(h.BaseHTTPRequestHandler):\n"
-    " def do_GET(self):\n"
-    "  self.send_response(200); self.end_headers(); self.wfile.write(self.client_address[0].encode())\n"
-    "class S(h.ThreadingHTTPServer):\n"
-    " address_family = 10\n"
-    "S(('::', 80), H).serve_forever()"
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def untouched(sandbox: Sandbox) -> Iterator[None]:
-    """The machine itself, outside the corner: its links, addresses, routes, rules, tables and sysctls stay."""
-    before = world.state(sandbox.run_outside)
-    yield
-    assert world.state(sandbox.run_outside) == before
-
-
-@pytest.fixture
-def outside(sandbox: Sandbox, leak_check: None) -> Iterator[Outside]:
-    """A host beyond the corner's uplink. Set up before the Atolls, so that it goes after them."""
-    with Outside(sandbox.scratch) as host:
-        yield host
-
-
-@pytest.fixture
-def net(outside: Outside, fresh: Callable[..., Atoll]) -> Iterator[Atoll]:
-    """Root's Atoll with that outside; afterwards no bridge, no table, no helper is left."""
-    one = fresh()
-    yield one
-    one.good("rm", "-f", *one.all()) if one.all() else None
-    one.good("network", "prune", "-f", "--all")
-    assert world.settled() == []
-    assert one.good("system", "check") == "nothing to repair"
-    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
-    assert "atoll" not in tables
-    deadline = time.monotonic() + 8  # links go with their namespaces, which the kernel takes its time over
-    while left := [line for line in ip("-o", "link").splitlines() if ": br-" in line or ": at" in line]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
-
-
-def web(net: Atoll, *flags: str) -> str:
-    """A web server that says whom it sees."""
-    name = net.good("run", "-d", *flags, "host", "python3", "-c", WEB)
-    deadline = time.monotonic() + 10
-    while "00:50" not in net.good("exec", name, "cat", "/proc/net/tcp6").replace(":0050 ", ":00:50 "):
-        assert time.monotonic() < deadline, net("logs", name)
-        time.sleep(0.05)
-    return name
-
-
-def get(url: str) -> str:
-    """What is there, from the corner itself; "" for nothing."""
-    code = "import urllib.request as u, sys\nprint(u.urlopen(sys.argv[1], timeout=3).read().decode())"
-    done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def fetch(net: Atoll, url: str, *flags: str) -> str:
-    """The same from a container."""
-    code = "import urllib.request as u, sys\nprint(u.urlopen(sys.argv[1], timeout=3).read().decode())"
-    return net("run", "--rm", *flags, "host", "python3", "-c", code, url).out.strip()
 
 
 def test_two_containers_and_the_world(net: Atoll, outside: Outside) -> None:

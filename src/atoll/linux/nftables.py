@@ -334,6 +334,11 @@ def fib_type(register: int = R) -> bytes:
     return _expression("fib", be32(1, register), be32(2, 3), be32(3, 2))
 
 
+def forward_to(register: int = R) -> bytes:
+    """Out by the interface whose index is in the register, in place of where it was going (family netdev)."""
+    return _expression("fwd", be32(1, register))
+
+
 def over_rate(bytes_a_second: int, burst: int) -> bytes:
     """Go on only for what exceeds the rate."""
     return _expression("limit", be64(1, bytes_a_second), be64(2, 1), be32(3, burst), be32(4, 1), be32(5, 1))

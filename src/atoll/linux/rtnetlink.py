@@ -153,6 +153,11 @@ def set_up(index: int) -> Message:
     return Message(RTM_NEWLINK, 0, _ifinfo(index=index, flags=IFF_UP, change=IFF_UP), f"link {index} up")
 
 
+def set_mtu(index: int, mtu: int) -> Message:
+    """The longest packet that goes by the link."""
+    return Message(RTM_NEWLINK, 0, _ifinfo(index=index) + u32(_IFLA_MTU, mtu), f"mtu of {index}: {mtu}")
+
+
 def rename(index: int, name: str) -> Message:
     """Another name for a link that is down."""
     return Message(RTM_NEWLINK, 0, _ifinfo(index=index) + _named(name), f"link {index} is {name}")
