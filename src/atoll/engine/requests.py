@@ -51,7 +51,8 @@ class RunRequest(Value):
     """`run` and `create`. `env` entries are `KEY=value` or `KEY` (taken from the caller's environment); `volumes`
     are `source:destination[:options]` as typed; `cpus` is in billionths of a CPU; `restart` is a policy of
     `restart_policy.py`, `restart_max` its most restarts (0: no bound); `starts_later`: the caller will not launch
-    it; `systemd` is always, true (where the program is an init) or false. What is asked for more rarely is grouped,
+    it; `systemd` is always, true (where the program is an init) or false; `pod` names one to be in, whose namespaces
+    `infra` is to hold. What is asked for more rarely is grouped,
     in modules that are loaded when it is."""
 
     image: str
@@ -95,6 +96,8 @@ class RunRequest(Value):
     storage: Storage | None = None
     networking: NetworkOptions | None = None
     settled: Networking | None = None
+    pod: str = ""
+    infra: bool = False
 
 
 class ExecRequest(Value):

@@ -11,7 +11,8 @@ changed, only followed by another; `user_version` says how many a store has had.
     blob_places(digest, repository)                                 which registries have a blob, by a push of ours
     manifest_lists(reference, document)                             made here, to be pushed
     admissions(image, reference, transport, policy, evidence)       under which policy it was pulled, with what proof
-    containers(id, name, image, created_at, record)                 record = `containers/record.py` as JSON
+    containers(id, name, image, created_at, record, pod)            record = `containers/record.py` as JSON
+    pods(id, name, created_at, record)                              record = `pods/record.py` as JSON
     networks, endpoints, published                                  `networks/rows.py` draws and asks them
 """
 
@@ -58,6 +59,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE blob_places (digest TEXT NOT NULL, repository TEXT NOT NULL, PRIMARY KEY (digest, repository))"
         " WITHOUT ROWID",
+    ),
+    (
+        "CREATE TABLE pods (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL,"
+        " record TEXT NOT NULL) WITHOUT ROWID",
+        "ALTER TABLE containers ADD COLUMN pod TEXT REFERENCES pods(id) ON DELETE RESTRICT",
+        "CREATE INDEX containers_pod ON containers(pod) WHERE pod IS NOT NULL",
     ),
 )
 SCHEMA = len(STEPS)

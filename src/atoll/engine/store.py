@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 BUSY_SECONDS = 30.0
+_CONTAINERS = "SELECT id, name, image, created_at, record, pod FROM containers"
 
 
 class ImageRow(Value):
@@ -62,13 +63,14 @@ class LayerRow(Value):
 
 
 class ContainerRow(Value):
-    """A container. `image` is None for the `host` image."""
+    """A container. `image` is None for the `host` image, `pod` for one that is in none."""
 
     id: str
     name: str
     image: str | None
     created_at: int
     record: str
+    pod: str | None = None
 
 
 class Store:
@@ -173,8 +175,8 @@ class Store:
                 if known is None:
                     raise errors.NotFound(f"image {row.image} was removed meanwhile")
             connection.execute(
-                "INSERT INTO containers VALUES (?, ?, ?, ?, ?)",
-                (row.id, row.name, row.image, row.created_at, row.record),
+                "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?)",
+                (row.id, row.name, row.image, row.created_at, row.record, row.pod),
             )
 
         self.write(work)
@@ -191,9 +193,14 @@ class Store:
         """How many containers there are."""
         return int(self.read("SELECT count(*) FROM containers")[0][0])
 
+    def in_pod(self, pod: str) -> list[ContainerRow]:
+        """The containers of a pod, in the order of their making."""
+        found = self.read(f"{_CONTAINERS} WHERE pod = ? ORDER BY created_at, id", pod)
+        return [_container(row) for row in found]
+
     def containers(self) -> list[ContainerRow]:
         """All, newest first."""
-        found = self.read("SELECT id, name, image, created_at, record FROM containers ORDER BY created_at DESC, id")
+        found = self.read(f"{_CONTAINERS} ORDER BY created_at DESC, id")
         return [_container(row) for row in found]
 
     def container(self, wanted: str) -> ContainerRow:
@@ -202,7 +209,7 @@ class Store:
         Raises NotFound; InvalidArgument for a beginning that several have.
         """
         name = wanted.removeprefix("/")
-        query = "SELECT id, name, image, created_at, record FROM containers WHERE "
+        query = f"{_CONTAINERS} WHERE "
         found = self.read(query + "id = ?", wanted) or self.read(query + "name = ?", name)
         if not found and wanted and all(c in "0123456789abcdef" for c in wanted):
             found = self.read(query + "id >= ? AND id < ? LIMIT 2", wanted, wanted + "g")
@@ -349,7 +356,7 @@ def _patiently(work: Callable[[], object]) -> None:
 
 
 def _container(row: tuple[Any, ...]) -> ContainerRow:
-    return ContainerRow(id=row[0], name=row[1], image=row[2], created_at=row[3], record=row[4])
+    return ContainerRow(id=row[0], name=row[1], image=row[2], created_at=row[3], record=row[4], pod=row[5])
 
 
 def _image(row: tuple[Any, ...]) -> ImageRow:

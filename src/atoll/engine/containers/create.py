@@ -363,6 +363,7 @@ def _add_row(engine: Engine, container_id: str, name: str | None, image: ImageRo
             image=image.id if image else None,
             created_at=time.time_ns(),
             record=record,
+            pod=planned.record.pod or None,
         )
         try:
             engine.store.add_container(row)

@@ -108,6 +108,8 @@ def record_of(
         rights=rights.replace(nodes=facts.nodes) if rights is not None else None,
         sharing=sharing,
         networking=request.settled,
+        pod=request.pod,
+        infra=request.infra,
         notes=tuple(notes),
     )
 

@@ -71,7 +71,8 @@ class Record(Value):
     user's together; sizes in bytes, `cpus` in billionths, `stop_timeout` in seconds. `pids_by` tells what enforces
     the limit on processes: "cgroup" or, for an ordinary user without delegation, "rlimit". `restart` and
     `restart_max` as in the request; `health` is the flags' and the image's together,
-    None where nothing is checked."""
+    None where nothing is checked; `pod` is the id of the one that it is in, `infra` whether it holds that one's
+    namespaces."""
 
     image: str
     args: tuple[str, ...]
@@ -121,6 +122,8 @@ class Record(Value):
     rights: Rights | None = None
     sharing: Sharing | None = None
     networking: Networking | None = None
+    pod: str = ""
+    infra: bool = False
     WIRE = {
         "image": text,
         "args": _texts,
@@ -170,6 +173,8 @@ class Record(Value):
         "rights": codec.later("atoll.engine.containers.rights", "Rights"),
         "sharing": codec.later("atoll.engine.containers.sharing", "Sharing"),
         "networking": codec.later("atoll.engine.networks.records", "Networking"),
+        "pod": text,
+        "infra": flag,
     }
 
     @property
