@@ -1,8 +1,7 @@
 """Podman, containerd and dockerd of Debian on a runtime of ours: their own roots, states and sockets.
 
 Holds: `Podman`, `Containerd`, `Docker`, each with `__call__(words) -> Result` and `stop`.
-Does not hold: what they are asked to do. What makes each of them run on a machine such as ours is said where it is
-done.
+Does not hold: what they are asked to do; what makes each of them run on a machine such as ours (`foreign.py`).
 """
 
 from __future__ import annotations
@@ -14,28 +13,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from kit import images, leaks, processes, system
+from kit import foreign, images, leaks, processes, system
 from kit.command import Result
 from kit.sandbox import Sandbox, User, cgroup_mounts, remove_cgroups
-
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_CONTAINERS = """[containers]
-default_ulimits = ["nofile=20000:20000", "nproc=4096:4096"]
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-"""
-_CONTAINERD = """version = 2
-root = "{home}/root"
-state = "{home}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper",
-  "io.containerd.internal.v1.opt", "io.containerd.tracing.processor.v1.otlp"]
-[grpc]
-address = "{home}/sock"
-[ttrpc]
-address = "{home}/sock.ttrpc"
-"""
 
 
 def root_archive(folder: str) -> str:
@@ -57,7 +37,7 @@ class Engine:
     def __init__(self, sandbox: Sandbox, folder: str, *, user: User | None = None) -> None:
         self.sandbox, self.folder, self.user = sandbox, folder, user
         os.makedirs(folder, exist_ok=True)
-        self.env = {"PATH": PATH, "HOME": folder, "TMPDIR": folder}
+        self.env = {"PATH": foreign.PATH, "HOME": folder, "TMPDIR": folder}
         self._holder = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sleep", "infinity"])
         leaks.SERVICES.add(self._holder.pid)
         leaks.FOREIGN.add(self.cgroup)
@@ -108,26 +88,14 @@ class Podman(Engine):
         self, sandbox: Sandbox, folder: str, runtime: str, *, user: User | None = None, hybrid: bool = True
     ) -> None:
         super().__init__(sandbox, folder, user=user)
-        conf = os.path.join(folder, "containers.conf")
-        with open(conf, "w") as stream:
-            stream.write(_CONTAINERS)  # no CAP_SYS_RESOURCE here: its own defaults are above our hard limits
-        self.env["CONTAINERS_CONF"] = conf
+        self.env["CONTAINERS_CONF"] = foreign.containers_conf(folder)
         if not hybrid:
             self._hide_unified()
         archive = root_archive(folder)
         if user is not None:
             self.env |= {"HOME": user.home, "XDG_RUNTIME_DIR": user.runtime_dir, "USER": user.name}
             subprocess.run(["chown", "-R", f"{user.uid}:{user.gid}", folder], check=True)
-        base = [
-            "/usr/bin/podman",
-            "--root",
-            f"{folder}/store",
-            "--runroot",
-            f"{folder}/run",
-            "--tmpdir",
-            f"{folder}/tmp",
-        ]
-        self.command = [*base, "--storage-driver", "overlay", "--runtime", runtime]
+        self.command = foreign.podman(f"{folder}/store", folder, runtime)
         self.good("import", "-q", archive, "busybox")
 
     def _hide_unified(self) -> None:
@@ -157,21 +125,11 @@ class Daemon(Engine):
                 argv, env=self.env, preexec_fn=self.enter, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         leaks.SERVICES.add(self.daemon.pid)
-        deadline = time.monotonic() + 30
-        while subprocess.run(probe, env=self.env, preexec_fn=self.enter, capture_output=True).returncode:
-            if self.daemon.poll() is not None or time.monotonic() > deadline:
-                with open(self.log) as stream:
-                    raise AssertionError(f"{argv[0]} did not come up:\n{stream.read()[-3000:]}")
-            time.sleep(0.1)
+        foreign.wait_for(self.daemon, probe, self.log, env=self.env, preexec_fn=self.enter)
 
     def stop(self) -> None:
         """End the daemon, then the mounts."""
-        self.daemon.terminate()
-        try:
-            self.daemon.wait(20)
-        except subprocess.TimeoutExpired:
-            self.daemon.kill()
-            self.daemon.wait()
+        foreign.end(self.daemon)
         leaks.SERVICES.discard(self.daemon.pid)
         super().stop()
         processes.reap()
@@ -189,10 +147,8 @@ class Docker(Daemon):
             json.dump({"runtimes": {"judged": {"path": runtime}}, "default-runtime": "judged"}, stream)
         self.env["DOCKER_HOST"] = f"unix://{folder}/docker.sock"
         self.command = ["docker"]
-        self.env["PATH"] = f"/usr/local/bin:{PATH}"
-        argv = ["/usr/sbin/dockerd", "--config-file", config, "--data-root", f"{folder}/root", "--bridge", "none"]
-        argv += ["--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid", "--host", self.env["DOCKER_HOST"]]
-        argv += ["--iptables=false", "--ip6tables=false", "--storage-driver", "overlay2", "--log-level", "warn"]
+        self.env["PATH"] = f"/usr/local/bin:{foreign.PATH}"
+        argv = foreign.dockerd(f"{folder}/root", folder, "--config-file", config)
         self.start(argv, ["docker", "info"])
         self.good("import", root_archive(folder), "busybox")
 
@@ -205,11 +161,8 @@ class Containerd(Daemon):
     def __init__(self, sandbox: Sandbox, folder: str, runtime: str, reference: str) -> None:
         super().__init__(sandbox, folder)
         self.runtime, self.reference = runtime, reference
-        config = os.path.join(folder, "config.toml")
-        with open(config, "w") as stream:
-            stream.write(_CONTAINERD.format(home=folder))
-        self.command = ["/usr/bin/ctr", "--address", f"{folder}/sock"]
-        argv = ["/usr/bin/containerd", "--config", config, "--log-level", "warn"]
+        self.command = foreign.ctr(folder)
+        argv = foreign.containerd(f"{folder}/root", folder)
         self.start(argv, [*self.command, "version"])
         self.good("images", "pull", "--plain-http", reference)
 
