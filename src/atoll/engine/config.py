@@ -30,6 +30,8 @@ class Config(Value):
     isolation: str = "container"
     security: str = "atoll"
     network: str = "none"
+    cni_config: tuple[str, ...] = ("/etc/cni/net.d",)
+    cni_plugins: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
     pids_limit: int = 2048
     shm_size: int = 64 << 20
     stop_timeout: int = 10
@@ -106,6 +108,12 @@ def _path(value: Any) -> str:
     return path
 
 
+def _paths(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("a list of absolute paths")
+    return tuple(_path(one) for one in value)
+
+
 def _secrets_key(value: Any) -> str:
     source = _text(value)
     kind, _, place = source.partition(":")
@@ -141,6 +149,8 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "secrets": {"key": ("secrets_key", _secrets_key)},
     "network": {
         "default": ("network", _choice("none", "host", "bridge")),
+        "cni_config": ("cni_config", _paths),
+        "cni_plugins": ("cni_plugins", _paths),
     },
     "storage": {"driver": ("storage_driver", _choice("auto", "overlay", "copy")), "keep": ("storage_keep", _size)},
     "cgroup": {"parent": ("cgroup_parent", _cgroup)},
