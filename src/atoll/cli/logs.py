@@ -36,21 +36,21 @@ def main(given: Given) -> int:
     """Run the command."""
     from atoll.base import clock
     from atoll.cli.wiring import open_engine
-    from atoll.monitor.logs import read_log, read_output
+    from atoll.engine.containers.logs import entries as entries_of
+    from atoll.engine.containers.logs import output
 
     now = time.time_ns()
     since, until = given.text("since"), given.text("until")
     tail = _tail(given.text("tail"))
     engine = open_engine()
-    path, running = engine.logs(given.args[0])
     stamps, details = given.on("timestamps"), _details(engine, given)
     plain = not (given.on("follow") or since or until or stamps or details)
     if plain:
-        return _pour(read_output(path, tail=tail))
-    entries = read_log(
-        path,
+        return _pour(output(engine, given.args[0], tail=tail))
+    entries = entries_of(
+        engine,
+        given.args[0],
         follow=given.on("follow"),
-        running=running,
         since=clock.since(since, now) if since else None,
         until=clock.since(until, now) if until else None,
         tail=tail,

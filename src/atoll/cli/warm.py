@@ -82,6 +82,7 @@ _LOADED = (
     "atoll.engine.containers.launch",
     "atoll.engine.containers.list",
     "atoll.engine.containers.logs",
+    "atoll.monitor.log_reading",
     "atoll.engine.containers.remove",
     "atoll.engine.containers.start",
     "atoll.engine.containers.stop",

@@ -142,7 +142,7 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "userns": ("userns", _choice("host", "auto")),
     },
     "log": {
-        "driver": ("log_driver", _choice("json-file", "none")),
+        "driver": ("log_driver", _choice("json-file", "k8s-file", "journald", "none")),
         "max_size": ("log_max_size", _size),
         "max_files": ("log_max_files", _positive),
     },

@@ -18,14 +18,24 @@ if TYPE_CHECKING:
 
 
 class LogPlan(Value):
-    """Where output goes: `json-file` (`logs.py`) at `path`, `max_files` files of at most `max_size` bytes each; or
-    `none`."""
+    """Where output goes (`logs.py`): `json-file` or `k8s-file` at `path`, `max_files` files of at most `max_size`
+    bytes each, the older ones compressed with `compress`; `journald` at the socket `path`; or `none`. `attributes`
+    stand in every entry: of json-file as its attrs, of journald as fields."""
 
     driver: str = "json-file"
     path: str = ""
     max_size: int = 10 << 20
     max_files: int = 3
-    WIRE = {"driver": text, "path": text, "max_size": int64, "max_files": number_between(1, 1000)}
+    compress: bool = False
+    attributes: tuple[tuple[str, str], ...] = ()
+    WIRE = {
+        "driver": text,
+        "path": text,
+        "max_size": int64,
+        "max_files": number_between(1, 10_000),
+        "compress": flag,
+        "attributes": map_of(text),
+    }
 
 
 class HealthPlan(Value):

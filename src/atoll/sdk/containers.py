@@ -195,10 +195,9 @@ class Container:
 
     def logs(self, *, follow: bool = False, tail: int | None = None) -> Iterator[tuple[str, bytes]]:
         """What it has written, as ("stdout" or "stderr", bytes)."""
-        from atoll.monitor.logs import read_log
+        from atoll.engine.containers.logs import entries
 
-        path, running = self._engine.logs(self.id)
-        for entry in read_log(path, follow=follow, running=running, tail=tail):
+        for entry in entries(self._engine, self.id, follow=follow, tail=tail):
             yield entry.stream, entry.data
 
     def stats(self, seconds: float = 0.5) -> Usage:

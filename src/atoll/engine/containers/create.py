@@ -61,6 +61,11 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         name = _add_row(engine, container_id, request.name, image, planned)
         events = note.plan_of(engine, container_id, planned.record, name)
         planned = planned.replace(container=planned.container.replace(events=events, health=_health(planned)))
+        if planned.record.log_opts or planned.record.log_driver == "journald":
+            from atoll.engine.containers.log_options import settled
+
+            log = settled(planned.container.log, planned.record, container_id, name, image.id if image else "")
+            planned = planned.replace(container=planned.container.replace(log=log))
         if planned.record.isolation != "container":
             from atoll.isolation.external import find as find_runtime
 

@@ -33,7 +33,7 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
         "ResolvConfPath": f"{place}/resolv.conf",
         "HostnamePath": f"{place}/hostname",
         "HostsPath": f"{place}/hosts",
-        "LogPath": f"{place}/{log_name(row.id)}" if record.log_driver == "json-file" else "",
+        "LogPath": f"{place}/{log}" if (log := log_name(row.id, record.log_driver)) else "",
         "Name": "/" + row.name,
         "RestartCount": restarting.count(engine, row.id),
         "Driver": "vfs" if engine.snapshots.is_copy(row.id) else "overlay2",
@@ -121,7 +121,11 @@ def _host_config(record: Record) -> dict[str, Any]:
         "Binds": binds or None,
         "LogConfig": {
             "Type": record.log_driver,
-            "Config": {"max-size": str(record.log_max_size), "max-file": str(record.log_max_files)},
+            "Config": {
+                "max-size": str(record.log_max_size),
+                "max-file": str(record.log_max_files),
+                **dict(record.log_opts),
+            },
         },
         "NetworkMode": record.network,
         "RestartPolicy": {"Name": record.restart, "MaximumRetryCount": record.restart_max},

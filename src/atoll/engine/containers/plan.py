@@ -93,7 +93,7 @@ def plan(
         stdin_stays=record.stdin_stays,
         log=LogPlan(
             driver=record.log_driver,
-            path=f"{bundle}/{log_name(container_id)}" if record.log_driver == "json-file" else "",
+            path=f"{bundle}/{name}" if (name := log_name(container_id, record.log_driver)) else "",
             max_size=record.log_max_size,
             max_files=record.log_max_files,
         ),
@@ -113,9 +113,9 @@ def _on_exit(record: Record, container_id: str) -> tuple[str, ...]:
     return ()
 
 
-def log_name(container_id: str) -> str:
-    """The log's file in the bundle, named as Docker names it."""
-    return f"{container_id}-json.log"
+def log_name(container_id: str, driver: str = "json-file") -> str:
+    """The log's file in the bundle, named as Docker names it; "" for a driver that keeps none."""
+    return {"json-file": f"{container_id}-json.log", "k8s-file": f"{container_id}-k8s.log"}.get(driver, "")
 
 
 # --- the generated files --------------------------------------------------------------------------------------------

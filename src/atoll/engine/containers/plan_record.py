@@ -60,7 +60,7 @@ def record_of(
     if request.hostname is not None:
         _check_hostname(request.hostname)
     stop_signal = request.stop_signal or image.stop_signal or ("SIGRTMIN+3" if systemd else "SIGTERM")
-    log_driver, log_max_size, log_max_files = _log(request, config)
+    log_driver, log_max_size, log_max_files, log_opts = _log(request, config)
     return Record(
         image=request.image,
         args=(*entrypoint, *cmd),
@@ -94,6 +94,7 @@ def record_of(
         log_driver=log_driver,
         log_max_size=log_max_size,
         log_max_files=log_max_files,
+        log_opts=log_opts,
         mounts=mounts,
         restart=request.restart,
         restart_max=request.restart_max,
@@ -147,9 +148,9 @@ def _health(request: RunRequest, image: RunConfig) -> Health | None:
     return merge(request.health, image.healthcheck)
 
 
-def _log(request: RunRequest, config: Config) -> tuple[str, int, int]:
-    if request.log_driver is None and not request.log_options:
-        return config.log_driver, config.log_max_size, config.log_max_files
+def _log(request: RunRequest, config: Config) -> tuple[str, int, int, tuple[tuple[str, str], ...]]:
+    if request.log_driver is None and not request.log_options and config.log_driver != "journald":
+        return config.log_driver, config.log_max_size, config.log_max_files, ()
     from atoll.engine.containers.log_options import read
 
     return read(request.log_driver or config.log_driver, request.log_options, config)

@@ -106,6 +106,7 @@ class Record(Value):
     log_driver: str = "json-file"
     log_max_size: int = 10 << 20
     log_max_files: int = 3
+    log_opts: tuple[tuple[str, str], ...] = ()
     mounts: tuple[MountPoint, ...] = ()
     user_namespace: bool = False
     platform: str = ""
@@ -157,6 +158,7 @@ class Record(Value):
         "log_driver": text,
         "log_max_size": int64,
         "log_max_files": int64,
+        "log_opts": map_of(text),
         "mounts": list_of(codec.record(MountPoint)),
         "user_namespace": flag,
         "platform": text,
