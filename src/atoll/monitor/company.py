@@ -14,8 +14,8 @@ import os
 import time
 
 from atoll.base import errors, jsontext
+from atoll.base.loop import POLLIN, Loop, children, watch_children
 from atoll.linux import process, tty
-from atoll.monitor.loop import POLLIN, Loop, children, watch_children
 from atoll.monitor.protocol import STDERR, STDOUT, Malformed
 from atoll.monitor.relay import Relay
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from _collections import deque  # type: ignore[import-not-found]
 
-from atoll.monitor.loop import POLLIN, POLLOUT, Loop
+from atoll.base.loop import POLLIN, POLLOUT, Loop
 from atoll.monitor.peer import Peer
 from atoll.monitor.protocol import CONTROL, DATA_MAX, STDIN, Malformed, parse_control
 

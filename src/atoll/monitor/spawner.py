@@ -32,11 +32,11 @@ import time
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, socket, socketpair
 
 from atoll.base import errors, files
+from atoll.base.loop import children
 from atoll.linux.process import become_subreaper
 from atoll.linux.title import set_title
 from atoll.monitor import service, sockets
 from atoll.monitor.company import ignore_terminals
-from atoll.monitor.loop import children
 from atoll.monitor.monitor import mourn
 from atoll.monitor.protocol import control
 from atoll.monitor.spawning import in_fork

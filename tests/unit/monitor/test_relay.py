@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atoll.base.loop import Loop
 from atoll.monitor import peer as peers
 from atoll.monitor.client import Attachment
-from atoll.monitor.loop import Loop
 from atoll.monitor.peer import Peer
 from atoll.monitor.protocol import STDIN, STDOUT, WINDOW, control, frame
 from atoll.monitor.relay import Relay
