@@ -46,6 +46,11 @@ def timing(row: str, name: str, summary: Summary, **more: float | str | None) ->
     return Result(row, name, values, [round(s.wall * 1000, 3) for s in summary.samples])
 
 
+def judged(ratio: float, goal: float | None) -> str | None:
+    """What the column `goal` says of a ratio."""
+    return None if goal is None else f"≤ {goal:g}: {'met' if ratio <= goal else 'MISSED'}"
+
+
 def table(title: str, results: Sequence[Result]) -> str:
     """A Markdown table with the columns that the results have between them."""
     columns: list[str] = []

@@ -54,6 +54,7 @@ class World:
         self.logs = ""
         self.disk = ""
         self._peers: dict[object, object] = {}
+        self._made: dict[str, str] = {}
         self.hybrid = any(name == "" for name, _ in cgroup_mounts()) and len(cgroup_mounts()) > 1
 
     def __enter__(self) -> World:
@@ -86,6 +87,30 @@ class World:
         server.push(images.busybox(), BUSYBOX)
         server.push(images.debian(self.sandbox.run_outside), DEBIAN)
         return server
+
+    def image(self, name: str, make: Callable[[], images.Image]) -> str:
+        """A further image of the registry, made when it is first asked for; its reference."""
+        if name not in self._made:
+            self._made[name] = self.registry.push(make(), name)
+        return self._made[name]
+
+    @functools.cached_property
+    def small_files(self) -> tuple[str, str]:
+        """An image of twelve layers of many small files, and one that lacks the twelfth; their references."""
+        layers = images.small_files()
+        whole = self.image("small", lambda: images.assemble(layers, {}))
+        return whole, self.image("small-below", lambda: images.assemble(layers[:-1], {}))
+
+    @functools.cached_property
+    def target(self) -> Registry:
+        """A registry to push to."""
+        server = Registry(self.folder("target"))
+        self.on_close(server.stop)
+        return server
+
+    def empty_target(self) -> None:
+        """Forget what was pushed: Debian's registry keeps nothing in memory."""
+        shutil.rmtree(os.path.join(self.folder("target"), "data"), ignore_errors=True)
 
     def reference(self, name: str) -> str:
         """`host:port/name:latest` of an image in the registry."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 
 from bench.harness import Command, Contender
 from bench.world import REPOSITORY, World
@@ -24,6 +25,7 @@ class Atoll:
     """One data root and one run root; `rootless` runs as an ordinary user in a delegated cgroup."""
 
     packages = ("uidmap",)
+    syncs = "every blob, all unpacked files before a layer counts as there, its database at each change"
 
     def __init__(self, world: World, *, rootless: bool = False, disk: bool = False) -> None:
         self.world = world
@@ -77,13 +79,55 @@ class Atoll:
         before = self.end_spawner if cold else lambda: None
         return Contender(name, self.worker, lambda: self.command(*words, marks=marks), before=before)
 
-    def pull(self, reference: str) -> Contender:
-        """A pull into an empty store; removing the store is not timed."""
+    def have(self, reference: str, store: str | None = None) -> None:
+        """Pull it, untimed."""
+        self.worker.time(self.command("pull", "-q", reference, store=store))
+
+    def pull(self, reference: str, *beside: str) -> Contender:
+        """A pull into a store that has only the images `beside`; removing it again is not timed."""
+        store = os.path.join(self.home, "beside" if beside else "pull")
+        for one in beside:
+            self.have(one, store)
+
+        def clear() -> None:
+            if beside:
+                self.worker.time(self.command("rmi", "--force", reference, store=store), ok=(0, 1))
+            else:
+                shutil.rmtree(store, ignore_errors=True)
+
+        return Contender(
+            self.name, self.worker, lambda: self.command("pull", "-q", reference, store=store), before=clear
+        )
+
+    def again(self, reference: str, *, warm: bool = False) -> Contender:
+        """A pull of what is there; `warm`: where a container was run a while ago, so that a spawner waits."""
+        self.have(reference)
+        if warm:
+            self.worker.time(self.command("run", "--rm", "--network", "none", reference, "true"))
+            time.sleep(1.5)
+        else:
+            self.end_spawner()
+        name = f"{self.name}, {'warm' if warm else 'cold'} spawner"
+        return Contender(name, self.worker, lambda: self.command("pull", "-q", reference))
+
+    def push(self, reference: str, target: str) -> Contender:
+        """A push to another name."""
+        self.have(reference)
+        self.worker.time(self.command("tag", reference, target))
+        return Contender(self.name, self.worker, lambda: self.command("push", "-q", target))
+
+    def save(self, reference: str, path: str) -> Contender:
+        """`atoll save` into a file."""
+        self.have(reference)
+        return Contender(self.name, self.worker, lambda: self.command("save", "-o", path, reference))
+
+    def load(self, reference: str, path: str) -> Contender:
+        """`atoll load` of the archive at `path` into an empty store."""
         store = os.path.join(self.home, "pull")
 
         def clear() -> None:
             shutil.rmtree(store, ignore_errors=True)
 
         return Contender(
-            self.name, self.worker, lambda: self.command("pull", "-q", reference, store=store), before=clear
+            self.name, self.worker, lambda: self.command("load", "-q", "-i", path, store=store), before=clear
         )

@@ -1,69 +1,68 @@
-"""`ctr` against a containerd of our own: own root, state and socket; CRI and other plug-ins off."""
+"""`ctr` against a containerd of our own (`tests/kit/foreign.py`): own root, state and socket; CRI off."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import subprocess
-import time
 
 from bench.harness import Command, Contender
 from bench.world import World
-
-_CONF = """version = 2
-root = "{root}"
-state = "{state}"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper",
-  "io.containerd.internal.v1.opt", "io.containerd.tracing.processor.v1.otlp"]
-[grpc]
-address = "{socket}"
-[ttrpc]
-address = "{socket}.ttrpc"
-"""
+from kit import foreign
 
 
 class Containerd:
-    """ctr + runc."""
+    """ctr + runc; `disk` puts the store on the machine's disk."""
 
     packages = ("containerd", "runc")
+    syncs = "every blob; its database at each change"
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, disk: bool = False) -> None:
         self.world = world
         self.name = "ctr + runc"
-        home = world.folder("containerd")
-        self.socket = os.path.join(home, "sock")
-        conf = os.path.join(home, "config.toml")
-        with open(conf, "w") as stream:
-            stream.write(_CONF.format(root=f"{home}/root", state=f"{home}/state", socket=self.socket))
-        log = open(os.path.join(world.logs, "containerd.log"), "w")
-        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-        self.daemon = subprocess.Popen(
-            ["/usr/bin/containerd", "--config", conf, "--log-level", "warn"], stdout=log, stderr=log, env=env
-        )
-        world.on_close(self._stop)
-        deadline = time.monotonic() + 20
-        probe = ["/usr/bin/ctr", "--address", self.socket, "version"]
-        while subprocess.run(probe, capture_output=True).returncode:
-            if self.daemon.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"containerd did not come up; its words are in {log.name}")
-            time.sleep(0.1)
-        self.worker = world.worker("ctr")
+        suffix = "-disk" if disk else ""
+        self.state = world.folder(f"containerd-state{suffix}")
+        argv = foreign.containerd(world.folder("containerd-root", disk=disk), self.state)
+        path = os.path.join(world.logs, f"containerd{suffix}.log")
+        env = {"PATH": foreign.PATH}
+        with open(path, "w") as log:
+            self.daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+        world.on_close(foreign.end, self.daemon)
+        foreign.wait_for(self.daemon, [*foreign.ctr(self.state), "version"], path)
+        self.worker = world.worker(f"ctr{suffix}")
         self._serial = itertools.count()
-
-    def _stop(self) -> None:
-        self.daemon.terminate()
-        self.daemon.wait(20)
 
     def command(self, *words: str) -> Command:
         """ctr against our own containerd."""
-        return Command(("/usr/bin/ctr", "--address", self.socket, *words))
+        return Command((*foreign.ctr(self.state), *words))
 
     def run_true(self, reference: str) -> Contender:
         """`ctr run --rm busybox N true`: its default is a network namespace without interfaces."""
-        self.worker.time(self.command("images", "pull", "--plain-http", reference))
+        self.have(reference)
         return Contender(
             self.name,
             self.worker,
             lambda: self.command("run", "--rm", reference, f"bench-{next(self._serial)}", "true"),
         )
+
+    def have(self, reference: str) -> None:
+        """Pull it, untimed."""
+        self.worker.time(self._pull(reference))
+
+    def _pull(self, reference: str) -> Command:
+        return self.command("images", "pull", "--plain-http", reference)
+
+    def pull(self, reference: str, *beside: str) -> Contender:
+        """A pull into a store that has only the images `beside`; removing it again is not timed."""
+        for one in beside:
+            self.have(one)
+
+        def clear() -> None:
+            self.worker.time(self.command("images", "rm", "--sync", reference), ok=(0, 1))
+
+        return Contender(self.name, self.worker, lambda: self._pull(reference), before=clear)
+
+    def again(self, reference: str) -> Contender:
+        """A pull of what is there."""
+        self.have(reference)
+        return Contender(self.name, self.worker, lambda: self._pull(reference))

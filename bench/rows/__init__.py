@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import ModuleType
 
-from bench.rows import breakdown, memory, networks, pull, run_true, runtime
+from bench.rows import archives, breakdown, memory, networks, pull, pull_memory, pull_more, run_true, runtime
 
 
 def all_rows() -> Iterator[tuple[str, ModuleType]]:
     """(name, module) in the order they are run."""
-    for module in (run_true, breakdown, pull, memory, runtime, networks):
+    for module in (run_true, breakdown, pull, pull_more, archives, pull_memory, memory, runtime, networks):
         yield module.__name__.rsplit(".", 1)[1], module

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import shutil
 import subprocess
 import tarfile
@@ -151,6 +152,59 @@ def busybox(extra: Mapping[str, tuple[int, bytes]] | None = None, **config: obje
 
     settings: dict[str, object] = {"Env": [PATH], "Cmd": ["sh"], **config}
     return assemble([layer(fill)], settings)
+
+
+def small_files(layers: int = 12, files: int = 1500) -> list[tuple[Blob, str]]:
+    """Layers of many small files in many directories, as package managers make them: the last `files` of the tree a
+    layer, a few of the layer below replaced and one removed. For `assemble`."""
+    chance = random.Random(12)
+    words = chance.randbytes(64 << 10)
+
+    def fill(number: int) -> Callable[[tarfile.TarFile], None]:
+        def write(tar: tarfile.TarFile) -> None:
+            for folder in ("usr", "usr/lib", f"usr/lib/p{number}"):
+                entry(tar, folder, type=tarfile.DIRTYPE)
+            for one in range(files):
+                place = f"usr/lib/p{number}/m{one // 20}"
+                if one % 20 == 0:
+                    entry(tar, place, type=tarfile.DIRTYPE)
+                if one % 10 == 9:
+                    entry(tar, f"{place}/f{one}", type=tarfile.SYMTYPE, linkname=f"f{one - 1}")
+                    continue
+                start, size = chance.randrange(60 << 10), int(chance.expovariate(1 / 1000))
+                text = (words[start : start + size] + b"the same words again and again\n" * (size // 10))[: 3 * size]
+                entry(tar, f"{place}/f{one}", text, mode=0o755 if one % 50 == 0 else 0o644, mtime=1704067200)
+            if number:
+                entry(tar, f"usr/lib/p{number - 1}/m0/.wh.f1")
+                entry(tar, f"usr/lib/p{number - 1}/m0/f2", b"new\n")
+
+        return write
+
+    return [layer(fill(number)) for number in range(layers)]
+
+
+def large(path: str, size: int) -> tuple[Blob, str]:
+    """A layer of one file of `size` bytes, a third of which resists compression; the blob lies at `path`."""
+    chance = random.Random(600)
+    info = tarfile.TarInfo("large")
+    info.size = size
+    diff, digest, squeeze, length = hashlib.sha256(), hashlib.sha256(), zlib.compressobj(1, zlib.DEFLATED, 31), 0
+    with open(path, "wb") as out:
+
+        def pack(data: bytes, end: bool = False) -> int:
+            diff.update(data)
+            piece = squeeze.compress(data) + (squeeze.flush() if end else b"")
+            digest.update(piece)
+            return out.write(piece)
+
+        length += pack(info.tobuf())
+        for start in range(0, size, 1 << 20):
+            step = min(1 << 20, size - start)
+            length += pack(
+                (chance.randbytes(step // 3) + b"and the rest is of this kind. " * (step // 40 + 1))[:step]
+            )
+        length += pack(bytes(-size % 512 + 1024), end=True)
+    return (Blob(f"{LAYER}+gzip", f"sha256:{digest.hexdigest()}", length, path=path), f"sha256:{diff.hexdigest()}")
 
 
 def debian(run: Callable[..., object], suite: str = "bookworm") -> Image:
