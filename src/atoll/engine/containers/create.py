@@ -44,7 +44,11 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
     if request.name is not None:
         _check_name(engine, request.name)
     _mend_if_needed(engine)
-    image = None if request.image == HOST_IMAGE else _image(engine, request, on_missing)
+    if request.pod:
+        from atoll.engine.pods import member
+
+        request = member.settle(engine, request)
+    image = None if request.image == HOST_IMAGE or request.infra else _image(engine, request, on_missing)
     container_id = ids.new_id()
     with Rollback() as undo:
         # 2. The plan touches nothing. The root's layers are there: `_image` has seen to it.
@@ -91,6 +95,10 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
             from atoll.engine.secrets import deliver
 
             planned = planned.replace(files=(*planned.files, deliver.planned(engine, planned.record.secrets)))
+        if request.infra:
+            from atoll.engine.pods import infra
+
+            infra.write_program(directory)
         for file, content in planned.files:
             files.write_atomic(f"{directory}/{file}", content, mode=0o644)
         if planned.record.networking is not None:
@@ -249,7 +257,11 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
         "paths": engine.paths,
         "environ": engine.environ,
     }
-    if config is None or image is None:
+    if request.infra:
+        from atoll.engine.pods import infra
+
+        planned = infra.planned(idmap, common)
+    elif config is None or image is None:
         from atoll.images import host
 
         machine = host.plan(
@@ -292,6 +304,10 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
             idmap=idmap,
             **common,
         )
+    if request.pod:
+        from atoll.engine.pods import member
+
+        planned = member.completed(engine, planned)
     if planned.record.platform != _here() and config is not None:
         from atoll.engine.containers import emulation
 

@@ -32,7 +32,7 @@ def settle(engine: Engine, request: RunRequest) -> tuple[RunRequest, RootlessMap
         wanted = wanted.replace(userns="host" if privileged else engine.config.userns)
     sharing.check(wanted, request)
     changes: dict[str, Any] = {}
-    for name in ("ipc", "pid"):
+    for name in ("ipc", "pid", "uts"):
         word = getattr(wanted, name)
         if not word.startswith(sharing.CONTAINER):
             continue
@@ -81,6 +81,14 @@ def resolve(engine: Engine, plan: ContainerPlan) -> ContainerPlan:
     def pid_of(container_id: str, kind: str) -> int:
         row = engine.store.container(container_id)
         status = state_of(engine, row.id)
+        if row.pod is not None and status.status != RUNNING:
+            from atoll.engine.containers.record import Record
+
+            if Record.from_text(row.record).infra:
+                from atoll.engine.pods.infra import wake
+
+                wake(engine, row)
+                status = state_of(engine, row.id)
         if status.status != RUNNING or not status.pid:
             raise errors.FailedPrecondition(
                 f"cannot join {kind.upper()} namespace of a non running container: {row.name}", hint="start it first"

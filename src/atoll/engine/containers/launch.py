@@ -83,6 +83,10 @@ def launch(
 def _completed(engine: Engine, plan: ContainerPlan, *, secret: bool) -> ContainerPlan:
     """With what only a launch knows: other containers' processes, and what no file on a disk may hold."""
     linux = plan.spec.linux
+    if linux is not None and "pod-" in (linux.cgroups_path or ""):
+        from atoll.engine.pods import cgroup
+
+        plan = cgroup.completed(engine, plan)
     if linux is not None and any(one.path for one in linux.namespaces):
         from atoll.engine.containers.joins import resolve
 
@@ -160,16 +164,21 @@ def finish(engine: Engine, container_id: str, *, remove: bool) -> None:
         if os.path.isdir(run):
             # A failed start: the monitor is still taking it apart. What does not end in time is made to.
             engine.driver.wait(run, place, _END_SECONDS)
-        remove_all(engine, container_id, _anonymous(engine, container_id))
+        record = _record(engine, container_id)
+        # The volumes that go with the container are those that nobody named.
+        mounts = record.mounts if record is not None else ()
+        remove_all(engine, container_id, tuple([mount.source for mount in mounts if mount.anonymous]))
+    if record is not None and record.pod:
+        from atoll.engine.pods.ended import after_end
+
+        after_end(engine, record.pod)
 
 
-def _anonymous(engine: Engine, container_id: str) -> tuple[str, ...]:
-    """The volumes that go with the container: those that nobody named."""
+def _record(engine: Engine, container_id: str) -> Record | None:
     try:
-        record = Record.from_text(engine.store.container(container_id).record)
+        return Record.from_text(engine.store.container(container_id).record)
     except errors.NotFound:
-        return ()
-    return tuple([mount.source for mount in record.mounts if mount.anonymous])
+        return None
 
 
 def remove_all(engine: Engine, container_id: str, volumes: tuple[str, ...]) -> None:

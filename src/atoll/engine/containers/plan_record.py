@@ -46,7 +46,7 @@ def record_of(
     entrypoint, cmd = _command(request, image)
     pids_limit, pids_by = _pids(request, config, security, facts)
     systemd = _systemd(request.systemd, entrypoint, cmd)
-    _limits(request, facts)
+    check_limits(request, facts)
     notes: list[str] = []
     if limits is not None:
         from atoll.engine.containers import limits as limiting
@@ -230,6 +230,8 @@ def _check_hostname(name: str) -> None:
 
 def _cgroup(request: RunRequest, config: Config, facts: Facts, container_id: str) -> str:
     parent = request.sharing.cgroup_parent if request.sharing is not None else ""
+    if parent and request.pod:
+        return f"{parent}/{container_id}"  # an ordinary user's is relative
     if parent:
         return f"/{parent.strip('/')}/{container_id}"
     return f"atoll-{container_id}" if facts.uid else f"{config.cgroup_parent}/{container_id}"
@@ -242,7 +244,8 @@ def _swap(request: RunRequest, facts: Facts) -> int | None:
     return 2 * request.memory if request.memory and facts.swap else None
 
 
-def _limits(request: RunRequest, facts: Facts) -> None:
+def check_limits(request: RunRequest, facts: Facts) -> None:
+    """Refuse a limit that makes no sense, or that this user cannot set. Raises InvalidArgument, Denied."""
     if request.memory and request.memory < MEMORY_MIN:
         raise errors.InvalidArgument("Minimum memory limit allowed is 6MB", hint="give more with --memory")
     if request.cpus and not 10_000_000 <= request.cpus <= facts.cpus * 10**9:

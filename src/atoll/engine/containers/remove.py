@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 _KILL_SECONDS = 10.0
 
 
-def remove(engine: Engine, name: str, *, force: bool, volumes: bool) -> None:
-    """Remove a container; one that runs only with `force`. `volumes`: its anonymous volumes too.
+def remove(engine: Engine, name: str, *, force: bool, volumes: bool, with_pod: bool = False) -> None:
+    """Remove a container; one that runs only with `force`. `volumes`: its anonymous volumes too. `with_pod`: also one
+    that holds a pod's namespaces.
 
     Raises NotFound, Conflict in Docker's words.
     """
     row = engine.store.container(name)
     place, run = engine.paths.container(row.id), engine.paths.container_run(row.id)
     record = Record.from_text(row.record)
+    if record.infra and not with_pod:
+        raise errors.Conflict(
+            f"container {row.id} is the infra container of pod {row.pod} and cannot be removed without removing the pod"
+        )
     anonymous = tuple([m.source for m in record.mounts if m.anonymous]) if volumes or record.remove else ()
     try:
         lock = lock_container(place)

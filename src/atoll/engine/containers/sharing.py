@@ -30,11 +30,11 @@ _KNOWN = {
     "cgroupns": ("", "private", "host"),
 }
 _WORDS = {"ipc": "--ipc: invalid IPC mode", "pid": "--pid: invalid PID mode", "uts": "--uts: invalid UTS mode"}
-_JOINABLE = ("ipc", "pid")
+_JOINABLE = ("ipc", "pid", "uts")
 
 
 class Sharing(Value):
-    """The flags as typed; in a record `ipc` and `pid` name another container by its full id. `uid_map` and `gid_map`
+    """The flags as typed; in a record `ipc`, `pid` and `uts` name another container by its full id. `uid_map` and `gid_map`
     are `INSIDE:OUTSIDE:COUNT`."""
 
     ipc: str = ""
@@ -96,7 +96,7 @@ def kinds(sharing: Sharing, *, user: bool, network: bool) -> tuple[tuple[str, st
     if network:
         wanted.append(("network", None))
     if user:
-        joined = next((w for w in (sharing.pid, sharing.ipc) if w.startswith(CONTAINER)), None)
+        joined = next((w for w in (sharing.pid, sharing.ipc, sharing.uts) if w.startswith(CONTAINER)), None)
         # A namespace can only be entered with rights over the user namespace that owns it: the other's becomes ours.
         wanted.append(("user", f"{joined}/user" if joined else None))
     return tuple(wanted)
