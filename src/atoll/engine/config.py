@@ -32,6 +32,7 @@ class Config(Value):
     network: str = "none"
     cni_config: tuple[str, ...] = ("/etc/cni/net.d",)
     cni_plugins: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
+    cni_timeout: int = 120
     pids_limit: int = 2048
     shm_size: int = 64 << 20
     stop_timeout: int = 10
@@ -151,6 +152,7 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "default": ("network", _choice("none", "host", "bridge")),
         "cni_config": ("cni_config", _paths),
         "cni_plugins": ("cni_plugins", _paths),
+        "cni_timeout": ("cni_timeout", _positive),
     },
     "storage": {"driver": ("storage_driver", _choice("auto", "overlay", "copy")), "keep": ("storage_keep", _size)},
     "cgroup": {"parent": ("cgroup_parent", _cgroup)},
