@@ -91,6 +91,7 @@ SYSTEM: dict[str, str] = {
     "events": "Show what happens to containers, images, volumes and networks",
     "completion": "Print the script that makes a shell complete command lines",
     "info": "Tell what this host and this installation can do",
+    "doctor": "Examine this host: what works here, and how to mend what does not",
     "version": "Show version information",
     "usage": "Show what containers have used since they were made",
     "isolation ls": "List the levels of isolation, and why one cannot be had",
