@@ -38,6 +38,23 @@ CONTAINERS: dict[str, str] = {
     "wait": "Wait until containers stop, then print their exit codes",
     "inspect": "Show all that is known of containers or images",
 }
+PODS: dict[str, str] = {
+    "pod create": "Make a pod: containers that share namespaces, network and limits",
+    "pod start": "Start all containers of one or more pods",
+    "pod stop": "Stop all containers of one or more pods",
+    "pod restart": "Stop and start all containers of one or more pods",
+    "pod kill": "Send a signal to the containers of one or more pods",
+    "pod pause": "Let all containers of one or more pods stand still",
+    "pod unpause": "Let all containers of one or more pods go on",
+    "pod rm": "Remove one or more pods with their containers",
+    "pod ps": "List pods",
+    "pod inspect": "Show all that is known of one or more pods",
+    "pod logs": "Show what the containers of a pod have written",
+    "pod top": "Show the processes of a pod",
+    "pod stats": "Show what the containers of pods use, again and again",
+    "pod prune": "Remove all pods that have ended",
+    "pod exists": "Tell by the exit code whether there is such a pod",
+}
 IMAGES: dict[str, str] = {
     "pull": "Download an image from a registry",
     "push": "Upload an image to a registry",
@@ -107,12 +124,13 @@ OWN: dict[str, str] = {"internal": "For Atoll's own processes"}
 
 GROUPS: dict[str, dict[str, str]] = {
     "Containers": CONTAINERS,
+    "Pods": PODS,
     "Images": IMAGES,
     "Volumes and secrets": VOLUMES,
     "Networks": NETWORKS,
     "System": SYSTEM,
 }
-COMMANDS: dict[str, str] = {**CONTAINERS, **IMAGES, **VOLUMES, **NETWORKS, **SYSTEM, **OWN}
+COMMANDS: dict[str, str] = {**CONTAINERS, **PODS, **IMAGES, **VOLUMES, **NETWORKS, **SYSTEM, **OWN}
 """Every command: a name of one word (`run`), or of two (`system check`)."""
 
 # Docker's longer and shorter spellings.
@@ -123,6 +141,9 @@ SPELLINGS: dict[str, str] = {
     "container ps": "ps",
     "container remove": "rm",
     "system events": "events",
+    "pod ls": "pod ps",
+    "pod list": "pod ps",
+    "pod remove": "pod rm",
     "volume list": "volume ls",
     "network list": "network ls",
     "network remove": "network rm",

@@ -41,7 +41,7 @@ def main(given: Given) -> int:
 
     now = time.time_ns()
     since, until = given.text("since"), given.text("until")
-    tail = _tail(given.text("tail"))
+    tail = tail_of(given.text("tail"))
     engine = open_engine()
     stamps, details = given.on("timestamps"), _details(engine, given)
     plain = not (given.on("follow") or since or until or stamps or details)
@@ -91,7 +91,8 @@ def _details(engine: Engine, given: Given) -> bytes:
     return ",".join([f"{key}={value}" for key, value in attributes(engine, given.args[0])]).encode() + b" "
 
 
-def _tail(text: str | None) -> int | None:
+def tail_of(text: str | None) -> int | None:
+    """The number of `--tail`; None for all. Raises InvalidArgument."""
     if text is None or text == "all":
         return None
     if text.isascii() and text.removeprefix("-").isdecimal():

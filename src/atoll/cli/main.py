@@ -27,6 +27,7 @@ EXIT_CODES: dict[str, int] = {
     "cancelled": 130,
 }
 _RUNS = frozenset(("run", "create"))
+_RUNS_ALL = ("pod ", "kube ")  # Podman's codes
 
 
 def main(argv: list[str]) -> int:
@@ -71,7 +72,7 @@ def _no_such(name: str, rest: list[str]) -> int:
 
 def _run(name: str, words: list[str], *, debug: bool) -> int:
     module = _load(module_of(name))
-    fallback = ENGINE_OF_RUN if name in _RUNS else ELSEWHERE
+    fallback = ENGINE_OF_RUN if name in _RUNS or name.startswith(_RUNS_ALL) else ELSEWHERE
     try:
         signals.interruptible()  # from here on an interrupt undoes what was begun
         given = parse(module.COMMAND, words)

@@ -92,7 +92,7 @@ def _shown(before: dict[str, Sample], now: dict[str, Sample], given: Given) -> s
     from atoll.cli import display, listing
     from atoll.engine.containers.stats import between
 
-    rows = [_fields(between(before.get(name), one), name, whole=given.on("no-trunc")) for name, one in now.items()]
+    rows = [fields(between(before.get(name), one), name, whole=given.on("no-trunc")) for name, one in now.items()]
     style = given.text("format")
     if style is None or style == "table":
         header = [HEADINGS.get(column, column.upper()) for column in _COLUMNS]
@@ -100,7 +100,8 @@ def _shown(before: dict[str, Sample], now: dict[str, Sample], given: Given) -> s
     return listing.formatted(style, rows, HEADINGS)
 
 
-def _fields(used: Usage, name: str, *, whole: bool) -> dict[str, Any]:
+def fields(used: Usage, name: str, *, whole: bool) -> dict[str, Any]:
+    """What a template may show of one."""
     return {
         "Container": name,
         "ID": used.id if whole else ids.short_id(used.id),

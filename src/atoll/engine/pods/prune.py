@@ -14,8 +14,8 @@ _ENDED = ("Exited", "Stopped")
 
 
 def prune(engine: Engine, filters: tuple[str, ...] = ()) -> list[str]:
-    """The ids of the pods that were removed: those that have ended, as Podman; one that is started meanwhile is passed
-    over. Raises InvalidArgument for a filter that is none."""
+    """The ids of the pods that were removed: those that have ended, as Podman; one that is started meanwhile
+    is passed over. Raises InvalidArgument for a filter that is none."""
     gone = []
     for view in list_pods(engine, filters):
         if view.status not in _ENDED:

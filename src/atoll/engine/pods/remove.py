@@ -47,8 +47,8 @@ def _check_idle(engine: Engine, row: PodRow) -> None:
     for one in engine.store.in_pod(row.id):
         if is_up(state_of(engine, one.id)):
             raise errors.Conflict(
-                f"pod {row.id} has containers that are not ready to be removed: cannot remove container {one.id} as it "
-                "is running - running or paused containers cannot be removed without force",
+                f"pod {row.id} has containers that are not ready to be removed: cannot remove container {one.id} as "
+                "it is running - running or paused containers cannot be removed without force",
                 hint="stop the pod first, or take --force",
             )
 

@@ -25,6 +25,7 @@ def check(engine: Engine, *, repair: bool) -> list[str]:
     if damage:
         return damage
     return [
+        *_pods(engine, repair),
         *_containers(engine, repair),
         *_directories(engine, repair),
         *_writables(engine, repair),
@@ -60,6 +61,13 @@ def _containers(engine: Engine, repair: bool) -> list[str]:
         if repair:
             remove_if_leftover(engine, row)
     return found
+
+
+def _pods(engine: Engine, repair: bool) -> list[str]:
+    """Pods half made or half removed, and their cgroups."""
+    from atoll.engine.pods.remove import check as check_pods
+
+    return check_pods(engine, repair=repair)
 
 
 def _known(engine: Engine) -> set[str]:

@@ -1,0 +1,1 @@
+"""`atoll pod …`: Podman's commands for pods."""

@@ -1,0 +1,97 @@
+"""`atoll pod stats`: what the containers of pods use, again and again."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from atoll.base import ids
+from atoll.cli.options import TEXT, Command, Flag
+from atoll.cli.pod.chosen import ALL, LATEST, pods
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from atoll.cli.options import Given
+    from atoll.engine.containers.stats import Sample
+    from atoll.engine.engine import Engine
+
+COMMAND = Command(
+    name="pod stats",
+    usage="pod stats [OPTIONS] [POD...]",
+    help="Show what the containers of pods use: CPU, memory, network, disk, processes",
+    flags=(
+        ALL,
+        Flag(name="format", kind=TEXT, help="json, table TEMPLATE, or a Go template"),
+        LATEST,
+        Flag(name="no-stream", help="Only once"),
+        Flag(name="no-trunc", help="Do not cut anything"),
+    ),
+    most=None,
+)
+HEADINGS = {"Pod": "POD", "CID": "CID", "Name": "NAME", "CPU": "CPU %", "MemUsage": "MEM USAGE/ LIMIT",
+            "Mem": "MEM %", "NetIO": "NET IO", "BlockIO": "BLOCK IO", "PIDS": "PIDS"}  # fmt: skip
+_SECONDS = 1.0
+_HOME, _TO_END_OF_LINE, _TO_END = "\033[H", "\033[K", "\033[J"
+
+Look = dict[str, tuple[str, "Sample"]]
+
+
+def main(given: Given) -> int:
+    """Run the command."""
+    from atoll.cli.wiring import open_engine
+
+    engine, once = open_engine(), given.on("no-stream")
+    clears = not once and sys.stdout.isatty() and given.text("format") != "json"
+    before = _look(engine, given)
+    try:
+        while True:
+            time.sleep(_SECONDS)  # a share of the CPU needs two looks
+            now = _look(engine, given)
+            text = _shown(before, now, given)
+            if clears:
+                text = _HOME + text.replace("\n", _TO_END_OF_LINE + "\n") + _TO_END
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            if once:
+                return 0
+            before = now
+    except KeyboardInterrupt:
+        return 130
+
+
+def _look(engine: Engine, given: Given) -> Look:
+    from atoll.engine.pods import rows
+    from atoll.engine.pods.look import samples
+
+    meant = pods(engine, given) if given.args or given.on("latest") else [row.id for row in rows.every(engine.store)]
+    return {sample.id: (pod, sample) for name in meant for pod, sample in samples(engine, name)}
+
+
+def _shown(before: Look, now: Look, given: Given) -> str:
+    from atoll.cli import display, listing
+    from atoll.cli.stats import fields as fields_of
+    from atoll.engine.containers.stats import between
+
+    rows: list[dict[str, Any]] = []
+    for container, (pod, sample) in now.items():
+        earlier = before[container][1] if container in before else None
+        shown = fields_of(between(earlier, sample), sample.name, whole=given.on("no-trunc"))
+        rows.append(
+            {
+                "Pod": pod if given.on("no-trunc") else ids.short_id(pod),
+                "CID": shown["ID"],
+                "Name": shown["Name"],
+                "CPU": shown["CPUPerc"],
+                "MemUsage": shown["MemUsage"],
+                "Mem": shown["MemPerc"],
+                "NetIO": shown["NetIO"],
+                "BlockIO": shown["BlockIO"],
+                "PIDS": shown["PIDs"],
+            }
+        )
+    style = given.text("format")
+    if style is None or style == "table":
+        return display.table(list(HEADINGS.values()), [[row[column] for column in HEADINGS] for row in rows])
+    return listing.formatted(style, rows, HEADINGS)
