@@ -189,8 +189,10 @@ class Atoll:
         return len(found)
 
     def clear(self) -> None:
-        """Remove every container, by the command itself, then end the spawner."""
+        """Remove every pod and container, by the command itself, then end the spawner."""
         if os.path.exists(self.data):
+            if os.path.isdir(os.path.join(self.data, "pods")):
+                self("pod", "rm", "--all", "--force")
             listed = self("ps", "-a", "-q")
             if listed.code == 0 and listed.out.split():
                 self("rm", "-f", *listed.out.split())

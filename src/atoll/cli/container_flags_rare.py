@@ -103,6 +103,7 @@ OTHERS = (
     _list("label-file", "Read labels from a file"),
     _text("log-driver", "json-file, local or none"),
     _list("log-opt", "Option of the log: max-size=10m, max-file=3"),
+    _text("pod", "The pod to be in, or new:NAME for one that is made for it"),
     Flag(name="quiet", short="q", help="Do not show what a pull does"),
     _text("systemd", "Run it as systemd wants it: true (if it is one), always or false"),
     Flag(name="disable-content-trust", help="Accepted for Docker's sake, without effect", hidden=True),
@@ -236,6 +237,7 @@ def _others(given: Given) -> dict[str, Any]:
         "log_driver": given.text("log-driver"),
         "log_options": given.texts("log-opt"),
         "systemd": systemd,
+        "pod": given.text("pod") or "",
     }
     if given.has("env-file"):
         from atoll.cli.env_file import variables

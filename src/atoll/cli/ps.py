@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from atoll.cli.options import Given
+    from atoll.engine.engine import Engine
     from atoll.engine.requests import ContainerView
 
 COMMAND = Command(
@@ -28,6 +29,7 @@ COMMAND = Command(
         Flag(name="last", short="n", kind=NUMBER, what="int", help="The last n created"),
         Flag(name="latest", short="l", help="The last one created"),
         Flag(name="no-trunc", help="Do not cut anything"),
+        Flag(name="pod", short="p", help="Show the pods that they are in"),
         Flag(name="quiet", short="q", help="Only the IDs"),
         Flag(name="size", short="s", help="Show what they take on disk"),
         Flag(name="sort", kind=TEXT, help="By created, id, image, names, size or status"),
@@ -38,6 +40,8 @@ HEADINGS = {
     "RunningFor": "CREATED",
     "CreatedAt": "CREATED AT",
     "LocalVolumes": "LOCAL VOLUMES",
+    "Pod": "POD ID",
+    "PodName": "PODNAME",
 }
 _COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 _SORTS = ("created", "id", "image", "names", "size", "status")
@@ -50,9 +54,18 @@ def main(given: Given) -> int:
 
     count = 1 if given.on("latest") else given.number("last")
     size = given.on("size") or ".Size" in (given.text("format") or "") or given.text("sort") == "size"
-    views = list_containers(open_engine(), all=given.on("all"), filters=given.texts("filter"), count=count, size=size)
-    sys.stdout.write(_shown(_sorted(views, given.text("sort")), given, size=size))
+    engine = open_engine()
+    views = list_containers(engine, all=given.on("all"), filters=given.texts("filter"), count=count, size=size)
+    pods = _pods(engine) if given.on("pod") or ".Pod" in (given.text("format") or "") else None
+    sys.stdout.write(_shown(_sorted(views, given.text("sort")), given, size=size, pods=pods))
     return 0
+
+
+def _pods(engine: Engine) -> dict[str, str]:
+    """The names of all pods by their ids."""
+    from atoll.engine.pods import rows
+
+    return {row.id: row.name for row in rows.every(engine.store)}
 
 
 def _sorted(views: list[ContainerView], by: str | None) -> list[ContainerView]:
@@ -71,14 +84,18 @@ def _sorted(views: list[ContainerView], by: str | None) -> list[ContainerView]:
     return sorted(views, key=keys[by])
 
 
-def _shown(views: list[ContainerView], given: Given, *, size: bool) -> str:
+def _shown(views: list[ContainerView], given: Given, *, size: bool, pods: dict[str, str] | None) -> str:
     whole, now = given.on("no-trunc"), time.time_ns()
     if given.on("quiet") and given.text("format") is None:
         return "".join([(view.id if whole else ids.short_id(view.id)) + "\n" for view in views])
     rows = [_fields(view, now, whole=whole) for view in views]
+    if pods is not None:
+        for row, view in zip(rows, views, strict=True):
+            row.update(Pod=view.pod if whole else ids.short_id(view.pod), PodName=pods.get(view.pod, ""))
     style = given.text("format")
     if style is None or style == "table":
         columns = (*_COLUMNS, "Size") if size else _COLUMNS
+        columns = (*columns, "Pod", "PodName") if given.on("pod") else columns
         header = [HEADINGS.get(column, column.upper()) for column in columns]
         return display.table(header, [[row[column] for column in columns] for row in rows])
     from atoll.cli import listing

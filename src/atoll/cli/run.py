@@ -88,9 +88,12 @@ def make(engine: Engine, request: RunRequest, given: Given) -> str:
         )
     if not quiet:
         engine.show_unpacking = _show_unpacking
-    container_id = engine.create(
-        request, on_missing=lambda reference: pull(engine, reference, request.platform, quiet=quiet)
-    )
+    def missing(reference: str) -> None:
+        pull(engine, reference, request.platform, quiet=quiet)
+
+    container_id = _in_new_pod(engine, request, missing) if request.pod[:4] == "new:" else (
+        engine.create(request, on_missing=missing)
+    )  # fmt: skip
     if path is not None:
         from atoll.base import files
 
@@ -101,6 +104,18 @@ def make(engine: Engine, request: RunRequest, given: Given) -> str:
             raise errors.from_os_error(error, "write the container ID file") from error
     for warning in engine.warnings:
         sys.stderr.write(f"WARNING: {warning}\n")
+    return container_id
+
+
+def _in_new_pod(engine: Engine, request: RunRequest, missing: Callable[[str], None]) -> str:
+    from atoll.base.rollback import Rollback
+    from atoll.engine.pods.fresh import with_new_pod
+
+    with Rollback() as undo:
+        request, remove = with_new_pod(engine, request)
+        undo.push(remove)
+        container_id = engine.create(request, on_missing=missing)
+        undo.release()
     return container_id
 
 

@@ -118,7 +118,7 @@ class ExecRequest(Value):
 class ContainerView(Value):
     """A row of `ps`. `state` is created, running, paused or exited; times are RFC 3339 or None; `ports`, in words,
     and `mounts` are as the list shows them; `health` is None where nothing is checked; `size` (what it wrote) and
-    `size_root` (its image's layers too) are counted when they are asked for."""
+    `size_root` (its image's layers too) are counted when they are asked for; `pod` is the id of the one it is in."""
 
     id: str
     name: str
@@ -140,6 +140,7 @@ class ContainerView(Value):
     volumes: int = 0
     ports: str = ""
     health: str | None = None
+    pod: str = ""
 
 
 class ImageView(Value):

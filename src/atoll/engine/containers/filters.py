@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Test = Callable[[ContainerRow, Record, ContainerView], bool]
 
 KINDS = (
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name", "network", "publish",
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name", "network", "pod", "publish",
     "since", "status", "volume",
 )  # fmt: skip
 STATES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
@@ -77,6 +77,7 @@ def _test(engine: Engine, kind: str, values: list[str]) -> Test:
             )
         ),
         "network": lambda value: lambda row, record, view: view.network == value,
+        "pod": lambda value: _pod(engine, value),
         "publish": lambda value: _port(value, published=True),
         "expose": lambda value: _port(value, published=False),
         "ancestor": lambda value: _ancestor(engine, value),
@@ -139,6 +140,17 @@ def _moment(engine: Engine, kind: str, values: list[str]) -> Test:
     if kind == "before":
         return lambda row, record, view: row.created_at < min(moments)
     return lambda row, record, view: row.created_at > max(moments)
+
+
+def _pod(engine: Engine, value: str) -> Test:
+    """By the pod's name, id or the beginning of it; one that is not there has no containers."""
+    from atoll.engine.pods import rows
+
+    try:
+        wanted = rows.find(engine, value).id
+    except errors.NotFound:
+        return lambda row, record, view: False
+    return lambda row, record, view: row.pod == wanted
 
 
 def _port(value: str, *, published: bool) -> Test:

@@ -62,6 +62,7 @@ def view_of(engine: Engine, row: ContainerRow, record: Record | None = None) -> 
         health=_health(engine, row.id, record),
         volumes=len([mount for mount in record.mounts if mount.type == "volume"]),
         ports=_ports(engine, row.id, record),
+        pod=row.pod or "",
     )
 
 
