@@ -88,6 +88,7 @@ def make(engine: Engine, request: RunRequest, given: Given) -> str:
         )
     if not quiet:
         engine.show_unpacking = _show_unpacking
+
     def missing(reference: str) -> None:
         pull(engine, reference, request.platform, quiet=quiet)
 
