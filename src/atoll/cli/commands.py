@@ -103,6 +103,7 @@ NETWORKS: dict[str, str] = {
     "network connect": "Connect a container to a network",
     "network disconnect": "Disconnect a container from a network",
     "network egress": "Change what a container may reach outside, while it runs",
+    "network gc": "Have CNI plug-ins give back what they hold for nobody",
 }
 SYSTEM: dict[str, str] = {
     "events": "Show what happens to containers, images, volumes and networks",

@@ -32,7 +32,7 @@ PREFIX = "tap"
 
 
 class Route(Value):
-    """Beyond those that an address brings: `to` b"" is the default; `gateway` None: there are the neighbours themselves."""
+    """Beyond what an address brings: `to` b"" is the default; `gateway` None: the neighbours themselves are there."""
 
     to: bytes
     prefix: int

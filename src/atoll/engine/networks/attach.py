@@ -50,6 +50,10 @@ class Prepared:
         self.host: Host | None = None
         self.masters: dict[str, int] = {}
 
+    def is_ours(self) -> bool:
+        """Whether one of the networks is not of CNI plug-ins, and so needs links and rules of ours."""
+        return any(row.network.driver != "cni" for row, _ in self.networks)
+
     def close(self) -> None:
         """Let go of sockets; what is written down stays."""
         self.held.close()
@@ -81,13 +85,14 @@ def prepare(engine: Engine, plan: ContainerPlan) -> Prepared:
     endpoints = _claim(engine, plan.id)
     networks = [(_row(engine, one), one) for one in endpoints]
     # 2. Ports of the host, before anything is made for a container that cannot have them.
+    check_plugins(engine, networking, networks)
     held = _take_ports(engine, plan.id, networking) if networking.ports else publish.Held()
     prepared = Prepared(networking, names, networks, held)
     try:
         # 3. What it finds names by. Its own addresses are in there.
         write_files(engine, plan.bundle, prepared)
         # 4. Bridges, shared by all who are on them.
-        if networks:
+        if prepared.is_ours():
             prepared.host = bridges.Host.here()
             if prepared.host.ensure_tables():
                 # The host has started, or somebody flushed them: who is still there?
@@ -103,6 +108,15 @@ def prepare(engine: Engine, plan: ContainerPlan) -> Prepared:
         prepared.close()
         raise
     return prepared
+
+
+def check_plugins(engine: Engine, networking: Networking, networks: list[tuple[NetworkRow, Endpoint]]) -> None:
+    """Refuse what CNI plug-ins cannot do. Raises Unsupported, NotFound."""
+    for number, (row, _) in enumerate(networks):
+        if row.network.driver == "cni":
+            from atoll.engine.networks import cni
+
+            cni.check_wishes(engine, row, networking, ports=number == 0)
 
 
 def _row(engine: Engine, endpoint: Endpoint) -> NetworkRow:
@@ -147,6 +161,7 @@ def write_files(engine: Engine, bundle: str, prepared: Prepared) -> None:
     """/etc/hosts and /etc/resolv.conf for the networks that it is on now. Raises AtollError."""
     networking, networks = prepared.networking, prepared.networks
     host = resolver.of_host()
+    said = _said(engine, networks)
     served = [(row, one) for row, one in networks if needs_names(row, networking, host)]
     own = None
     if served:
@@ -169,13 +184,25 @@ def write_files(engine: Engine, bundle: str, prepared: Prepared) -> None:
             resolver.resolv_conf(
                 host=host,
                 own=own,
-                dns=networking.dns,
-                search=networking.dns_search,
-                options=networking.dns_options,
+                dns=networking.dns or said.servers,
+                search=networking.dns_search or said.search,
+                options=networking.dns_options or said.options,
             ),
         )
     except OSError as error:
         raise errors.from_os_error(error, "write the container's resolver files") from error
+
+
+def _said(engine: Engine, networks: list[tuple[NetworkRow, Endpoint]]) -> resolver.Resolvers:
+    """What plug-ins said of name servers: the first that did has the word."""
+    for row, one in networks:
+        if row.network.driver == "cni":
+            from atoll.engine.networks import cni
+
+            result = cni.result_of(engine, one.container, row.id)
+            if result is not None and (result.nameservers or result.search):
+                return resolver.Resolvers(servers=result.nameservers, search=result.search, options=result.options)
+    return resolver.Resolvers()
 
 
 def needs_names(row: NetworkRow, networking: Networking, host: resolver.Resolvers) -> bool:
@@ -195,8 +222,13 @@ def attach(engine: Engine, plan: ContainerPlan, prepared: Prepared, pid: int) ->
     try:
         # 5. In the order of its interfaces; the first that has a way out gives the default route.
         routed = _routed(prepared)
-        for row, endpoint in prepared.networks:
+        for row, endpoint in list(prepared.networks):
+            if row.network.driver == "cni":
+                _attach_by_plugins(engine, prepared, row, endpoint, pid, ports=row.id == routed)
+                continue
             _attach_one(prepared, row, endpoint, ns, inner, routed=row.id == routed)
+        if any(row.network.driver == "cni" for row, _ in prepared.networks):
+            write_files(engine, plan.bundle, prepared)  # only now are all addresses known
         # 6. What it may not reach is closed before it runs; only now does anybody outside find it.
         if prepared.networking.egress:
             from atoll.engine.networks import policy
@@ -211,20 +243,24 @@ def attach(engine: Engine, plan: ContainerPlan, prepared: Prepared, pid: int) ->
     # 7. Names, forwards, policy.
     host = resolver.of_host()
     for row, _ in prepared.networks:
+        if row.network.driver == "cni":
+            continue
         if prepared.held.ports or needs_names(row, prepared.networking, host):
             from atoll.engine.networks import helpers
 
             helpers.tell(engine, row, prepared.held)
 
 
-def attach_further(prepared: Prepared, network: str, pid: int) -> None:
+def attach_further(engine: Engine, prepared: Prepared, network: str, pid: int) -> None:
     """One network more for a running container. It gives the default route only where there was none. Raises
     AtollError."""
     ns, inner = _enter(pid)
     try:
         routed = _routed(prepared)
-        for row, endpoint in prepared.networks:
-            if row.id == network:
+        for row, endpoint in list(prepared.networks):
+            if row.id == network and row.network.driver == "cni":
+                _attach_by_plugins(engine, prepared, row, endpoint, pid, ports=False)
+            elif row.id == network:
                 _attach_one(prepared, row, endpoint, ns, inner, routed=row.id == routed)
     finally:
         inner.close()
@@ -245,9 +281,21 @@ def _enter(pid: int) -> tuple[int, Netlink]:
 
 def _routed(prepared: Prepared) -> str:
     for row, _ in prepared.networks:
-        if not row.network.internal and any(one.gateway for one in row.network.pools):
+        if row.network.driver == "cni" or (
+            not row.network.internal and any(one.gateway for one in row.network.pools)
+        ):
             return row.id
     return ""
+
+
+def _attach_by_plugins(
+    engine: Engine, prepared: Prepared, row: NetworkRow, endpoint: Endpoint, pid: int, *, ports: bool
+) -> None:
+    from atoll.engine.networks import cni
+
+    wanted = prepared.held.ports if ports else ()
+    known = cni.attach(engine, row, endpoint, pid, prepared.networking, prepared.names, wanted)
+    prepared.networks[prepared.networks.index((row, endpoint))] = (row, known)
 
 
 def _attach_one(
@@ -273,6 +321,8 @@ def _publish(engine: Engine, prepared: Prepared, routed: str) -> None:
         )
     if not prepared.held.ports or from_outside is None or prepared.host is None:
         return
+    if any(row.id == routed and row.network.driver == "cni" for row, _ in prepared.networks):
+        return  # they were among the plug-ins' wishes
     wanted = firewall.published(publish.rules_for(prepared.held.ports, from_outside))
     try:
         prepared.host.take_away(wanted)  # what a killed command left for the same port
@@ -287,6 +337,8 @@ def _apply_rates(prepared: Prepared) -> None:
         return
     from atoll.network import rates
 
-    assert prepared.host is not None
-    for _, endpoint in prepared.networks:
+    for row, endpoint in prepared.networks:
+        if row.network.driver == "cni":  # by its plug-ins
+            continue
+        assert prepared.host is not None
         rates.limit(prepared.host, endpoint.link, inward=networking.rate_in, outward=networking.rate_out)

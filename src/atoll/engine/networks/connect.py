@@ -8,7 +8,7 @@ from atoll.engine.events import note
 from atoll.engine.locks import lock_container
 from atoll.engine.networks import attach, publish, rows
 from atoll.engine.networks.release import withdraw
-from atoll.engine.networks.settle import DEFAULT, default_network, wish_on
+from atoll.engine.networks.settle import named, wish_on
 from atoll.network import bridge as bridges
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ def connect(
     address6: str | None = None,
 ) -> None:
     """Put a container on one more network; one that runs at once. Raises NotFound, Denied, Conflict, Exhausted."""
-    row = default_network(engine) if network == DEFAULT else rows.find(engine.store, network)
+    row = named(engine, network)
     known = engine.store.container(container)
     wish = wish_on(row, aliases=aliases, address=address, address6=address6)
     bundle = engine.paths.container(known.id)
@@ -65,11 +65,14 @@ def _attach_now(engine: Engine, container: str, bundle: str, row: NetworkRow, pi
     prepared = attach.Prepared(networking, names, networks, publish.Held())
     prepared.host = bridges.Host.here()
     try:
-        prepared.host.ensure_tables()
+        if row.network.driver == "cni":
+            attach.check_plugins(engine, networking.replace(ports=()), [(row, endpoints[0])])
+        else:
+            prepared.host.ensure_tables()
         if row.network.driver == "bridge":
             prepared.masters[row.id] = bridges.ensure(prepared.host, row.network.bridge)
-        attach.attach_further(prepared, row.id, pid)
-        if networking.egress:
+        attach.attach_further(engine, prepared, row.id, pid)
+        if networking.egress and row.network.driver != "cni":
             policy.apply(prepared.host, container, endpoints, networking.egress)
         attach.write_files(engine, bundle, prepared)
     finally:
@@ -92,19 +95,26 @@ def disconnect(engine: Engine, network: str, container: str, *, force: bool = Fa
                 return
             raise errors.FailedPrecondition(f"container {known.id} is not connected to network {row.name}")
         if found.mac:
-            _detach_now(engine, known.id, bundle, row, found)
+            _detach_now(engine, known.id, bundle, row, found, force=force)
         rows.leave(engine.store, known.id, row.id)
     note.note(engine, "network", "disconnect", row.id, container=known.id, name=row.name, type=row.network.driver)
 
 
-def _detach_now(engine: Engine, container: str, bundle: str, row: NetworkRow, found: rows.Endpoint) -> None:
+def _detach_now(
+    engine: Engine, container: str, bundle: str, row: NetworkRow, found: rows.Endpoint, *, force: bool
+) -> None:
     from atoll.engine.networks import helpers, policy
 
     host = bridges.Host.here()
     try:
-        withdraw(host, found, rows.ports_of(engine.store, container))
-        policy.lift_from(host, container, [found])
-        bridges.detach(host, found.port(routed=False))
+        if row.network.driver == "cni":
+            from atoll.engine.networks import cni
+
+            cni.detach(engine, container, row.id, force=force)
+        else:
+            withdraw(host, found, rows.ports_of(engine.store, container))
+            policy.lift_from(host, container, [found])
+            bridges.detach(host, found.port(routed=False))
         rows.give_back(engine.store, container, row.id)
     finally:
         host.close()

@@ -5,7 +5,7 @@ Holds: `inspect`, `listed`, `of_container`, in Docker's shapes. Does not hold: c
 
 from __future__ import annotations
 
-from atoll.base import clock
+from atoll.base import clock, errors
 from atoll.engine.networks import rows
 from atoll.network import addresses
 
@@ -28,6 +28,7 @@ def listed(engine: Engine) -> list[dict[str, Any]]:
     if engine.uid == 0:
         default_network(engine)
     found = [_document(engine, row, whole=False) for row in rows.every(engine.store)]
+    found += _of_plugins(engine, {str(one["Id"]) for one in found})
     return sorted([*found, *[_predefined(name) for name in PREDEFINED]], key=lambda one: str(one["Name"]))
 
 
@@ -39,7 +40,27 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
         from atoll.engine.networks.settle import default_network
 
         default_network(engine)
-    return _document(engine, rows.find(engine.store, name), whole=True)
+    try:
+        return _document(engine, rows.find(engine.store, name), whole=True)
+    except errors.NotFound:
+        found = [one for one in _of_plugins(engine, set()) if name in (one["Name"], one["Id"])]
+        if not found:
+            raise
+        return found[0]
+
+
+def _of_plugins(engine: Engine, known: set[str]) -> list[dict[str, Any]]:
+    """Networks of CNI plug-ins that no container of ours has been on yet."""
+    if engine.uid != 0:
+        return []
+    from atoll.engine.networks import cni
+
+    return [
+        {**_predefined(cni.PREFIX + conf.name), "Id": cni.network_id(conf.name), "Driver": cni.DRIVER,
+         **cni.described(path, conf)}
+        for path, conf in cni.known(engine)
+        if cni.network_id(conf.name) not in known
+    ]  # fmt: skip
 
 
 def _predefined(name: str) -> dict[str, Any]:
@@ -70,7 +91,7 @@ def _document(engine: Engine, row: NetworkRow, *, whole: bool) -> dict[str, Any]
     if whole:
         names = {one.id: one.name for one in engine.store.containers()}
         for one in rows.of_network(engine.store, row.id):
-            members[one.container] = _member(row, one, names.get(one.container, ""))
+            members[one.container] = _member(engine, row, one, names.get(one.container, ""))
     pools = []
     for pool in network.pools:
         entry: dict[str, Any] = {"Subnet": pool.subnet}
@@ -84,7 +105,7 @@ def _document(engine: Engine, row: NetworkRow, *, whole: bool) -> dict[str, Any]
     options = dict(network.options)
     if network.driver == "bridge":
         options.setdefault("com.docker.network.bridge.name", network.link)
-    return {
+    document = {
         "Name": row.name,
         "Id": row.id,
         "Created": clock.rfc3339(row.created_at),
@@ -102,28 +123,44 @@ def _document(engine: Engine, row: NetworkRow, *, whole: bool) -> dict[str, Any]
         "Options": options,
         "Labels": dict(network.labels),
     }
+    if network.driver == "cni":
+        from atoll.engine.networks import cni
+
+        for path, conf in cni.known(engine):
+            if cni.network_id(conf.name) == row.id:
+                document |= cni.described(path, conf)
+    return document
 
 
-def _member(row: NetworkRow, one: Endpoint, name: str) -> dict[str, str]:
+def _member(engine: Engine, row: NetworkRow, one: Endpoint, name: str) -> dict[str, str]:
     return {
         "Name": name,
         "EndpointID": endpoint_id(one),
         "MacAddress": addresses.show_mac(one.mac or b""),
-        "IPv4Address": _with_prefix(row, one.address),
-        "IPv6Address": _with_prefix(row, one.address6),
+        "IPv4Address": _with_prefix(engine, row, one, one.address),
+        "IPv6Address": _with_prefix(engine, row, one, one.address6),
     }
 
 
-def _with_prefix(row: NetworkRow, address: bytes | None) -> str:
+def _with_prefix(engine: Engine, row: NetworkRow, one: Endpoint, address: bytes | None) -> str:
     if address is None:
         return ""
-    return f"{addresses.show(address)}/{_prefix(row, address)}"
+    return f"{addresses.show(address)}/{_place(engine, row, one, address)[0]}"
 
 
-def _prefix(row: NetworkRow, address: bytes | None) -> int:
-    if address is None:
-        return 0
-    return next((one.net.prefix for one in row.network.pools if one.net.holds(address)), 0)
+def _place(engine: Engine, row: NetworkRow, one: Endpoint, address: bytes | None) -> tuple[int, str]:
+    """(prefix, gateway) of one of its addresses."""
+    if address is None or one.mac is None:
+        return 0, ""
+    if row.network.driver == "cni":
+        from atoll.engine.networks import cni
+
+        result = cni.result_of(engine, one.container, row.id)
+        given = result.addresses if result is not None else ()
+        return next(((a.prefix, a.gateway) for a in given if a.address == addresses.show(address)), (0, ""))
+    door = row.network.gateway(len(address))
+    prefix = next((known.net.prefix for known in row.network.pools if known.net.holds(address)), 0)
+    return prefix, addresses.show(door) if door is not None else ""
 
 
 def endpoint_id(one: Endpoint) -> str:
@@ -134,7 +171,7 @@ def endpoint_id(one: Endpoint) -> str:
 def of_container(engine: Engine, container: str, record: Record) -> dict[str, Any]:
     """`NetworkSettings`."""
     networks: dict[str, Any] = {}
-    first: dict[str, Any] = _endpoint_document(None, None, ())
+    first: dict[str, Any] = _endpoint_document(engine, None, None, ())
     if record.networking is None or not record.networking.networks:
         networks[record.network] = dict(first)
     taken = rows.ports_of(engine.store, container)
@@ -143,7 +180,7 @@ def of_container(engine: Engine, container: str, record: Record) -> dict[str, An
         if row is None:
             continue
         name = engine.store.container(container).name
-        document = _endpoint_document(row, one, (name, *one.wish.aliases, container[:12]))
+        document = _endpoint_document(engine, row, one, (name, *one.wish.aliases, container[:12]))
         networks[row.name] = document
         if row.name == "bridge":
             first = document
@@ -160,11 +197,15 @@ def of_container(engine: Engine, container: str, record: Record) -> dict[str, An
     }
 
 
-def _endpoint_document(row: NetworkRow | None, one: Endpoint | None, names: tuple[str, ...]) -> dict[str, Any]:
+def _endpoint_document(
+    engine: Engine, row: NetworkRow | None, one: Endpoint | None, names: tuple[str, ...]
+) -> dict[str, Any]:
     four = one.address if one is not None else None
     six = one.address6 if one is not None else None
     living = row is not None and one is not None and one.mac is not None
-    door, door6 = (row.network.gateway(4), row.network.gateway(16)) if row is not None and living else (None, None)
+    at4 = at6 = (0, "")
+    if row is not None and one is not None:
+        at4, at6 = _place(engine, row, one, four), _place(engine, row, one, six)
     wish = one.wish if one is not None else None
     fixed = {"IPv4Address": wish.address, "IPv6Address": wish.address6} if wish is not None else {}
     return {
@@ -174,12 +215,12 @@ def _endpoint_document(row: NetworkRow | None, one: Endpoint | None, names: tupl
         "MacAddress": addresses.show_mac(one.mac) if one is not None and one.mac else "",
         "NetworkID": row.id if row is not None else "",
         "EndpointID": endpoint_id(one) if one is not None and living else "",
-        "Gateway": addresses.show(door) if door else "",
+        "Gateway": at4[1],
         "IPAddress": addresses.show(four) if four else "",
-        "IPPrefixLen": _prefix(row, four) if row is not None else 0,
-        "IPv6Gateway": addresses.show(door6) if door6 else "",
+        "IPPrefixLen": at4[0],
+        "IPv6Gateway": at6[1],
         "GlobalIPv6Address": addresses.show(six) if six else "",
-        "GlobalIPv6PrefixLen": _prefix(row, six) if row is not None else 0,
+        "GlobalIPv6PrefixLen": at6[0],
         "DriverOpts": None,
         "DNSNames": list(names) or None,
     }

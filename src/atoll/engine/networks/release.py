@@ -32,7 +32,7 @@ def release(engine: Engine, container: str) -> None:
             withdraw(host, one, ports)
         # 2. Its link goes with its network namespace, whose processes have ended; to wait for the kernel here would
         #    take longer than all the rest. What it could send from is nobody's now.
-        for one in endpoints:
+        for one in reversed(endpoints):
             _forget(engine, host, one)
         _lift(engine, host, container, endpoints)
         # 3. The rows.
@@ -69,6 +69,10 @@ def _lift(engine: Engine, host: Host, container: str, endpoints: list[Endpoint])
 
 def _forget(engine: Engine, host: Host, endpoint: Endpoint) -> None:
     row = rows.by_id(engine.store, endpoint.network)
+    if row is not None and row.network.driver == "cni":
+        from atoll.engine.networks import cni
+
+        cni.detach(engine, endpoint.container, row.id)
     if row is not None and row.network.driver == "bridge":
         bridges.forget(host, endpoint.port(routed=False))
 

@@ -19,7 +19,19 @@ def remove(engine: Engine, name: str) -> None:
     """Remove a network that nobody runs on. Raises NotFound, Conflict, Denied (predefined)."""
     if name in ("bridge", "host", "none"):
         raise errors.Denied(f"{name} is a pre-defined network and cannot be removed")
-    _remove(engine, rows.find(engine.store, name))
+    row = rows.find(engine.store, name)
+    if row.network.driver == "cni" and row.name in _described(engine):
+        raise errors.Denied(
+            f"{name} is described by the file {_described(engine)[row.name]}", hint="remove that file instead"
+        )
+    _remove(engine, row)
+
+
+def _described(engine: Engine) -> dict[str, str]:
+    """Networks of CNI plug-ins, and the file of each."""
+    from atoll.engine.networks import cni
+
+    return {cni.PREFIX + conf.name: path for path, conf in cni.known(engine)}
 
 
 def _remove(engine: Engine, row: NetworkRow) -> None:
@@ -51,7 +63,8 @@ def prune(engine: Engine, keep: Callable[[NetworkRow], bool] | None = None) -> l
             _remove(engine, row)
         except errors.Conflict:  # somebody came meanwhile
             continue
-        gone.append(row.name)
+        if row.network.driver != "cni":  # that is its file's, and lists it still
+            gone.append(row.name)
     return gone
 
 

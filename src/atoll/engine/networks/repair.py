@@ -103,6 +103,7 @@ def check(engine: Engine, *, repair: bool) -> list[str]:
                 release(engine, one)
     if engine.uid != 0:
         return found
+    found += _plugins(engine)
     try:
         host = bridges.Host.here()
     except errors.AtollError:
@@ -118,7 +119,8 @@ def check(engine: Engine, *, repair: bool) -> list[str]:
 def _tables(engine: Engine, host: Host, repair: bool) -> list[str]:
     from atoll.linux import nftables
 
-    if not rows.holders(engine.store):
+    ours = [row for row in rows.every(engine.store) if row.network.driver != "cni"]
+    if not any(rows.of_network(engine.store, row.id) for row in ours):
         return []
     if nftables.chain_exists(host.filters, nftables.INET, firewall.TABLE, firewall.MARK):
         return []
@@ -126,6 +128,20 @@ def _tables(engine: Engine, host: Host, repair: bool) -> list[str]:
         host.ensure_tables()
         rebuild(engine, host)
     return ["the nftables tables of running containers were removed"]
+
+
+def _plugins(engine: Engine) -> list[str]:
+    """What CNI plug-ins say of the containers that they have attached."""
+    found = []
+    for row in [one for one in rows.every(engine.store) if one.network.driver == "cni"]:
+        from atoll.engine.networks import cni
+
+        for one in rows.of_network(engine.store, row.id):
+            try:
+                cni.check(engine, one.container, row.id)
+            except errors.AtollError as error:
+                found.append(f"container {one.container[:12]} on {row.name}: {error}")
+    return found
 
 
 def _links(engine: Engine, host: Host, repair: bool) -> list[str]:

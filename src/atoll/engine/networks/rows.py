@@ -260,6 +260,22 @@ def _claim(connection: Any, one: Endpoint, link: str) -> Endpoint:
     return one.replace(address=chosen.get(4), address6=chosen.get(16), mac=mac, link=link)
 
 
+def learn(store: Store, one: Endpoint) -> None:
+    """Note the addresses that somebody else chose (a CNI plug-in). Raises Conflict for one that is another's."""
+
+    def work(connection: Any) -> None:
+        for column, address in (("address", one.address), ("address6", one.address6)):
+            query = f"SELECT container FROM endpoints WHERE network = ? AND {column} = ? AND container != ?"
+            if address and connection.execute(query, (one.network, address, one.container)).fetchone():
+                raise errors.Conflict(f"the plug-ins gave {addresses.show(address)} twice")
+        connection.execute(
+            "UPDATE endpoints SET address = ?, address6 = ?, mac = ? WHERE network = ? AND container = ?",
+            (one.address, one.address6, one.mac, one.network, one.container),
+        )
+
+    store.write(work)
+
+
 def give_back(store: Store, container: str, network: str | None = None) -> None:
     """The container's addresses and ports are free again (`network`: those of one network, no ports)."""
 

@@ -427,6 +427,8 @@ def _is_way_out(engine: Engine, container: str, network: str) -> bool:
     """Whether this network is the one by which the container's ports are published: its first with a gateway."""
     for one in rows.of_container(engine.store, container):
         row = rows.by_id(engine.store, one.network)
+        if row is not None and one.mac and row.network.driver == "cni":
+            return False  # by its plug-ins
         if row is not None and one.mac and not row.network.internal and any(p.gateway for p in row.network.pools):
             return one.network == network
     return False

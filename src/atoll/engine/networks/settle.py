@@ -133,8 +133,20 @@ def _wish(engine: Engine, name: str, options: NetworkOptions, *, first: bool) ->
         aliases = (*aliases, *[value for key, _, value in fields if key == "alias"])
         address, address6 = known.get("ip") or address, known.get("ip6") or address6
         mac = known.get("mac-address") or mac
-    row = default_network(engine) if name == DEFAULT else rows.find(engine.store, name)
+    row = named(engine, name)
     return wish_on(row, aliases=aliases, address=address, address6=address6, mac=mac)
+
+
+def named(engine: Engine, name: str) -> NetworkRow:
+    """The network that somebody typed: the default one and those of plug-ins are made when they are first asked for.
+    Raises NotFound, Unsupported."""
+    if name == DEFAULT:
+        return default_network(engine)
+    if name.startswith("cni:"):
+        from atoll.engine.networks import cni
+
+        return cni.row_of(engine, name)
+    return rows.find(engine.store, name)
 
 
 def wish_on(
@@ -146,6 +158,14 @@ def wish_on(
     mac: str | None = None,
 ) -> Membership:
     """A membership that the network can grant. Raises InvalidArgument."""
+    if row.network.driver == "cni":  # what its plug-ins cannot do is said when they are asked
+        return Membership(
+            network=row.id,
+            aliases=aliases,
+            address=addresses.show(addresses.parse(address)) if address else "",
+            address6=addresses.show(addresses.parse(address6)) if address6 else "",
+            mac=addresses.show_mac(addresses.parse_mac(mac)) if mac else "",
+        )
     if aliases and not row.network.names:
         raise errors.InvalidArgument("network-scoped aliases are only supported for user-defined networks")
     for text in (address, address6):
