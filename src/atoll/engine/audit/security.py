@@ -60,6 +60,8 @@ def sentences(record: Record, *, uid: int) -> list[str]:
         else "WARNING: programs may gain rights by execve: no-new-privileges is off."
     )
     found.append(_seccomp(record))
+    if record.apparmor:
+        found.append(f"AppArmor: the profile {record.apparmor} holds besides.")
     found += _shared(record)
     found += _devices(record)
     found += _mounts(record)

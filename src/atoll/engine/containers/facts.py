@@ -39,9 +39,18 @@ def gather(request: RunRequest, config: Config, uid: int) -> Facts:
     )
     if request.limits is not None:
         known = _for_limits(known)
+    if os.path.exists("/sys/module/apparmor"):
+        known = known.replace(apparmor=_apparmor(request, uid))
     if request.rights is not None:
         known = known.replace(nodes=_nodes(request.rights))
     return known
+
+
+def _apparmor(request: RunRequest, uid: int) -> tuple[str, str | None]:
+    from atoll.engine.containers import apparmor, security_options
+
+    privileged = request.rights is not None and request.rights.privileged
+    return apparmor.settle(security_options.parse(request.security_opt), privileged=privileged, uid=uid)
 
 
 def _for_limits(known: Facts) -> Facts:

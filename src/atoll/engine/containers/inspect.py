@@ -40,7 +40,7 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": record.apparmor,
         "ExecIDs": None,
         "HostConfig": _host_config(record),
         "GraphDriver": _graph(engine, row),

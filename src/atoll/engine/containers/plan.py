@@ -34,7 +34,7 @@ class Facts(Value):
     `processes`: the hard RLIMIT_NPROC, -1 for none; `hosts` and `resolv_conf`: the host's files, read only for a
     container in the host's network; `swap`: whether swap can be limited. Of the rest, no more is looked at than the
     request makes necessary: `unified` says that limits are cgroup v2's, `rlimits` are the hard ones (-1: none) by the
-    names of --ulimit, `nodes` the devices asked for."""
+    names of --ulimit, `nodes` the devices asked for, `apparmor` the profile and what to note of it."""
 
     uid: int
     hostname: str
@@ -51,6 +51,7 @@ class Facts(Value):
     rlimits: tuple[tuple[str, int], ...] = ()
     may_raise_rlimits: bool = True
     nodes: tuple[DeviceNode, ...] = ()
+    apparmor: tuple[str, str | None] = ("", None)
 
 
 class Planned(Value):

@@ -52,6 +52,8 @@ def record_of(
         from atoll.engine.containers import limits as limiting
 
         notes += limiting.check(limits, request, facts, need)
+    if facts.apparmor[1] is not None:
+        notes.append(facts.apparmor[1])
     capabilities, seccomp = _rights(rights, options, security)
     no_new_privileges = security == "atoll" and not privileged and not systemd
     if options is not None and options.no_new_privileges is not None:
@@ -82,6 +84,7 @@ def record_of(
         capabilities=capabilities,
         no_new_privileges=no_new_privileges,
         seccomp=seccomp,
+        apparmor=facts.apparmor[0],
         read_only=request.read_only,
         memory=request.memory or None,
         memory_swap=_swap(request, facts),

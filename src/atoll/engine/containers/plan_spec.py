@@ -155,6 +155,8 @@ def process_of(record: Record, *, args: tuple[str, ...], env: tuple[str, ...] = 
 
         numbers, names = split_groups(record.rights.groups)
         process = process.replace(user=process.user.replace(additional_gids=numbers, group_names=names))
+    if record.apparmor:
+        process = process.replace(apparmor_profile=record.apparmor)
     if record.security_opt:
         process = _labelled(record, process)
     return process
@@ -164,7 +166,7 @@ def _labelled(record: Record, process: oci.Process) -> oci.Process:
     from atoll.engine.containers import security_options
 
     options = security_options.parse(record.security_opt)
-    if options.apparmor is not None and options.apparmor != "unconfined":
+    if options.apparmor is not None and options.apparmor != "unconfined":  # on a host without AppArmor it is refused
         process = process.replace(apparmor_profile=options.apparmor)
     label = security_options.selinux_label(options)
     return process.replace(selinux_label=label) if label else process

@@ -125,6 +125,7 @@ class Record(Value):
     networking: Networking | None = None
     pod: str = ""
     infra: bool = False
+    apparmor: str = ""
     WIRE = {
         "image": text,
         "args": _texts,
@@ -177,6 +178,7 @@ class Record(Value):
         "networking": codec.later("atoll.engine.networks.records", "Networking"),
         "pod": text,
         "infra": flag,
+        "apparmor": text,
     }
 
     @property
