@@ -34,6 +34,7 @@ NLMSG_DONE = 3
 _NLA_F_NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
 _SOL_NETLINK, _NETLINK_EXT_ACK, _NETLINK_CAP_ACK, _NETLINK_GET_STRICT_CHK = 270, 11, 10, 12
+_KERNEL = (0, 0)
 _RECEIVE = 1 << 16
 _BUFFER = 1 << 20
 _NLMSGERR_ATTR_MSG = 1
@@ -127,8 +128,9 @@ def each_attribute(data: bytes) -> Iterator[tuple[int, bytes]]:
 class Netlink:
     """A netlink socket, in the network namespace in which it was made, wherever it is used. `fd` adopts one.
 
-    Sent without an address: then the kernel asks for the rights of the sender alone, so that a socket made inside a
-    user namespace serves the namespace's owner outside (net/netlink/af_netlink.c, __netlink_ns_capable).
+    Sent with the kernel's address: then it asks for the rights of the sender alone, not also for those of whoever made
+    the socket, so that one made inside a user namespace serves the namespace's owner outside, also for links that lead
+    into another one of his (net/netlink/af_netlink.c, __netlink_ns_capable).
     """
 
     def __init__(self, protocol: int, fd: int | None = None) -> None:
@@ -148,6 +150,10 @@ class Netlink:
         """The descriptor."""
         return self._socket.fileno()
 
+    def detach(self) -> int:
+        """The descriptor, which is the caller's now."""
+        return self._socket.detach()
+
     def close(self) -> None:
         """Close it; twice is fine."""
         self._socket.close()
@@ -163,7 +169,7 @@ class Netlink:
         first = self._sequence
         data = b"".join([m.encode(first + n, NLM_F_REQUEST | NLM_F_ACK) for n, m in enumerate(messages)])
         self._sequence += len(messages)
-        self._socket.send(data)
+        self._socket.sendto(data, _KERNEL)
         return self._collect(messages, first, len(messages))
 
     def transaction(self, begin: bytes, messages: Sequence[Message], end: bytes) -> None:
@@ -173,14 +179,14 @@ class Netlink:
         data += [m.encode(first + n, NLM_F_REQUEST | NLM_F_ACK) for n, m in enumerate(messages)]
         self._sequence += len(messages)
         self._socket.setsockopt(SOL_SOCKET, 7, max(_BUFFER, 2 * sum(map(len, data))))  # SO_SNDBUF
-        self._socket.send(b"".join([*data, end]))
+        self._socket.sendto(b"".join([*data, end]), _KERNEL)
         self._collect(messages, first, len(messages))
 
     def dump(self, message: Message) -> list[bytes]:
         """The payloads of a dump. Raises OSError."""
         sequence = self._sequence
         self._sequence += 1
-        self._socket.send(message.encode(sequence, NLM_F_REQUEST | NLM_F_DUMP))
+        self._socket.sendto(message.encode(sequence, NLM_F_REQUEST | NLM_F_DUMP), _KERNEL)
         found: list[bytes] = []
         while True:
             for kind, number, payload in _split(self._socket.recv(_RECEIVE)):

@@ -50,7 +50,7 @@ LINK, NETWORK, TRANSPORT = 0, 1, 2
 EQ, NE, LT, LE, GT, GE = range(6)
 META_PROTOCOL, META_MARK, META_IIFNAME, META_OIFNAME, META_NFPROTO, META_L4PROTO = 1, 3, 6, 7, 15, 16
 META_PKTTYPE = 19
-CT_STATE, CT_STATUS = 0, 2
+CT_STATE, CT_STATUS, CT_MARK = 0, 2, 3
 INVALID, ESTABLISHED, RELATED, NEW = 1, 2, 4, 8
 DST_NAT = 0x20
 
@@ -232,6 +232,16 @@ def meta(key: int, register: int = R) -> bytes:
 def ct(key: int, register: int = R) -> bytes:
     """Load what connection tracking knows."""
     return _expression("ct", be32(1, register), be32(2, key))
+
+
+def set_meta(key: int, register: int = R) -> bytes:
+    """What the register holds becomes a property of the packet (its mark)."""
+    return _expression("meta", be32(2, key), be32(3, register))
+
+
+def set_ct(key: int, register: int = R) -> bytes:
+    """What the register holds becomes a property of the connection (its mark)."""
+    return _expression("ct", be32(2, key), be32(4, register))
 
 
 def payload(base: int, offset: int, length: int, register: int = R) -> bytes:

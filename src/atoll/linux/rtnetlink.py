@@ -16,6 +16,7 @@ from atoll.linux.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Message
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWRULE = 32
 
 
 IFF_UP = 1
@@ -32,7 +33,10 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 _MAIN_TABLE = 254
 _PROTO_BOOT = 3
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
-_UNICAST = 1
+_SCOPE_HOST = 254
+_UNICAST, _LOCAL = 1, 2
+_RTA_TABLE = 15
+_FRA_FWMARK, _FRA_TABLE, _TO_TABLE = 10, 15, 1
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 
 
@@ -196,6 +200,20 @@ def new_route(
     payload += u32(_RTA_OIF, index) + (u32(_RTA_PRIORITY, metric) if metric else b"")
     shown = inet_ntop(family, gateway) if gateway else "link"
     return Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, payload, f"route by {shown} on {index}")
+
+
+def new_rule(mark: int, table: int, family: int = AF_INET) -> Message:
+    """Packets with this mark are looked up in that table."""
+    payload = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, _TO_TABLE, 0)
+    payload += u32(_FRA_FWMARK, mark) + u32(_FRA_TABLE, table)
+    return Message(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, payload, f"rule for mark {mark}", quiet=(errno.EEXIST,))
+
+
+def new_local_route(table: int, family: int = AF_INET) -> Message:
+    """In that table every address is this host's own (`ip route add local default dev lo`)."""
+    payload = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, _PROTO_BOOT, _SCOPE_HOST, _LOCAL, 0)
+    payload += u32(_RTA_OIF, 1) + u32(_RTA_TABLE, table)
+    return Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, payload, f"all is local in table {table}")
 
 
 def links(sock: Netlink) -> list[Link]:

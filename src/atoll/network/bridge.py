@@ -23,6 +23,8 @@ from atoll.network.addresses import Subnet, mac_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from atoll.network.firewall import Change
 
 _FIRST = 2
@@ -55,11 +57,19 @@ class Port(Value):
 
 class Host:
     """The sockets of the network namespace that the bridges are in. `run_inside` carries out writes to /proc/sys
-    there; None: this process is in it."""
+    there; None: this process is in it. `release` is called at the end, `mtu` is what links have that say none."""
 
-    def __init__(self, route: Netlink, filters: Netlink) -> None:
+    def __init__(
+        self,
+        route: Netlink,
+        filters: Netlink,
+        *,
+        run_inside: Callable[[Callable[[], tuple[int, ...]]], object] | None = None,
+        release: Callable[[], None] | None = None,
+        mtu: int = 0,
+    ) -> None:
         self.route, self.filters = route, filters
-        self.local = True
+        self.run_inside, self.release, self.mtu = run_inside, release, mtu
 
     @classmethod
     def here(cls) -> Host:
@@ -120,6 +130,9 @@ class Host:
         """Close both."""
         self.route.close()
         self.filters.close()
+        if self.release is not None:
+            self.release()
+            self.release = None
 
 
 _NFT_HINT = "the kernel needs nf_tables, nft_ct, nft_nat, nft_masq, nft_fib_inet and nft_reject_inet"
@@ -145,14 +158,17 @@ def _make(host: Host, bridge: Bridge) -> int:
     # 1. The link, down.
     first_v4 = next((one for one in bridge.gateways if len(one) == 4), None)
     try:
-        host.route.send([rtnetlink.new_bridge(bridge.name, mac=mac_of(first_v4), mtu=bridge.mtu)])
+        host.route.send([rtnetlink.new_bridge(bridge.name, mac=mac_of(first_v4), mtu=bridge.mtu or host.mtu)])
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise
     found = rtnetlink.link(host.route, bridge.name)
     assert found is not None
     # 2. Sysctls before any address: no duplicate detection, and 127.0.0.1 may be routed to it.
-    set_sysctls(bridge)
+    if host.run_inside is None:
+        set_sysctls(bridge)
+    else:
+        host.run_inside(lambda: _set_sysctls_there(bridge))
     # 3. Its own addresses.
     host.route.send(
         [
@@ -201,6 +217,11 @@ def set_sysctls(bridge: Bridge) -> None:
         if six:
             _keep_router_advertisements()
             _write("net/ipv6/conf/all/forwarding", "1")
+
+
+def _set_sysctls_there(bridge: Bridge) -> tuple[int, ...]:
+    set_sysctls(bridge)
+    return ()
 
 
 def _keep_router_advertisements() -> None:
@@ -258,7 +279,7 @@ def attach(
             peer_ns=ns,
             peer_index=index,
             peer_mac=port.mac,
-            mtu=bridge.mtu,
+            mtu=bridge.mtu or host.mtu,
         )
         try:
             host.route.send([pair])

@@ -141,7 +141,7 @@ class Proxy:
         here.setblocking(False)
         client = inet_pton(listener.family, peer[0].partition("%")[0])
         try:
-            target, port = _original(here)
+            target, port = original_target(here)
         except OSError:
             target, port = b"", 0
         # One that came to this port by itself was redirected by nobody.
@@ -158,8 +158,8 @@ class Proxy:
             one.close()
 
 
-def _original(here: socket) -> tuple[bytes, int]:
-    """Where the connection was going before it was redirected."""
+def original_target(here: socket) -> tuple[bytes, int]:
+    """Where a connection was going before it was redirected. Raises OSError."""
     if here.family == AF_INET:
         data = here.getsockopt(0, SO_ORIGINAL_DST, 16)
         return data[4:8], int.from_bytes(data[2:4], "big")
