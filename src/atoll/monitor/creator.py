@@ -12,10 +12,11 @@ import sys
 
 from atoll.base import errors, jsontext, timing
 from atoll.base.value import Value
-from atoll.monitor import foreign, record
+from atoll.monitor import foreign, record, sockets
 from atoll.monitor.protocol import (
     CONTROL,
     DATA_MAX,
+    NETWORK_SOCKET,
     REQUEST_MAX,
     FrameReader,
     Malformed,
@@ -51,6 +52,7 @@ for _later in (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Callable
     from typing import Any
 
     from atoll.runtime.create import Created
@@ -139,7 +141,27 @@ def _create_own(request: Create, inside: tuple[int, int, int] | None) -> Created
         terminal=request.terminal,
         cache=request.cache,
         helpers=request.helpers,
+        cloned=_hand_over_of(request.run),
     )
+
+
+def _hand_over_of(run: str) -> Callable[[int], None] | None:
+    """Where a command waits for the container's network namespace, which an ordinary user cannot open once the init is
+    not dumpable: send it there as soon as there is one."""
+    path = f"{run}/{NETWORK_SOCKET}"
+    if not os.path.exists(path):
+        return None
+
+    def hand_over(pid: int) -> None:
+        ns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        peer = sockets.connect(path)
+        try:
+            sockets.send_with_fds(peer, b"n", (ns,))
+        finally:
+            peer.close()
+            os.close(ns)
+
+    return hand_over
 
 
 def execute(request: Exec) -> Made:

@@ -20,6 +20,8 @@ Holds: the drawing, frames and their limits, `FrameReader`, version rules. Does 
   is the same with {"do":"exec"}, without 8, 11 and 12. Without a spawner the command starts the monitor itself and
   1 to 4 are a socket pair.
 - Another command attaches by connecting to <run>/attach.sock: {"do":"attach"} → {"is":"attached"}, then as above.
+- A command that finds a container without a monitor asks as in 5, with {"do":"adopt"} → {"is":"adopted"} or, where
+  somebody keeps it after all, {"is":"kept"}; `takeover.py` draws it.
 - At any time a command sends {"do":"resize","rows","cols"}, {"do":"signal","signal"}, {"do":"close-stdin"},
   {"do":"promise"} (it will clean up: 18) or {"do":"detach"}; a monitor answers what it cannot do with
   {"is":"warning","error"} and goes on.
@@ -28,7 +30,9 @@ Holds: the drawing, frames and their limits, `FrameReader`, version rules. Does 
 - A frame is Docker's: one byte stream, three zero bytes, the length as a big-endian 32-bit number, the payload.
   Stream 8 (no stream of Docker's) carries control as JSON objects. Whoever breaks framing, limits or window is
   dropped; a monitor loses that client and nothing else.
-- A reader of version N+1 understands N, and refuses N+2. Unknown keys and unknown "is" are passed over.
+- Versions: a monitor understands requests of its own version and the one before, and refuses newer ones by
+  {"is":"error"}, upon which a command asks again in the version before its own. {"is":"attached","v"} says the
+  monitor's, and a command refuses a newer one. Unknown keys and unknown "is" are passed over.
 """
 
 from __future__ import annotations
@@ -42,9 +46,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
+OLDEST = 1
+"""The first version that there was."""
 
 ATTACH_SOCKET = "attach.sock"
 """In a container's run directory: where its monitor listens."""
+NETWORK_SOCKET = "network.sock"
+"""There, too: where an ordinary user's command waits for the container's network namespace (`creator.py`)."""
 
 STDIN, STDOUT, STDERR, CONTROL = 0, 1, 2, 8
 
@@ -94,6 +102,15 @@ def check_version(message: dict[str, Any]) -> None:
     if version > VERSION:
         raise errors.Unsupported(
             f"the request speaks version {version} of the monitor protocol, this monitor {VERSION} at most",
+            hint="use the newest installed atoll for this container",
+        )
+
+
+def check_monitor(version: int) -> None:
+    """Refuse a container that a newer Atoll keeps company. Raises Unsupported."""
+    if version > VERSION:
+        raise errors.Unsupported(
+            f"a newer Atoll keeps this container: its monitor speaks version {version}, we {VERSION} at most",
             hint="use the newest installed atoll for this container",
         )
 

@@ -25,6 +25,7 @@ from atoll.spec.runtime import Resources
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Callable
 
     from atoll.linux.netlink import Netlink
     from atoll.spec.rootfs import RootPlan
@@ -50,6 +51,7 @@ def create(
     pivot: bool = True,
     rootless: bool | None = None,
     systemd: bool = False,
+    cloned: Callable[[int], None] | None = None,
 ) -> Created:
     """Create a container in the run directory `run` (made by the caller, mode 0700, empty).
 
@@ -57,8 +59,9 @@ def create(
     compiled filters are kept, `helpers` the programs newuidmap and newgidmap. With `start` the program is executed
     at once instead of waiting for `start.start`. The program gets `preserve_fds` descriptors from 3 on, a session
     keyring of its own with `keyring`, its root by pivot_root(2), or without `pivot` by moving the mount.
-    `rootless`: do without cgroups that may not be made; None to find out. Raises AtollError; then the cgroup, the
-    process and the files in `run` are gone.
+    `rootless`: do without cgroups that may not be made; None to find out. `cloned` is called with the pid of the init
+    while an ordinary user can still open its namespaces: later it is not dumpable. Raises AtollError; then the
+    cgroup, the process and the files in `run` are gone.
     """
     validate(spec, has_root=root is not None)
     linux, proc = spec.linux, spec.process
@@ -144,6 +147,8 @@ def create(
         prepare.close_all(held)
 
         # P2
+        if cloned is not None:
+            cloned(pid)
         if own_user_namespace:
             cloning.map_ids(pid, linux, helpers)
 
