@@ -16,14 +16,14 @@ import pytest
 from atoll.base import errors
 from atoll.linux import mount as m
 from atoll.linux import process
-from atoll.runtime import rootfs
+from atoll.runtime import rootfs, served
 from atoll.snapshots import copying, diff, driver
 from atoll.snapshots.store import Snapshots, Writable
 from atoll.spec.rootfs import RootPlan
 from kit.sandbox import Sandbox
 
 CHAINS = tuple("sha256:" + letter * 64 for letter in "abc")
-WAYS = ("overlay", "copy")
+WAYS = ("overlay", "fuse-overlayfs", "copy")
 
 
 class Root:
@@ -39,7 +39,7 @@ class Root:
         os.makedirs(folder + "/place", exist_ok=True)
 
     def make(self, key: str) -> Writable:
-        writable = self.snapshots.create_writable(key)
+        writable = self.snapshots.create_writable(key, fuse=self.way == "fuse-overlayfs")
         if self.way == "copy":
             copying.fill(self.snapshots, key, CHAINS)
         return writable
@@ -53,7 +53,8 @@ class Root:
                 process.unshare(process.CLONE_NEWNS)
                 m.set_propagation("/", m.MS_REC | m.MS_PRIVATE)
                 place = self.folder + "/place"
-                rootfs.build_root(plan, place, os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+                at = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                rootfs.build_root(plan, place, at, served.launch(plan, place))
                 work(place)
                 code = 0
             except BaseException as error:
@@ -231,6 +232,8 @@ def test_what_was_chosen_stays(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
     assert driver.recorded(place) is None
     monkeypatch.setattr(driver, "has_overlay", lambda root, *, rootless: False)
     os.mkdir(place)
+    assert store.driver() == "fuse-overlayfs", "what shows layers goes before a copy of them"
+    monkeypatch.setattr(driver, "find_fuse_overlayfs", lambda: None)
     assert store.driver() == "copy"
     assert os.listdir(place) == [], "asking alone decides nothing"
     assert store.driver(record=True) == "copy"
@@ -240,4 +243,6 @@ def test_what_was_chosen_stays(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
     assert Snapshots(place, None, "overlay").driver() == "overlay"
     assert os.listdir(place) == ["driver"]
     assert Snapshots(place + "/fresh", None, "auto").driver() == "overlay"
+    with pytest.raises(errors.Unsupported, match="one map of ids"):
+        driver.check("fuse-overlayfs", other_map=True)
     subprocess.run(["rm", "-rf", place], check=True)

@@ -154,7 +154,10 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "cni_plugins": ("cni_plugins", _paths),
         "cni_timeout": ("cni_timeout", _positive),
     },
-    "storage": {"driver": ("storage_driver", _choice("auto", "overlay", "copy")), "keep": ("storage_keep", _size)},
+    "storage": {
+        "driver": ("storage_driver", _choice("auto", "overlay", "fuse-overlayfs", "copy")),
+        "keep": ("storage_keep", _size),
+    },
     "cgroup": {"parent": ("cgroup_parent", _cgroup)},
     "registries": {"insecure": ("insecure_registries", _texts), "offline": ("offline", _flag)},
     "trust": {"policy": ("trust_policy", _path)},

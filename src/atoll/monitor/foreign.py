@@ -306,6 +306,7 @@ def _said(run: str, line: list[str], code: int) -> errors.AtollError:
 
 def _prepare(spec: oci.Spec, root: RootPlan, run: str, program: str) -> None:
     """Mount the root where the runtime will find it, and write its config.json."""
+    from atoll.runtime import served
     from atoll.runtime.rootfs import build_root
 
     process.unshare(process.CLONE_NEWNS)
@@ -313,7 +314,8 @@ def _prepare(spec: oci.Spec, root: RootPlan, run: str, program: str) -> None:
     if os.path.basename(program) == "crun" and os.path.isdir("/sys/fs/cgroup/unified"):
         mount.umount2("/sys/fs/cgroup/unified", mount.MNT_DETACH)  # crun refuses a hybrid tree
     place = os.open(f"{run}/rootfs", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    handle = build_root(root, f"{run}/rootfs", place)
+    servers = served.launch(root, run)
+    handle = build_root(root, f"{run}/rootfs", place, servers)
     if spec.process is not None:
         _keep_users(handle, f"{run}/users")
         spec = spec.replace(process=_identified(spec.process, handle))

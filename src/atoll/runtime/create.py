@@ -108,9 +108,10 @@ def create(
         undo.push(ours.close)
         root_plan, mounts = root if root is not None else prepare.root_of(spec, bundle), spec.mounts
         held: list[int] = []
-        if own_user_namespace and own_mounts and not rootless:
+        if user_namespace and linux.uid_mappings and own_mounts and not rootless:
             root_plan = prepare.mapped_root(root_plan, linux, run, held)
             root_plan, mounts = prepare.pinned(root_plan, mounts, bundle, held, undo)
+        lines = prepare.lines_to_servers(root_plan, undo)
         plan = InitPlan(
             spec=spec.replace(mounts=mounts),
             process=proc.replace(terminal=terminal),
@@ -132,6 +133,7 @@ def create(
             keyring=f"_ses.{container_id[:32]}" if keyring else None,
             pivot=pivot,
             trees=trees,
+            servers=lines.ends if lines else (),
             placed=placed,
             bound_devices=user_namespace or not initial,
         )
@@ -151,6 +153,8 @@ def create(
             cloned(pid)
         if own_user_namespace:
             cloning.map_ids(pid, linux, helpers)
+        if lines is not None:
+            prepare.launch_servers(lines, run, pid if user_namespace else 0)
 
         # An ordinary user may move only a process of their own uid, which the mapped init soon has no more.
         if scope is not None:

@@ -276,7 +276,9 @@ def _close_foreign(plan: InitPlan, end: socket) -> None:
     ]
     given = range(3, 3 + plan.preserve_fds)
     trees = [fd for _, fd in plan.trees]
-    kept = sorted({0, 1, 2, end.fileno(), plan.fifo, *(plan.stdio or ()), *trees, *plan.held, *pinned, *given})
+    kept = sorted(
+        {0, 1, 2, end.fileno(), plan.fifo, *(plan.stdio or ()), *trees, *plan.servers, *plan.held, *pinned, *given}
+    )
     first = 0
     for fd in kept:
         if fd > first:
@@ -299,7 +301,7 @@ def _open_root(plan: InitPlan, place: int) -> Root:
             (only,) = plan.root.steps
             assert isinstance(only, Bind)
             return Root.open(only.source)
-        return rootfs.build_root(plan.root, plan.run, place)
+        return rootfs.build_root(plan.root, plan.run, place, plan.servers)
     finally:
         os.close(place)
 

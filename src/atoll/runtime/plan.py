@@ -38,7 +38,8 @@ class InitPlan(Value):
     """All that the init needs. `fifo` is an O_PATH descriptor of the start fifo, or -1 to run at once; `stdio` the
     three descriptors that become 0, 1 and 2 (None with a terminal, or to inherit); `held` are further ones that
     the init needs, `trees` prepared mounts by their index in the spec's; `placed`: `placement.py` has something to
-    do; with `open_sources` the init opens the mounts' sources while it still is the caller."""
+    do; `servers` lead to those who show parts of the root (`served.py`); with `open_sources` the init opens the
+    mounts' sources while it still is the caller."""
 
     spec: Spec
     process: Process
@@ -51,6 +52,7 @@ class InitPlan(Value):
     held: tuple[int, ...] = ()
     open_sources: bool = False
     trees: tuple[tuple[int, int], ...] = ()
+    servers: tuple[int, ...] = ()
     placed: bool = False
     bound_devices: bool = False
     cgroup_mounts: tuple[CgroupMount, ...] = ()

@@ -11,7 +11,7 @@ import os
 from atoll.base import errors
 from atoll.linux import process
 from atoll.runtime import pin, state
-from atoll.spec.rootfs import Bind, Overlay, RootPlan
+from atoll.spec.rootfs import Bind, FuseOverlay, Overlay, RootPlan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,37 @@ if TYPE_CHECKING:
     from atoll.runtime.cgroups.detect import Hierarchy
     from atoll.runtime.cgroups.systemd import Scope
     from atoll.runtime.plan import CgroupMount, Join
+    from atoll.runtime.served import Lines
     from atoll.spec.rootfs import RootStep
     from atoll.spec.runtime import Linux, Mount, Process, Spec
+
+
+def lines_to_servers(root: RootPlan, undo: Rollback) -> Lines | None:
+    """How the init reaches those who show parts of its root (`served.py`); None where nobody does."""
+    if not any(isinstance(step, FuseOverlay) for step in root.steps):
+        return None
+    from atoll.runtime import served
+
+    lines = served.Lines(root)
+    undo.push(lines.close)
+    return lines
+
+
+def launch_servers(lines: Lines, run: str, pid: int) -> None:
+    """Start those who show parts of the root, in the user namespace of the init `pid` (0: in this one). That is
+    opened while the init waits and is as it was cloned: once it is not dumpable, nobody may. Raises AtollError."""
+    lines.leave()
+    if not pid:
+        lines.launch(run)
+        return
+    try:
+        namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise errors.from_os_error(error, "open the container's user namespace") from error
+    try:
+        lines.launch(run, user_namespace=namespace)
+    finally:
+        os.close(namespace)
 
 
 def load_for_init(spec: Spec) -> None:

@@ -19,7 +19,7 @@ from atoll.linux.overlay import attach_overlay
 from atoll.linux.root import Root
 from atoll.runtime import mount_options
 from atoll.runtime.pin import PINNED
-from atoll.spec.rootfs import IN_ROOT, Bind, Detach, Directory, Mask, Overlay, Symlink, Tmpfs, Whiteout
+from atoll.spec.rootfs import IN_ROOT, Bind, Detach, Directory, FuseOverlay, Mask, Overlay, Symlink, Tmpfs, Whiteout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,15 +32,20 @@ if TYPE_CHECKING:
 _SAFE = m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NODEV | m.MOUNT_ATTR_NOEXEC
 
 
-def build_root(plan: RootPlan, mountpoint: str, place: int) -> Root:
+def build_root(plan: RootPlan, mountpoint: str, place: int, servers: tuple[int, ...] = ()) -> Root:
     """Mount a plan's steps, the first of them at `mountpoint`, whose O_PATH descriptor is `place` (the mapped root
-    may not find the way there itself). Returns the handle of the new root.
+    may not find the way there itself). `servers` are what `served.launch` gave for this plan, and are taken. Returns
+    the handle of the new root.
 
     Raises AtollError naming the step. Nothing needs undoing: the mounts go with the namespace.
     """
     root: Root | None = None
+    waiting = list(servers)
     for step in plan.steps:
         try:
+            if isinstance(step, FuseOverlay):
+                root = _served_step(root, step, place, waiting.pop(0))
+                continue
             root = _first_step(step, mountpoint, place) if root is None else _next_step(root, step)
         except OSError as error:
             what = f"mount {type(step).__name__.lower()} on {step.target} of the container's root"
@@ -96,6 +101,16 @@ def _next_step(root: Root, step: RootStep) -> Root:
     elif isinstance(step, Detach):
         with Root(root.open_at(step.target, os.O_PATH | os.O_DIRECTORY)) as place:
             m.umount2(f"/proc/self/fd/{place.fd}", m.MNT_DETACH)
+    return root
+
+
+def _served_step(root: Root | None, step: FuseOverlay, place: int, server: int) -> Root:
+    from atoll.runtime import served
+
+    if root is None:
+        return Root(served.attach(server, place, step.target))
+    with Root(root.make_directories(step.target)) as inner:
+        os.close(served.attach(server, inner.fd, step.target))
     return root
 
 

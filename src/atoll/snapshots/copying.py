@@ -17,7 +17,7 @@ import os
 import stat
 import time
 
-from atoll.base import errors, files
+from atoll.base import files
 from atoll.linux.copyfile import copy_contents
 from atoll.snapshots import diff, packing, tar
 from atoll.snapshots.diff import ADDED, CHANGED, DELETED, Change, LayerFacts, Writing
@@ -284,11 +284,3 @@ def _is_changed(old: os.stat_result, new: os.stat_result, moment: int, *, times:
     if stat.S_ISDIR(new.st_mode):
         return diff.differs(old, new, times=times)
     return new.st_ctime_ns >= moment or new.st_size != old.st_size or diff.differs(old, new)
-
-
-def refuse_other_map() -> errors.AtollError:
-    """A copy has the owners of one id map on the disk; there is none for another."""
-    return errors.Unsupported(
-        "a full copy of the layers is kept for one map of ids only, and this container asks for another",
-        hint='use the storage driver "overlay", or leave out --userns',
-    )

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 ADDED, CHANGED, DELETED = "A", "C", "D"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque")
 _REDIRECT = ("trusted.overlay.redirect", "user.overlay.redirect")
 _METACOPY = ("trusted.overlay.metacopy", "user.overlay.metacopy")
+_FUSE_MARKS = (b".wh..opq", b".wh..wh..opq")  # fuse-overlayfs leaves them beside the attribute
 _OVERRIDE = "user.containers.override_stat"
 _PRIVATE = ("user.overlay.", "user.containers.", "user.fuseoverlayfs.")
 
@@ -92,6 +93,8 @@ def _walk(place: _Place, skip: frozenset[str]) -> Iterator[tuple[bytes, str]]:
     try:
         names = sorted(os.fsencode(name) for name in os.listdir(place.fd))
         for name in names:
+            if name in _FUSE_MARKS:
+                continue
             path = place.path + b"/" + name
             info = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
             old = _look_up(place.below, name)
@@ -193,7 +196,7 @@ def is_empty(parent_fd: int, name: bytes, info: os.stat_result) -> bool:
         return False
     fd = os.open(name, _DIRECTORY, dir_fd=parent_fd)
     try:
-        return not os.listdir(fd)
+        return not [one for one in os.listdir(fd) if os.fsencode(one) not in _FUSE_MARKS]
     finally:
         os.close(fd)
 
@@ -236,6 +239,7 @@ def write_layer(
     back when this process does not run in their map. Raises OSError, Unsupported.
     """
     writing = Writing(out, latest, inside, skip, layer=True)
+    writing.known = bool(lower)
     writing.walk(_Place(b"", os.dup(upper), [os.dup(fd) for fd in lower]))
     return writing.finish()
 
@@ -280,6 +284,7 @@ class Writing:
         self.skip = skip
         self.layer = layer
         self.device: int | None = None
+        self.known = False  # what lies below: then no mark is written that hides nothing
         self._links: dict[tuple[int, int], bytes] = {}
 
     def _write(self, data: bytes) -> None:
@@ -318,6 +323,8 @@ class Writing:
 
     def _marked(self, place: _Place, name: bytes, path: bytes, info: os.stat_result) -> bool:
         """Whether the entry is one of overlayfs's marks or none at all; then it is done with."""
+        if name in _FUSE_MARKS:
+            return True
         if is_whiteout(info):
             if _look_up(place.below, name) is not None or not place.below:
                 white = (place.path + b"/.wh." + name)[1:]
@@ -336,7 +343,7 @@ class Writing:
             inner = _enter(place, name, path) if self.layer else _Place(path, _open_at(place.fd, name), [])
             member = self.member(path[1:] + b"/", info, kind, inner.fd)
             self.tar.add(member)
-            if self.layer and _is_opaque(inner.fd):
+            if self.layer and _is_opaque(inner.fd) and (_look_up(place.below, name) is not None or not self.known):
                 self.tar.add(Member(name=path[1:] + b"/.wh..wh..opq", kind=tar.REGULAR, mode=0))
             self.walk(inner)
             return

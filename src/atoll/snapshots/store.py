@@ -6,7 +6,7 @@ process of `worker.py`), mounting. This module is on the path of `atoll run`: it
     <root>/layers/<chain id, hex>.<id map key>/fs      a layer; the directory's being there says it is whole
                                              /layer.json   {"diff_id", "entries", "bytes", …}
                                              /opaque       there if the layer hides all below it
-    <root>/writable/<key>/{upper,work}                 of one container
+    <root>/writable/<key>/{upper,work}                 of one container; `fuse` beside them: not by the kernel
     <root>/tmp/<name>/ + <name>.lock                   unpacking in progress; the lock's holder is alive
     <root>/trash/                                      on its way out; `sweep` empties it
     <root>/locks/<chain id>.<key>                      one process unpacks a layer, the others wait
@@ -26,7 +26,7 @@ import os
 from atoll.base import errors, files
 from atoll.base.value import Value
 from atoll.spec import idmap as idmaps
-from atoll.spec.rootfs import Bind, Overlay
+from atoll.spec.rootfs import Bind, FuseOverlay, Overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,9 +208,9 @@ class Snapshots:
 
     # --- writable directories -----------------------------------------------------------------------------------
 
-    def create_writable(self, key: str, *, size: int = 0, inodes: int = 0) -> Writable:
-        """The writable directories of a container, bounded to `size` bytes and `inodes` files (0: not bounded).
-        Raises Conflict when they exist, and what `quota.bound` does."""
+    def create_writable(self, key: str, *, size: int = 0, inodes: int = 0, fuse: bool = False) -> Writable:
+        """The writable directories of a container, bounded to `size` bytes and `inodes` files (0: not bounded);
+        `fuse`: for fuse-overlayfs. Raises Conflict when they exist, and what `quota.bound` does."""
         path = f"{self.root}/writable/{_safe(key)}"
         try:
             os.mkdir(path, 0o711)
@@ -225,6 +225,8 @@ class Snapshots:
             quota.bound(self.root, key, path, size, inodes)
         os.mkdir(path + "/upper", 0o755)
         os.mkdir(path + "/work", 0o700)
+        if fuse:
+            files.write_atomic(path + "/fuse", b"")
         return Writable(path=path, upper=path + "/upper", work=path + "/work")
 
     def writable(self, key: str) -> Writable:
@@ -279,8 +281,8 @@ class Snapshots:
         )
 
     def driver(self, *, record: bool = False) -> str:
-        """How new containers get their roots: "overlay", or "copy". `record`: what "auto" comes to is to stay. Raises
-        OSError where nothing can be made."""
+        """How new containers get their roots: "overlay", "fuse-overlayfs" or "copy". `record`: what "auto" comes to
+        is to stay. Raises OSError where nothing can be made."""
         if self.wanted != "auto":
             return self.wanted
         try:
@@ -294,13 +296,24 @@ class Snapshots:
         """Whether a container's writable layer is a full copy; it stays one whatever driver is chosen later."""
         return os.path.exists(self.writable(key).path + "/copied")
 
+    def way_of(self, key: str) -> str:
+        """The driver that a container was made with, which it keeps whatever is chosen later."""
+        path = self.writable(key).path
+        if os.path.exists(path + "/copied"):
+            return "copy"
+        return "fuse-overlayfs" if os.path.exists(path + "/fuse") else "overlay"
+
     def root_of(
         self, chain_ids: Sequence[str], writable: Writable, driver: str, *, volatile: bool = False
-    ) -> Overlay | Bind:
-        """The root of a new container by that driver: the overlay, or its copy, to be filled by `copying.fill`.
-        Raises NotFound when a layer is not unpacked."""
+    ) -> Overlay | FuseOverlay | Bind:
+        """The root of a new container by that driver: the overlay by the kernel or a process, or its copy, to be
+        filled by `copying.fill`. Raises NotFound when a layer is not unpacked."""
         overlay = self.plan(chain_ids, writable, volatile=volatile)
-        return overlay if driver == "overlay" else Bind(source=writable.upper, target="/", recursive=False)
+        if driver == "overlay":
+            return overlay
+        if driver == "fuse-overlayfs":
+            return FuseOverlay(lower=overlay.lower, upper=overlay.upper, work=overlay.work, volatile=overlay.volatile)
+        return Bind(source=writable.upper, target="/", recursive=False)
 
     # --- upkeep -------------------------------------------------------------------------------------------------
 

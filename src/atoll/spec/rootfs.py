@@ -37,6 +37,17 @@ class Overlay(Value):
     mapped: bool = False
 
 
+class FuseOverlay(Value):
+    """What an `Overlay` is, shown by a process: fuse-overlayfs (`runtime/served.py`). For those to whom the kernel
+    gives no overlay; `lower`, `upper` and `work` are host paths, as there, and `volatile` means the same."""
+
+    lower: tuple[str, ...]
+    upper: str | None = None
+    work: str | None = None
+    target: str = "/"
+    volatile: bool = False
+
+
 class Bind(Value):
     """A bind mount of a host path; with `optional`, a source that is not there is passed over."""
 
@@ -88,10 +99,11 @@ class Detach(Value):
     target: str
 
 
-RootStep = Overlay | Bind | Tmpfs | Symlink | Mask | Directory | Whiteout | Detach
+RootStep = Overlay | FuseOverlay | Bind | Tmpfs | Symlink | Mask | Directory | Whiteout | Detach
 
 _STEPS: dict[str, type[Value]] = {
     "overlay": Overlay,
+    "fuse-overlay": FuseOverlay,
     "bind": Bind,
     "tmpfs": Tmpfs,
     "symlink": Symlink,

@@ -17,7 +17,7 @@ from atoll.engine.images.resolve import check_admitted, find
 from atoll.engine.locks import ContainerLock, lock_container
 from atoll.engine.store import ContainerRow
 from atoll.monitor import journal
-from atoll.spec.rootfs import Overlay, RootPlan
+from atoll.spec.rootfs import Bind, FuseOverlay, Overlay, RootPlan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
             if engine.config.storage_keep:
                 for chain in engine.store.chain_ids(image.id)[-1:]:
                     engine.snapshots.note_use(chain)
-            engine.snapshots.create_writable(container_id, size=size or 0)
-            if not isinstance(planned.container.root.steps[0], Overlay):  # type: ignore[union-attr]
+            first = planned.container.root.steps[0]  # type: ignore[union-attr]
+            engine.snapshots.create_writable(container_id, size=size or 0, fuse=isinstance(first, FuseOverlay))
+            if isinstance(first, Bind):
                 from atoll.snapshots import copying
 
                 copying.fill(engine.snapshots, container_id, engine.store.chain_ids(image.id))
@@ -291,10 +292,10 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
         driver = engine.snapshots.driver()
         chains = engine.store.chain_ids(image.id)
         first = snapshots.root_of(chains, writable, driver, volatile=request.remove)
-        if driver == "copy" and (snapshots is not engine.snapshots or idmap is not engine.idmap):
-            from atoll.snapshots import copying
+        if driver != "overlay":
+            from atoll.snapshots.driver import check
 
-            raise copying.refuse_other_map()
+            check(driver, other_map=snapshots is not engine.snapshots or idmap is not engine.idmap)
         if idmap is not None and engine.uid == 0 and isinstance(first, Overlay):
             first = first.replace(mapped=True)
         planned = plan(

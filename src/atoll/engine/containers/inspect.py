@@ -36,7 +36,7 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
         "LogPath": f"{place}/{log}" if (log := log_name(row.id, record.log_driver)) else "",
         "Name": "/" + row.name,
         "RestartCount": restarting.count(engine, row.id),
-        "Driver": "vfs" if engine.snapshots.is_copy(row.id) else "overlay2",
+        "Driver": _DRIVERS[engine.snapshots.way_of(row.id)],
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
@@ -151,6 +151,7 @@ def _host_config(record: Record) -> dict[str, Any]:
     return {**_NOT_GIVEN, **shown, **rare}
 
 
+_DRIVERS = {"overlay": "overlay2", "fuse-overlayfs": "fuse-overlayfs", "copy": "vfs"}
 # The rest of Docker's HostConfig, as it shows what nobody asked for: templates may name any of it.
 _NOT_GIVEN: dict[str, Any] = {
     "ContainerIDFile": "",
@@ -218,11 +219,12 @@ def _graph(engine: Engine, row: ContainerRow) -> dict[str, Any]:
     if row.image is None:
         return {"Name": "host", "Data": None}
     writable = engine.snapshots.writable(row.id)
-    if engine.snapshots.is_copy(row.id):
+    way = engine.snapshots.way_of(row.id)
+    if way == "copy":
         return {"Name": "vfs", "Data": {"Dir": writable.upper}}
     lower = [engine.snapshots.layer_dir(chain) for chain in reversed(engine.store.chain_ids(row.image))]
     return {
-        "Name": "overlay2",
+        "Name": _DRIVERS[way],
         "Data": {"LowerDir": ":".join(lower), "UpperDir": writable.upper, "WorkDir": writable.work},
     }
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from atoll.engine.containers.mount_flags import Wanted
     from atoll.engine.engine import Engine
     from atoll.engine.requests import RunRequest
-    from atoll.spec.rootfs import RootStep
+    from atoll.spec.rootfs import Overlay, RootStep
 
 
 def gather(engine: Engine, request: RunRequest, image_volumes: tuple[str, ...]) -> tuple[MountPoint, ...]:
@@ -92,8 +92,17 @@ def image_steps(engine: Engine, mounts: tuple[MountPoint, ...]) -> tuple[RootSte
                 raise errors.InvalidArgument(f"subpath {mount.subpath!r} of {mount.name} leads through a link")
             found.append(Bind(source=source, target=mount.destination, read_only=True))
         else:
-            found.append(overlay.replace(target=mount.destination))
+            found.append(_shown(engine, overlay, mount.destination))
     return tuple(found)
+
+
+def _shown(engine: Engine, overlay: Overlay, target: str) -> RootStep:
+    """One layer is bound as it is; of several an overlay is made, by whoever makes them here."""
+    from atoll.spec.rootfs import FuseOverlay
+
+    if len(overlay.lower) > 1 and engine.snapshots.driver() == "fuse-overlayfs":
+        return FuseOverlay(lower=overlay.lower, target=target)
+    return overlay.replace(target=target)
 
 
 def make(engine: Engine, request: RunRequest, mounts: tuple[MountPoint, ...]) -> FileLock | None:

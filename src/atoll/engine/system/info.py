@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from atoll.engine.engine import Engine
 
-DOCKERS_NAMES = {"overlay": "overlay2", "copy": "vfs"}
+DOCKERS_NAMES = {"overlay": "overlay2", "fuse-overlayfs": "fuse-overlayfs", "copy": "vfs"}
 _LIMITS = (("memory", "--memory"), ("cpu", "--cpus"), ("pids", "--pids-limit"))
 
 

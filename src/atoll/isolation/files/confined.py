@@ -34,7 +34,7 @@ from atoll.runtime import copyup, pivot, rootfs
 from atoll.snapshots.unpacker import Channel
 from atoll.spec import idmap as idmaps
 from atoll.spec.codec import parse
-from atoll.spec.rootfs import RootPlan
+from atoll.spec.rootfs import FuseOverlay, RootPlan
 from atoll.spec.runtime import Mount
 
 TYPE_CHECKING = False
@@ -123,12 +123,21 @@ def _build(hello: dict[str, Any]) -> None:
         )
     pivot.isolate(None)
     place = os.open(hello["place"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # in this namespace
-    root = rootfs.build_root(root_plan, hello["place"], place)
+    servers = _servers(root_plan, hello["place"])
+    root = rootfs.build_root(root_plan, hello["place"], place, servers)
     os.close(place)
     rootfs.mount_all(root, mounts, hello["bundle"], ())
     os.fchdir(root.fd)
     os.chroot(".")
     root.close()
+
+
+def _servers(plan: RootPlan, place: str) -> tuple[int, ...]:
+    if not any(isinstance(step, FuseOverlay) for step in plan.steps):
+        return ()
+    from atoll.runtime import served
+
+    return served.launch(plan, place)
 
 
 def _uncover() -> None:
