@@ -86,7 +86,9 @@ def pin_mounts(mounts: tuple[Mount, ...], bundle: str, way: Way) -> tuple[Mount,
     pinned = []
     for entry in mounts:
         options = mount_options.parse(entry.options)
-        if (options.bind or entry.type == "bind") and not (entry.source or "").startswith(PINNED):
+        source = entry.source or ""
+        other = source.startswith("/proc/") and "/root/" in source  # another container's: `prepare` has its tree
+        if (options.bind or entry.type == "bind") and not other and not source.startswith(PINNED):
             entry = entry.replace(source=way(os.path.join(bundle, entry.source or ""), options.recursive))
         pinned.append(entry)
     return tuple(pinned)

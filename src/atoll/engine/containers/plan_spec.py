@@ -31,7 +31,8 @@ def spec_of(
     """The document. Raises InvalidArgument for what contradicts itself."""
     namespaces = _namespaces(record, user=idmap is not None, root=facts.uid == 0)
     kinds = {one.type for one in namespaces if not one.path}
-    mapped = idmap is not None and any(one.type == "user" and not one.path for one in namespaces)
+    # Root's container in another's user namespace has its layers shown by the same map.
+    mapped = idmap is not None and any(one.type == "user" and (not one.path or not facts.uid) for one in namespaces)
     process = process_of(record, args=record.args).replace(
         console_size=oci.Box(height=window[0], width=window[1]) if window else None, rlimits=_rlimits(record, facts)
     )
