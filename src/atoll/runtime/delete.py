@@ -1,7 +1,13 @@
-"""delete: what create made goes; the processes (with force), the cgroup, the run directory."""
+"""delete: what create made goes; the processes (with force), the cgroup, the run directory.
+
+Two may delete at once: the monitor after an end, and a command that has seen the end recorded and wants to start the
+container anew. Both hold a flock(2) on the run directory itself meanwhile, and who gets it second finds the directory
+gone: so neither takes the cgroup or the directory of the next life for the old one's.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 from atoll.base import errors, files
@@ -16,15 +22,47 @@ def delete(run: str, *, force: bool = False) -> None:
     """Remove a stopped container's run state and cgroup; with `force`, kill it first and accept a half-made one.
 
     Raises NotFound (not with `force`), FailedPrecondition if it is not stopped. A half-created container, whose
-    record was never written, is removed with `force`.
+    record was never written, is removed with `force`; so is one that somebody else is just deleting: it is gone when
+    this returns.
     """
+    held = _hold(run)
+    if held < 0 and force:
+        return
+    try:
+        record = _delete(run, force=force)
+    finally:
+        if held >= 0:
+            os.close(held)
+    if record is not None and record.hooks is not None and record.hooks.get("poststop"):
+        _run_poststop(record)
+
+
+def _hold(run: str) -> int:
+    """The run directory's lock; -1 if it is gone, perhaps while we waited."""
+    try:
+        fd = os.open(run, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return fd
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return -1
+
+
+def _delete(run: str, *, force: bool) -> state.State | None:
+    """Under the lock. Returns what was recorded; None for a container that was half made."""
     try:
         record = state.read(run)
     except (errors.NotFound, errors.Corrupt):
         if not force:
             raise
         _remove_half_made(run)
-        return
+        return None
     pidfd = state.open_init(record)
     try:
         if pidfd is not None:
@@ -47,8 +85,7 @@ def delete(run: str, *, force: bool = False) -> None:
 
         resctrl.remove(record.intel_rdt)
     files.remove_tree(run)
-    if record.hooks is not None and record.hooks.get("poststop"):
-        _run_poststop(record)
+    return record
 
 
 def _remove_half_made(run: str) -> None:
