@@ -12,6 +12,7 @@ import sys
 
 from atoll.base import errors, jsontext, timing
 from atoll.base.value import Value
+from atoll.guest import enter
 from atoll.monitor import foreign, record, sockets
 from atoll.monitor.protocol import (
     CONTROL,
@@ -141,6 +142,7 @@ def _create_own(request: Create, inside: tuple[int, int, int] | None) -> Created
         terminal=request.terminal,
         cache=request.cache,
         helpers=request.helpers,
+        stands=request.stands,
         cloned=_hand_over_of(request.run),
     )
 
@@ -185,8 +187,11 @@ def execute(request: Exec) -> Made:
         if os.path.exists(f"{request.run}/{foreign.NOTE}"):
             made = foreign.execute(request, inside)
             return _made(charge, made, stdio, promise=False)
+        wanted, stands = request.process, os.path.exists(f"{request.run}/{enter.NOTE}")
+        if stands:  # it runs in the machine, and this one stands for it
+            wanted = enter.entering(wanted, request.run)
         created = runtime_exec.exec_process(
-            run=request.run, process_spec=request.process, stdio=inside, terminal=request.terminal
+            run=request.run, process_spec=wanted, stdio=inside, terminal=request.terminal, stands=stands
         )
     except (errors.AtollError, OSError) as error:
         return _failed(charge, stdio, error, "execute a process in the container", promise=False)

@@ -93,6 +93,31 @@ class Caller(Value):
     WIRE = {"env": list_of(text), "rlimits": list_of(_pair)}
 
 
+class MachinePlan(Value):
+    """A machine of its own for the container: `image` is the file that holds its root (erofs), `disk` the one that
+    takes what it writes, of at most `disk_size` bytes (None: it writes into memory, `disk_size` of it at most, 0: as
+    much as there is); `kernel` a path or `default`, `memory` MiB, `accel` kvm or tcg; without `template` it boots."""
+
+    image: str
+    disk: str | None = None
+    disk_size: int = 0
+    kernel: str = "default"
+    memory: int = 256
+    cpus: int = 1
+    accel: str = "tcg"
+    template: bool = True
+    WIRE = {
+        "image": text,
+        "disk": text,
+        "disk_size": int64,
+        "kernel": text,
+        "memory": int64,
+        "cpus": int64,
+        "accel": text,
+        "template": flag,
+    }
+
+
 class ContainerPlan(Value):
     """All that is needed to make a container and keep it company.
 
@@ -102,6 +127,8 @@ class ContainerPlan(Value):
     (`run`). `on_exit` is the clean-up command (argv), unless a command promised to do it and did.
     `cache` is where compiled seccomp filters are kept; `helpers` are newuidmap and newgidmap, where the mappings of
     `spec` take them (`runtime/create.py`). `runtime` is the command line of an OCI runtime to use instead of ours.
+    `machine`: the container is to have one, which a driver makes of this plan (`isolation/vm.py`); `stands`: it has,
+    and the program stands for it.
     """
 
     id: str
@@ -120,6 +147,8 @@ class ContainerPlan(Value):
     health: HealthPlan | None = None
     events: EventPlan | None = None
     runtime: tuple[str, ...] = ()
+    machine: MachinePlan | None = None
+    stands: bool = False
     WIRE = {
         "id": text,
         "spec": record(oci.Spec),
@@ -136,6 +165,8 @@ class ContainerPlan(Value):
         "health": record(HealthPlan),
         "events": record(EventPlan),
         "runtime": list_of(text),
+        "machine": record(MachinePlan),
+        "stands": flag,
     }
 
 

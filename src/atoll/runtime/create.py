@@ -51,6 +51,7 @@ def create(
     pivot: bool = True,
     rootless: bool | None = None,
     systemd: bool = False,
+    stands: bool = False,
     cloned: Callable[[int], None] | None = None,
 ) -> Created:
     """Create a container in the run directory `run` (made by the caller, mode 0700, empty).
@@ -60,8 +61,8 @@ def create(
     at once instead of waiting for `start.start`. The program gets `preserve_fds` descriptors from 3 on, a session
     keyring of its own with `keyring`, its root by pivot_root(2), or without `pivot` by moving the mount.
     `rootless`: do without cgroups that may not be made; None to find out. `cloned` is called with the pid of the init
-    while an ordinary user can still open its namespaces: later it is not dumpable. Raises AtollError; then the
-    cgroup, the process and the files in `run` are gone.
+    while an ordinary user can still open its namespaces: later it is not dumpable. `stands`: `InitPlan`'s. Raises
+    AtollError; then the cgroup, the process and the files in `run` are gone.
     """
     validate(spec, has_root=root is not None)
     linux, proc = spec.linux, spec.process
@@ -136,6 +137,7 @@ def create(
             servers=lines.ends if lines else (),
             placed=placed,
             bound_devices=user_namespace or not initial,
+            stands=stands,
         )
 
         # P1. The cgroup and time namespaces are unshared later (C2): the one when the process is in its cgroup, the

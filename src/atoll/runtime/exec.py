@@ -57,11 +57,12 @@ def exec_process(
     ignore_paused: bool = False,
     preserve_fds: int = 0,
     below: str = "",
+    stands: bool = False,
 ) -> Created:
     """Run `process_spec` in the container of `run`. It executes at once: `sync` of the result is read as for create.
 
     The filter is the container's own; the program gets `preserve_fds` descriptors from 3 on; `below` names a cgroup
-    inside the container's. Raises NotFound, FailedPrecondition (not running, or paused), or the error of
+    inside the container's; `stands` is `InitPlan`'s. Raises NotFound, FailedPrecondition (not running, or paused), or the error of
     the newcomer's set-up.
     """
     validate_process(process_spec)
@@ -92,6 +93,7 @@ def exec_process(
             stdio=stdio,
             preserve_fds=preserve_fds,
             keyring=f"_ses.{record.id[:32]}",
+            stands=stands,
         )
         cgroup = Cgroup.from_json(record.cgroup) if record.cgroup is not None else None
         helper, helper_fd = _enter_cgroup(cgroup)  # X1

@@ -176,7 +176,7 @@ def _become_container(plan: InitPlan, end: socket) -> None:
     try:
         if spec.hooks is not None:
             hooks_module().run("startContainer", spec.hooks.start_container, _state_for_hooks(plan, "created"))
-        program.execute(plan, path, arguments, environment)  # C7
+        program.execute(plan, path, arguments, environment, end)  # C7
     except BaseException as error:
         if fifo >= 0:
             try:
@@ -204,7 +204,7 @@ def _become_newcomer(plan: InitPlan, end: socket) -> None:
     if plan.seccomp_flags & seccomp.SECCOMP_FILTER_FLAG_NEW_LISTENER and proc.no_new_privileges:
         rights.install_filter(plan, end)
     sync.send(end, {"at": "ready"})
-    program.execute(plan, path, arguments, environment)
+    program.execute(plan, path, arguments, environment, end)
 
 
 def _become_user(

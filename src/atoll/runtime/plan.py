@@ -39,7 +39,8 @@ class InitPlan(Value):
     three descriptors that become 0, 1 and 2 (None with a terminal, or to inherit); `held` are further ones that
     the init needs, `trees` prepared mounts by their index in the spec's; `placed`: `placement.py` has something to
     do; `servers` lead to those who show parts of the root (`served.py`); with `open_sources` the init opens the
-    mounts' sources while it still is the caller."""
+    mounts' sources while it still is the caller. `stands`: the program stands for another, elsewhere, and gets the
+    socket to the creator as descriptor 3, to say there whether that one runs."""
 
     spec: Spec
     process: Process
@@ -64,6 +65,7 @@ class InitPlan(Value):
     keyring: str | None = None
     pivot: bool = True
     id: str = ""
+    stands: bool = False
 
 
 class Created(Value):

@@ -14,11 +14,15 @@ from atoll.runtime.identity import exec_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from typing import NoReturn
 
     from atoll.runtime.identity import Identity
     from atoll.runtime.plan import InitPlan
     from atoll.spec.runtime import Process
+
+STANDS_FD = 3
+"""Where a program that stands for another finds the socket to the creator."""
 
 
 def enter_directory(path: str, *, make: bool = True) -> None:
@@ -92,11 +96,15 @@ def refuse_shut_out(plan: InitPlan, program: str) -> None:
         )
 
 
-def execute(plan: InitPlan, program: str, arguments: list[str], environment: dict[str, str]) -> NoReturn:
+def execute(plan: InitPlan, program: str, arguments: list[str], environment: dict[str, str], end: socket) -> NoReturn:
     """C7: the filter last, then nothing but closing and execve."""
     # Everything above the standard descriptors (and those to be kept) goes at execve; the socket with it, which
     # is what tells P that the program runs (CVE-2024-21626).
     process.close_range(3 + plan.preserve_fds, flags=process.CLOSE_RANGE_CLOEXEC)
+    if plan.stands:
+        if end.fileno() != STANDS_FD:
+            os.dup2(end.fileno(), STANDS_FD)
+        os.set_inheritable(STANDS_FD, True)
     notifying = plan.seccomp_flags & seccomp.SECCOMP_FILTER_FLAG_NEW_LISTENER
     if plan.process.no_new_privileges and plan.seccomp is not None and not notifying:
         seccomp.seccomp_set_mode_filter(plan.seccomp, plan.seccomp_flags)

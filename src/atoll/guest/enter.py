@@ -1,0 +1,116 @@
+"""exec into a guest: a process of the jail that stands for one in the guest, and how it is started.
+
+Holds: `entering` (the process that the runtime executes in the jail), `main` (that process). Does not hold: the other
+side (`keeper.py`). It hands its standard streams to the keeper, says on descriptor 3 whether the guest's program was
+executed (`runtime/init.py`, C7), passes signals on, and ends as that program does. If it is killed, the keeper kills
+the guest's process.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import os
+import struct
+import sys
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
+
+from atoll.base import errors, jsontext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from atoll.spec.runtime import Process
+
+NOTE = "machine.json"
+"""In a container's run directory: it is a machine, and this is what its keeper was told."""
+DOOR = "/run/atoll/keeper.sock"
+SAID = 3
+"""The descriptor on which a stand-in says whether its program was executed."""
+PACKET_MAX = 1 << 17
+LIBRARY = "/usr/lib/atoll"
+_CODE = "import sys; sys.path.append({library!r}); from atoll.guest.{module} import main; main()"
+FORWARDED = tuple([n for n in range(1, 65) if n not in (9, 17, 19, 32, 33)])
+
+
+def command(python: str, module: str, *args: str) -> tuple[str, ...]:
+    """The command line of a module of this room, in a jail."""
+    return (python, "-SI", "-c", _CODE.format(library=LIBRARY, module=module), *args)
+
+
+def entering(process: Process, run: str) -> Process:
+    """The process that the runtime is to execute in the jail of `run` in place of `process`, which is the guest's.
+    Raises Corrupt."""
+    from atoll.base import files
+    from atoll.spec.runtime import Capabilities, Spec, User
+
+    try:
+        python = str(jsontext.loads(files.read_bytes(f"{run}/{NOTE}"))["python"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise errors.Corrupt(f"damaged record {run}/{NOTE}: {error}") from None
+    wanted = jsontext.dumps(Spec(process=process).to_json()["process"])
+    return process.replace(
+        args=command(python, "enter", wanted),
+        env=(),
+        cwd="/",
+        user=User(),
+        capabilities=Capabilities(),
+        rlimits=(),
+        no_new_privileges=True,
+        apparmor_profile=None,
+        selinux_label=None,
+        oom_score_adj=None,
+        scheduler=None,
+        io_priority=None,
+        exec_cpu_affinity=None,
+    )
+
+
+def main() -> NoReturn:
+    """Stand for a process of the guest until it ends. Never returns."""
+    code = 125
+    try:
+        code = _stand(sys.argv[1])
+    finally:
+        os._exit(code)
+
+
+def _stand(wanted: str) -> int:
+    end = socket(AF_UNIX, SOCK_SEQPACKET, 0, SAID)
+    os.set_inheritable(SAID, False)
+    door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    try:
+        door.connect(DOOR)
+        rights = [(SOL_SOCKET, SCM_RIGHTS, struct.pack("3i", 0, 1, 2))]
+        door.sendmsg([wanted.encode()], rights)
+    except OSError as error:
+        return _refused(end, errors.FailedPrecondition(f"the machine does not answer: {error.strerror}"))
+    for number in FORWARDED:
+        _signal.signal(number, lambda number, _: _pass_on(door, number))
+    while True:
+        data = door.recv(PACKET_MAX)
+        if not data:
+            return _refused(end, errors.FailedPrecondition("the machine has ended"))
+        told = jsontext.loads(data)
+        if told["is"] == "started":
+            end.close()
+        elif told["is"] == "failed":
+            error = errors.from_json(told["error"])
+            return _refused(end, error)
+        elif told["is"] == "ended":
+            return int(told["code"])
+
+
+def _pass_on(door: socket, number: int) -> None:
+    try:
+        door.send(b"%d" % number)
+    except OSError:
+        pass
+
+
+def _refused(end: socket, error: errors.AtollError) -> int:
+    try:
+        end.send(jsontext.dumps({"error": error.to_json()}).encode())
+    except OSError:  # it runs already: then this is its end
+        return 137
+    return {"command-not-found": 127, "command-not-executable": 126}.get(error.kind, 125)

@@ -1,0 +1,273 @@
+"""The keeper: pid 1 of the jail, which starts the VMM and stands for the guest's container on the host.
+
+Holds: `main`, `Keeper` (the channel). Does not hold: how the VMM is started (`starting.py`), one process' streams
+(`stand.py`). Steps are numbered as in `wire.py`.
+To the monitor it is the container's first process: its standard streams are the container's, its signals go into the
+guest, its exit code is the guest's. What it says on descriptor 3 is what an init says there: the program runs (the
+end of the socket), or why not. It has no right left when the guest may speak; when it ends, however it ends, the
+kernel ends the VMM with it, for it is the first process of their pid namespace.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import os
+import struct
+import time
+from _socket import AF_UNIX, CMSG_LEN, MSG_CMSG_CLOEXEC, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
+
+from atoll.base import errors, files, jsontext
+from atoll.base.loop import POLLIN, POLLOUT, Loop, children
+from atoll.guest import starting, wire
+from atoll.guest.enter import FORWARDED, PACKET_MAX, SAID
+from atoll.guest.stand import CODES, DoorStand, FirstStand, Stand, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from atoll.guest.starting import Started
+
+CONFIG = "/vm/machine.json"
+STANDS_MAX = 256
+"""Processes in the guest that somebody on the host stands for, at most."""
+
+
+class Keeper:
+    """Serves the channel into one guest. `code` is set at the end of the container."""
+
+    def __init__(self, config: dict[str, Any], started: Started, end: socket) -> None:
+        self.config, self.started, self.end = config, started, end
+        self.loop = Loop()
+        self.code: int | None = None
+        self._reader = wire.FrameReader(guest=True)
+        self._stands: dict[int, Stand] = {}
+        self._expected = wire.HELLO
+        self._deadline: float | None = time.monotonic() + wire.HELLO_SECONDS
+        self._queue = bytearray()
+        self._console = bytearray()
+        self._door: socket | None = None
+        self._last = wire.FIRST
+
+    def serve(self) -> int:
+        """Until the container's process has ended; its exit code. Raises Malformed, AtollError for a guest that
+        breaks the rules, ends, or does not answer."""
+        port = self.started.port.fileno()
+        os.set_blocking(port, False)
+        self.loop.watch(port, POLLIN, self._port_ready)
+        self.loop.watch(self.started.console, POLLIN, lambda _: self._console_ready())
+        self.loop.watch(self.started.control.fileno(), POLLIN, lambda _: self._control_ready())
+        if self.started.restored:
+            self._in_order(wire.HELLO)
+        while self.code is None:
+            left = None if self._deadline is None else self._deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise errors.Timeout("the guest does not answer")
+            self.loop.turn(left)
+        return self.code
+
+    # -- the guest
+
+    def say(self, data: bytes) -> None:
+        """Send a frame when the port takes it."""
+        self._queue += data
+        self._flush()
+
+    def _flush(self) -> None:
+        port = self.started.port.fileno()
+        try:
+            while self._queue:
+                del self._queue[: os.write(port, self._queue[: 1 << 16])]
+        except BlockingIOError:
+            pass
+        except OSError:
+            raise errors.Unavailable("the machine has ended") from None
+        self.loop.change(port, POLLIN | POLLOUT if self._queue else POLLIN)
+
+    def _port_ready(self, events: int) -> None:
+        if events & POLLOUT:
+            self._flush()
+        if not events & ~POLLOUT:
+            return
+        try:
+            data = os.read(self.started.port.fileno(), 1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            raise errors.Unavailable("the machine has ended")
+        for kind, stream, session, payload in self._reader.feed(data):
+            self._heard(kind, stream, session, payload)
+
+    def _heard(self, kind: int, stream: int, session: int, payload: bytes) -> None:
+        if kind in (wire.HELLO, wire.READY):
+            if kind != self._expected:
+                raise wire.Malformed(f"a frame of kind {kind} out of order")
+            self._in_order(kind)
+            return
+        if kind == wire.FAILED and self._expected == wire.READY:
+            raise wire.parse_error(payload)
+        stand = self._stands.get(session)
+        if stand is None:
+            raise wire.Malformed(f"a frame of kind {kind} for session {session}, which there is not")
+        if session == wire.FIRST and kind in (wire.STARTED, wire.FAILED):
+            self._deadline = None
+        stand.heard(kind, stream, payload)
+        if stand.gone:
+            self._forget_gone()
+
+    def _in_order(self, kind: int) -> None:
+        """3 after 2, 6 after 5."""
+        self._deadline = time.monotonic() + wire.ANSWER_SECONDS
+        if kind == wire.HELLO:
+            self._expected = wire.READY
+            self.say(wire.word(wire.SETUP, self._setup()))
+            return
+        self._expected = 0
+        first = FirstStand(self, self.end, stdin=self.config["stdin"], terminal=self.config["terminal"])
+        self._stands[wire.FIRST] = first
+        self.say(wire.word(wire.RUN, self.config["container"]))
+        first.begin()
+        self._open_door()
+
+    def _setup(self) -> dict[str, Any]:
+        import binascii
+
+        entropy = binascii.b2a_base64(os.urandom(64), newline=False).decode()
+        return {
+            **self.config["setup"],
+            "entropy": entropy,
+            "time": time.time_ns(),
+            "links": [] if self.started.link is None else [self.started.link],
+        }
+
+    def _console_ready(self) -> None:
+        """What the guest's kernel writes: the last of it is kept, to be told if the guest fails."""
+        data = os.read(self.started.console, 4096)
+        if not data:
+            self.loop.forget(self.started.console)
+        self._console = (self._console + data)[-2048:]
+
+    def _control_ready(self) -> None:
+        """Events of the VMM's: none is needed; its end shows at the port as well."""
+        try:
+            if self.started.control.recv(1 << 16):
+                return
+        except OSError:
+            pass
+        self.loop.forget(self.started.control.fileno())
+
+    def last_words(self) -> str | None:
+        """The end of the guest's console, fit to be shown; None without any."""
+        lines = bytes(self._console).decode(errors="replace").splitlines()
+        shown = ["".join([c for c in line if c.isprintable()]) for line in lines if line.strip()]
+        return f"its console said: {' | '.join(shown[-3:])}" if shown else None
+
+    # -- this side
+
+    def signal(self, number: int) -> None:
+        """A signal to the container's process; before there is one it ends the machine, as it would an init."""
+        first = self._stands.get(wire.FIRST)
+        if first is not None:
+            first.signal(number)
+        elif number in (1, 2, 3, 15):
+            raise errors.Cancelled(f"ended by signal {number} before its program ran")
+
+    def _open_door(self) -> None:
+        self._door = self.started.door
+        self.loop.watch(self._door.fileno(), POLLIN, lambda _: self._admit())
+
+    def _admit(self) -> None:
+        assert self._door is not None
+        fd, _ = self._door._accept()  # type: ignore[attr-defined]
+        peer = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
+        self.loop.watch(fd, POLLIN, lambda _: self._introduced(peer))
+
+    def _introduced(self, peer: socket) -> None:
+        """What a stand-in wants run, with its three descriptors."""
+        self.loop.forget(peer.fileno())
+        data, ancillary, _, _ = peer.recvmsg(PACKET_MAX << 1, CMSG_LEN(12), MSG_CMSG_CLOEXEC)
+        fds = struct.unpack("3i", ancillary[0][2]) if ancillary and len(ancillary[0][2]) == 12 else None
+        if not data or fds is None:
+            peer.close()
+            return
+        if len(self._stands) >= STANDS_MAX:
+            error = errors.Exhausted(f"{STANDS_MAX} processes are attached to this machine")
+            tell(peer, {"is": "failed", "error": error.to_json()})
+            peer.close()
+            return
+        process = jsontext.loads(data)
+        terminal = process.get("terminal") is True
+        number = self._free_number()
+        stand = DoorStand(self, number, fds, peer, stdin=True, terminal=terminal)
+        self._stands[number] = stand
+        self.say(wire.word(wire.RUN, {"process": process, "terminal": terminal, "stdin": True}, number))
+        stand.begin()
+
+    def _free_number(self) -> int:
+        while True:
+            self._last = self._last % (wire.SESSIONS_MAX - 1) + 1
+            if self._last not in self._stands:
+                return self._last
+
+    def _forget_gone(self) -> None:
+        for number in [number for number, stand in self._stands.items() if stand.gone]:
+            del self._stands[number]
+
+
+def watch_signals(keeper: Keeper, vmm: int) -> None:
+    """Signals become events: those for the container are passed on, the VMM's end is the machine's."""
+    out, into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    _signal.set_wakeup_fd(into, warn_on_full_buffer=False)
+    for number in (*FORWARDED, _signal.SIGCHLD):
+        _signal.signal(number, _nothing)
+
+    def woken(_: int) -> None:
+        for number in os.read(out, 512):
+            if number != _signal.SIGCHLD:
+                keeper.signal(number)
+        if any(pid == vmm for pid, _ in children()):
+            raise errors.Unavailable("the virtual machine monitor has ended")
+
+    keeper.loop.watch(out, POLLIN, woken)
+
+
+def _nothing(signum: int, frame: object) -> None:
+    """A handler that does nothing, so that the signal reaches the wake-up descriptor."""
+
+
+def main() -> NoReturn:
+    """Keep one machine. Never returns."""
+    code = 125
+    end = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, SAID)
+    os.set_inheritable(SAID, False)
+    keeper: Keeper | None = None
+    try:
+        config = jsontext.loads(files.read_bytes(CONFIG))
+        started = starting.start(config, end)
+        keeper = Keeper(config, started, end)
+        watch_signals(keeper, started.pid)
+        code = keeper.serve()
+    except wire.Malformed as error:
+        code = _failed(end, errors.Denied(f"the guest broke the rules of its channel, and was killed: {error}"))
+    except errors.AtollError as error:
+        hint = error.hint or (keeper.last_words() if keeper is not None else None)
+        code = _failed(end, type(error)(error.message, hint=hint))
+    except OSError as error:
+        code = _failed(end, errors.from_os_error(error, "keep the virtual machine"))
+    finally:
+        os._exit(code)
+
+
+def _failed(end: socket, error: errors.AtollError) -> int:
+    """Told where an init would tell it; once the program runs nobody listens there any more: then on its own standard
+    error, which is the container's."""
+    if end.fileno() >= 0:
+        tell(end, {"error": error.to_json()})
+        return CODES.get(error.kind, 125)
+    try:
+        os.write(2, f"atoll: {error}\n".encode())
+    except OSError:
+        pass
+    return 137

@@ -1,0 +1,141 @@
+"""What the agent does to its guest before there is a container: mounts, renewal after a restore, the end.
+
+Holds: `first` (once a boot), `renew` and `mounts` (once a machine), `settle`, `halt`. Does not hold: processes
+(`agent.py`).
+A machine restored from a template has the template's random numbers, clock, names and addresses: `renew` replaces
+every one of them before anything of the user's runs (threats.md 44). What it cannot replace is in docs/vm.md.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import time
+
+from atoll.base import errors, files
+from atoll.guest import wire
+from atoll.linux import block, entropy, mount, netdevice, process, rtnetlink
+from atoll.linux.netlink import NETLINK_ROUTE, Netlink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+RUN = "/run/atoll"
+CONTAINER, BUNDLE, FILTERS, FILES = f"{RUN}/container", f"{RUN}/bundle", f"{RUN}/filters", f"{RUN}/files"
+IMAGE, WRITABLE, VOLUMES = f"{RUN}/image", f"{RUN}/writable", f"{RUN}/volumes"
+IMAGE_DEVICE, DISK_DEVICE = "/dev/vdb", "/dev/vdc"
+VOLUMES_TAG = "volumes"
+_SAFE = mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
+_PORTS = "/sys/class/virtio-ports"
+CGROUP = "/sys/fs/cgroup"
+
+
+def first() -> None:
+    """Mount what the agent and the runtime need. Raises OSError."""
+    os.environ["PATH"] = "/usr/sbin:/usr/bin"
+    os.chdir("/")
+    mount.mount("proc", "/proc", "proc", _SAFE)
+    mount.mount("sysfs", "/sys", "sysfs", _SAFE)
+    if not os.path.exists("/dev/null"):  # a kernel without CONFIG_DEVTMPFS_MOUNT
+        mount.mount("dev", "/dev", "devtmpfs", mount.MS_NOSUID)
+    mount.mount("run", "/run", "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, "mode=755")
+    mount.mount("tmp", "/tmp", "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, "mode=1777")
+    mount.mount("cgroup2", CGROUP, "cgroup2", _SAFE)
+    for path in (RUN, CONTAINER, BUNDLE, FILTERS, FILES, IMAGE, WRITABLE, VOLUMES):
+        os.mkdir(path, 0o700)
+    netdevice.set_up("lo")
+
+
+def open_port() -> int:
+    """The serial port that leads to the keeper. Raises NotFound, OSError."""
+    for name in os.listdir(_PORTS):
+        if files.read_text(f"{_PORTS}/{name}/name").strip() == wire.PORT:
+            return os.open(f"/dev/{name}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    raise errors.NotFound(f"this machine has no port {wire.PORT}")
+
+
+def pause() -> None:
+    """Let a moment pass: the port has no other end (while a template is written)."""
+    time.sleep(0.01)
+
+
+def renew(message: dict[str, Any]) -> None:
+    """4: nothing of the template's is kept that two machines must not share. Raises OSError."""
+    entropy.add_entropy(binascii.a2b_base64(message["entropy"]))
+    time.clock_settime_ns(time.CLOCK_REALTIME, int(message["time"]))
+    process.sethostname(str(message["hostname"]))
+    _links(message["links"])
+
+
+def _links(links: list[dict[str, Any]]) -> None:
+    """The interfaces as the container's network namespace on the host had them: they come in the order of their
+    devices."""
+    route = Netlink(NETLINK_ROUTE)
+    try:
+        found = sorted([one for one in rtnetlink.links(route) if one.name != "lo"], key=lambda one: one.index)
+        for have, wanted in zip(found, links, strict=False):
+            _set_mac(have.name, bytes.fromhex(wanted["mac"]))
+            wishes = [rtnetlink.set_mtu(have.index, int(wanted["mtu"]))]
+            if have.name != wanted["name"]:
+                wishes.append(rtnetlink.rename(have.index, wanted["name"]))
+            wishes.append(rtnetlink.set_up(have.index))
+            for address, prefix in wanted["addresses"]:
+                wishes.append(rtnetlink.new_address(have.index, bytes.fromhex(address), int(prefix)))
+            for to, prefix, gateway in wanted["routes"]:
+                way = bytes.fromhex(gateway) if gateway else None
+                wishes.append(rtnetlink.new_route(have.index, way, to=bytes.fromhex(to), prefix=int(prefix)))
+            route.send(wishes)
+    finally:
+        route.close()
+
+
+def _set_mac(name: str, mac: bytes) -> None:
+    netdevice.set_address(name, mac)
+
+
+def mounts(message: dict[str, Any]) -> None:
+    """4: the image, what is written above it, volumes, files. Raises OSError."""
+    if message["image"]:
+        block.drop_buffers(IMAGE_DEVICE)  # what was read when a template was made was no image yet
+        mount.mount(IMAGE_DEVICE, IMAGE, "erofs", mount.MS_RDONLY)
+    if message["disk"]:
+        block.drop_buffers(DISK_DEVICE)
+        mount.mount(DISK_DEVICE, WRITABLE, "ext4", 0, "discard")
+    else:
+        size = f",size={int(message['scratch'])}" if message["scratch"] else ""
+        mount.mount("writable", WRITABLE, "tmpfs", 0, f"mode=700{size}")
+    for name in ("upper", "work"):
+        os.makedirs(f"{WRITABLE}/{name}", 0o755 if name == "upper" else 0o700, exist_ok=True)
+    if message["volumes"]:
+        mount.mount(VOLUMES_TAG, VOLUMES, "virtiofs", 0)
+    for name, content in message["files"].items():
+        files.write_atomic(f"{FILES}/{name}", binascii.a2b_base64(content), mode=0o644)
+    for name, content in message["filters"].items():
+        files.write_atomic(f"{FILTERS}/{name}", binascii.a2b_base64(content), mode=0o600)
+
+
+def out_of_memory() -> bool:
+    """Whether the kernel killed a process of the container for want of memory."""
+    from atoll.runtime import state
+    from atoll.runtime.cgroups.cgroup import Cgroup
+
+    try:
+        known = state.read(CONTAINER).cgroup
+        return known is not None and Cgroup.from_json(known).oom_kills() > 0
+    except (OSError, errors.AtollError):
+        return False
+
+
+def settle() -> None:
+    """9: the container's end is on the disk before anyone hears of it."""
+    try:
+        mount.umount2(WRITABLE)
+    except OSError:  # a process of an exec session still holds the root
+        os.sync()
+
+
+def halt() -> NoReturn:
+    """12: end the machine. A restart, which the VMM is told to take for the end: it needs no power to be switched."""
+    os.sync()
+    process.restart_machine()

@@ -1,0 +1,205 @@
+"""Starting a machine inside the jail, and giving up every right before its guest can speak.
+
+Holds: `start`, the one dangerous order, flat and numbered. Does not hold: the command line (`vm/qemu.py`), the jail
+itself (`isolation/vm.py`), what comes after (`keeper.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import struct
+from _socket import (
+    AF_UNIX,
+    CMSG_LEN,
+    MSG_CMSG_CLOEXEC,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+    socket,
+    socketpair,
+)
+
+from atoll.base import errors, jsontext
+from atoll.base.value import Value
+from atoll.guest.enter import DOOR
+from atoll.linux import capability, process
+from atoll.vm.machine import Link, Machine
+from atoll.vm.qemu import Qemu
+from atoll.vm.qmp import Control
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+PLACE = "/vm"
+TAPS_MAX = 8
+RESTORE_SECONDS = 30.0
+VOLUMES_DOOR = "/run/atoll/volumes.sock"
+FILE_CAPABILITIES = (
+    "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_SETGID CAP_SETUID CAP_MKNOD CAP_SETFCAP".split()
+)
+
+
+class Started(Value):
+    """A machine that runs: the VMM's pid, and the keeper's ends of its port, its protocol, its console and the door.
+    `link` is what the guest is to configure; `restored`: it said HELLO when its template was made."""
+
+    pid: int
+    port: socket
+    control: socket
+    console: int
+    door: socket
+    link: dict[str, Any] | None
+    restored: bool
+
+
+def start(config: dict[str, Any], end: socket) -> Started:
+    """Start the machine of `config`. The order is the design. Raises AtollError, OSError; then the jail ends, and
+    with it whatever was started."""
+    process.prctl(process.PR_SET_DUMPABLE, 0)
+    # 1. The monitor's word: the interfaces that were taken over for this machine, as descriptors.
+    link, taps = _links(end)
+    # 2. While we may: every file is opened here, so that the VMM's user needs no right to any.
+    read, both = os.O_RDONLY | os.O_CLOEXEC, os.O_RDWR | os.O_CLOEXEC
+    agent = os.open(f"{PLACE}/agent.img", read)
+    image = os.open(f"{PLACE}/image.img", read) if config["image"] else None
+    disk = os.open(f"{PLACE}/disk.img", both) if config["disk"] else None
+    template = config["template"]
+    state = os.open(f"{PLACE}/template/state", read) if template else None
+    memory = _memory(config["memory"], f"{PLACE}/template/memory" if template else None)
+    os.makedirs(os.path.dirname(DOOR), 0o755, exist_ok=True)
+    door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    door.bind(DOOR)
+    os.chmod(DOOR, 0o600)
+    door.listen(64)
+    # 3. The server of volumes, with the rights over files that a container's root has, in a tree of nothing else.
+    volumes = _serve_volumes(config) if config["volumes"] else None
+    port, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    control, qmp = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    console, sink = os.pipe2(os.O_CLOEXEC)
+    driver = Qemu()
+    machine = Machine(
+        kernel=f"{PLACE}/kernel",
+        memory=config["memory"],
+        cpus=config["cpus"],
+        accel=config["accel"],
+        agent=agent,
+        image=image,
+        disk=disk,
+        port=theirs.fileno(),
+        control=qmp.fileno(),
+        console=sink,
+        memory_fd=memory,
+        link=Link(tap=taps[0] if taps else None, user=bool(link and not taps)),
+        state=state,
+        volumes=volumes,
+    )
+    # 4. The VMM, as a user of its own who owns nothing, with nothing but these descriptors.
+    command, kept = driver.command(machine, config["vmm"]), driver.descriptors(machine)
+    pid = os.fork()
+    if pid == 0:
+        _become_vmm(command, kept, config["user"])
+    theirs.close()
+    qmp.close()
+    for fd in {*kept, memory} - {machine.port, machine.control}:
+        os.close(fd)
+    # 5. Then we give up what we are, before the guest executes its first instruction that we could hear of.
+    _drop(config["user"] and config["user"] + 1)
+    # 6. A saved machine goes on where its template stopped.
+    protocol = Control(control)
+    protocol.greet()
+    if template:
+        _restore(protocol)
+    return Started(
+        pid=pid, port=port, control=control, console=console, door=door, link=link, restored=bool(template)
+    )
+
+
+def _links(end: socket) -> tuple[dict[str, Any] | None, list[int]]:
+    data, ancillary, _, _ = end.recvmsg(1 << 16, CMSG_LEN(4 * TAPS_MAX), MSG_CMSG_CLOEXEC)
+    if not data:
+        raise errors.Cancelled("its monitor has ended")
+    links = jsontext.loads(data)["links"]
+    fds = [fd for _, _, content in ancillary for fd in struct.unpack(f"{len(content) // 4}i", content)]
+    return (links[0] if links else None), fds
+
+
+def _memory(size: int, template: str | None) -> int:
+    """The guest's memory: nobody's but this machine's, in its cgroup, gone with it. From a template what that had
+    written is copied; the rest are holes, as there."""
+    fd = os.memfd_create("guest", os.MFD_CLOEXEC)
+    os.ftruncate(fd, size << 20)
+    if template is None:
+        return fd
+    source = os.open(template, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        position = 0
+        while True:
+            try:
+                position = os.lseek(source, position, os.SEEK_DATA)
+            except OSError:  # ENXIO: holes up to the end
+                return fd
+            until = os.lseek(source, position, os.SEEK_HOLE)
+            os.lseek(fd, position, os.SEEK_SET)
+            while position < until:
+                position += os.sendfile(fd, source, position, until - position)
+    finally:
+        os.close(source)
+
+
+def _serve_volumes(config: dict[str, Any]) -> str:
+    """virtiofsd(1) over what the jail has mounted below /volumes."""
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    listener.bind(VOLUMES_DOOR)
+    os.chmod(VOLUMES_DOOR, 0o666)  # nobody else is in this mount namespace
+    listener.listen(1)
+    words = [config["virtiofsd"], f"--fd={listener.fileno()}", "-o", "source=/volumes,sandbox=chroot,cache=auto"]
+    words += ["-o", "xattr,announce_submounts,modcaps=-mknod"]
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.set_inheritable(listener.fileno(), True)
+            null = os.open("/dev/null", os.O_RDWR)
+            for number in (0, 1):
+                os.dup2(null, number)
+            os.execve(words[0], words, {})
+        finally:
+            os._exit(125)
+    listener.close()
+    return VOLUMES_DOOR
+
+
+def _become_vmm(command: list[str], kept: tuple[int, ...], user: int) -> NoReturn:
+    """In the fork: limits, user, descriptors, execve."""
+    try:
+        null = os.open("/dev/null", os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+        _drop(user)
+        process.close_range(3, flags=process.CLOSE_RANGE_CLOEXEC)
+        for fd in kept:
+            os.set_inheritable(fd, True)
+        os.execve(command[0], command, {"PATH": "/usr/bin"})
+    finally:
+        os._exit(125)
+
+
+def _drop(user: int) -> None:
+    """Become `user` (0: stay who we are, where no other id is mapped), without groups and capabilities."""
+    if user:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    capability.capset(0, 0, 0)
+    capability.set_ambient(0)
+    process.prctl(process.PR_SET_DUMPABLE, 0)
+
+
+def _restore(protocol: Control) -> None:
+    """Take the saved devices in, and let it go on. Its memory is there already."""
+    protocol.ask("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])
+    raise errors.Internal("no template yet")

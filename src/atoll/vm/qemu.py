@@ -1,0 +1,87 @@
+"""QEMU's `microvm`: no PCI, no ACPI, no BIOS of a PC, nothing but virtio over memory-mapped registers.
+
+Holds: `Qemu`. Does not hold: starting it (`guest/keeper.py`), its protocol (`qmp.py`).
+Source: qemu(1), docs/system/i386/microvm.rst of QEMU 7.2. The PIT and the PIC stay: without a KVM clock the kernel
+calibrates its timers by them. `-sandbox` is QEMU's own seccomp filter; the jail's lies around it (`isolation/vm.py`).
+"""
+
+from __future__ import annotations
+
+from atoll.vm.closure import find_program
+from atoll.vm.machine import KVM, Availability, Driver, Machine
+
+PROGRAM = "qemu-system-x86_64"
+EMPTY = 16 << 40
+"""Bytes of a disk that is not there: larger than any that a restored machine is given, as its kernel looks once."""
+TCG_BUFFER = 64
+"""MiB of translated code at most."""
+
+
+class Qemu(Driver):
+    """Runs as one process; its guest's memory is a memfd."""
+
+    name = "qemu"
+    wall = "own kernel; a machine emulated by QEMU, itself in a jail"
+    saves = True
+
+    def probe(self) -> Availability:
+        """By its program."""
+        program = find_program(PROGRAM)
+        if not program:
+            return Availability(ok=False, reason=f"{PROGRAM} is not here: apt install qemu-system-x86")
+        return Availability(ok=True, program=program)
+
+    def command(self, machine: Machine, program: str) -> list[str]:
+        """One argument after another; none of them is of the user's making but the kernel's path."""
+        accel = "kvm" if machine.accel == KVM else f"tcg,thread=single,tb-size={TCG_BUFFER}"
+        words = [program, "-M", "microvm,acpi=off,memory-backend=ram", "-accel", accel]
+        words += ["-cpu", "host" if machine.accel == KVM else "max", "-smp", str(machine.cpus)]
+        words += ["-m", f"{machine.memory}M"]
+        path = f"/proc/self/fd/{machine.memory_fd}"
+        words += ["-object", f"memory-backend-file,id=ram,size={machine.memory}M,mem-path={path},share=on"]
+        words += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-name", "atoll"]
+        words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+        words += ["-kernel", machine.kernel, "-append", machine.command_line]
+        words += ["-global", "virtio-mmio.force-legacy=false"]
+        words += ["-chardev", f"socket,id=control,fd={machine.control}", "-mon", "chardev=control,mode=control"]
+        words += ["-add-fd", f"fd={machine.console},set=9", "-chardev", "file,id=console,path=/dev/fdset/9"]
+        words += ["-device", "virtio-serial-device,id=serial", "-device", "virtconsole,chardev=console"]
+        words += ["-chardev", f"socket,id=port,fd={machine.port}"]
+        words += ["-device", "virtserialport,bus=serial.0,chardev=port,name=org.atoll.agent"]
+        words += _disk("vda", machine.agent, 1, read_only=True)
+        words += _disk("vdb", machine.image, 2, read_only=True)
+        words += _disk("vdc", machine.disk, 3, read_only=False)
+        words += _link(machine)
+        words += ["-device", "virtio-rng-device,rng=rng", "-object", "rng-random,id=rng,filename=/dev/urandom"]
+        if machine.volumes is not None:
+            words += ["-chardev", f"socket,id=volumes,path={machine.volumes}"]
+            words += ["-device", "vhost-user-fs-device,chardev=volumes,tag=volumes,queue-size=256"]
+        if machine.state is not None:
+            words += ["-S", "-incoming", "defer"]
+        return words
+
+
+def _disk(name: str, fd: int | None, number: int, *, read_only: bool) -> list[str]:
+    """Nobody syncs a cache of the host's for a machine that may be thrown away; what the guest flushes is flushed."""
+    mode = "on" if read_only else "off"
+    if fd is None:
+        node = f"driver=null-co,node-name={name},size={EMPTY},read-zeroes=on,read-only={mode}"
+        return ["-blockdev", node, "-device", f"virtio-blk-device,drive={name},id={name}"]
+    node = f"driver=raw,node-name={name},read-only={mode},file.driver=file,file.filename=/dev/fdset/{number}"
+    node += ",discard=unmap,file.discard=unmap,file.locking=off"
+    return [
+        *("-add-fd", f"fd={fd},set={number}"),
+        *("-blockdev", node),
+        *("-device", f"virtio-blk-device,drive={name},id={name}"),
+    ]
+
+
+def _link(machine: Machine) -> list[str]:
+    link = machine.link
+    if link.tap is not None:
+        net = f"tap,id=net,fd={link.tap},vhost=off"
+    elif link.user:
+        net = "user,id=net,restrict=off"
+    else:
+        net = "hubport,id=net,hubid=0"
+    return ["-netdev", net, "-device", f"virtio-net-device,netdev=net,id=net0,mac={link.mac}"]
