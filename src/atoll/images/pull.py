@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from atoll.images.content import ContentStore
     from atoll.images.source import Source
     from atoll.snapshots.store import Snapshots
+    from atoll.snapshots.worker import Worker
     from atoll.spec.image import Descriptor, ImageConfig, Index, Manifest
     from atoll.spec.platform import Platform
     from atoll.spec.reference import Reference
@@ -57,13 +58,17 @@ def pull(
     report(Progress(what="resolve"))
     snapshots.sweep()
     opened = source or Repository(reference, options)
+    workers: list[Worker] = []
     resolved = _Resolver(reference, opened, store, platform or platforms.host(), reference.at if at is None else at)
+    resolved.expect = lambda: workers.append(_worker(snapshots))
     try:
         resolved.run(explicit=platform is not None, check=check)
         others = resolved.others() if all_platforms else []
         layers = _layers(resolved.manifest, resolved.config, reference)
-        moved = _move(opened, store, snapshots, layers, others, report)
+        moved = _move(opened, store, snapshots, layers, others, report, workers)
     finally:
+        for worker in workers:
+            worker.kill()
         if source is None:
             opened.close()
     # Children before parents: whoever finds a document in the store finds all that it names.
@@ -88,6 +93,13 @@ def _silent(_: Progress) -> None:
     return
 
 
+def _worker(snapshots: Snapshots) -> Worker:
+    """Begun as soon as something is seen to be new: it starts while documents are asked for."""
+    from atoll.snapshots.worker import Worker
+
+    return Worker(snapshots.idmap, unpacks=True)
+
+
 def _move(
     source: Source,
     store: ContentStore,
@@ -95,8 +107,10 @@ def _move(
     layers: list[PulledLayer],
     others: list[Descriptor],
     report: Report,
+    workers: list[Worker],
 ) -> int:
-    """Blobs and layers that are not here; the bytes that came. Nothing is started when nothing is missing."""
+    """Blobs and layers that are not here; the bytes that came. Nothing is started when nothing is missing. Takes over
+    what of `workers` it uses."""
     wanted = [(one.digest, one.size) for one in layers] + [(one.digest, one.size) for one in others]
     missing = snapshots.missing([layer.chain_id for layer in layers])
     if not missing and all(store.has(digest, size) for digest, size in wanted):
@@ -106,7 +120,7 @@ def _move(
     from atoll.images.remote import Repository
     from atoll.images.transfer import Transfer
 
-    transfer = Transfer(source, store, snapshots, report)
+    transfer = Transfer(source, store, snapshots, report, workers)
     try:
         transfer.run(layers, others)
     except errors.Corrupt as error:
@@ -142,6 +156,8 @@ class _Resolver:
         self.store = store
         self.platform = platform
         self.at = at
+        self.expect: Callable[[], None] = lambda: None
+        """Called once, before something new is fetched."""
         self.fetched = 0
         self.other_bodies: list[bytes] = []
         self._index: Index | None = None
@@ -183,7 +199,11 @@ class _Resolver:
         known = self.reference.digest or self.source.digest(self.at)
         if known is not None and self.store.has(known):
             return self.store.read(known, limit=documents.MAX_MANIFEST_BYTES), None
+        if known is not None:
+            self.expect()
         fetched = self.source.document(self.at)
+        if known is None and not self.store.has(fetched.digest):
+            self.expect()
         if self.reference.digest is not None and fetched.digest != self.reference.digest:
             raise errors.Corrupt(f"{self.source.where}: {fetched.digest} instead of {self.reference.digest}")
         self.fetched += len(fetched.body)

@@ -14,12 +14,11 @@ unpacking processes and removes what is staged; partial blobs stay, but for thos
 
 from __future__ import annotations
 
+import _thread
 import os
-import queue
-import threading
 import time
 
-from atoll.base import errors
+from atoll.base import errors, threads
 from atoll.images.values import Progress
 from atoll.snapshots import policy
 from atoll.snapshots.worker import Worker
@@ -27,6 +26,7 @@ from atoll.snapshots.worker import Worker
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
     from atoll.base.files import FileLock
     from atoll.images.content import ContentStore
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from atoll.spec.image import Descriptor
 
     Report = Callable[[Progress], None]
+    T = TypeVar("T")
 
 _DOWNLOADS = 3
 _INTERVAL = 0.1  # seconds between two progress reports of one layer
@@ -51,10 +52,10 @@ class Feed:
         self.available = 0
         self.fd = -1
         self.fresh = False
-        self.readable = threading.Event()
-        self.finished = threading.Event()
+        self.readable = threads.Gate()
+        self.finished = threads.Gate()
         self._listener: Callable[[int], None] | None = None
-        self._lock = threading.Lock()
+        self._lock = _thread.allocate_lock()
 
     def advance(self, available: int) -> None:
         """More bytes are in the file."""
@@ -73,7 +74,7 @@ class Feed:
         """The file exists: takes over the descriptor."""
         self.fd = fd
         self.advance(available)
-        self.readable.set()
+        self.readable.open()
 
     def close(self) -> None:
         """Give up the descriptor."""
@@ -92,23 +93,33 @@ class Unpacked:
 
 
 class Transfer:
-    """One pull's blobs and layers. `run` once; `fetched` counts bytes from the network afterwards."""
+    """One pull's blobs and layers. `run` once; `fetched` counts bytes from the network afterwards. `workers` have
+    been started already; those that are needed are taken out of the list."""
 
-    def __init__(self, source: Source, store: ContentStore, snapshots: Snapshots, report: Report) -> None:
+    def __init__(
+        self,
+        source: Source,
+        store: ContentStore,
+        snapshots: Snapshots,
+        report: Report,
+        workers: list[Worker] | None = None,
+    ) -> None:
         self.source = source
         self.store = store
         self.snapshots = snapshots
         self.fetched = 0
         self._report_to = report
-        self._stop = threading.Event()
+        self._stop = threads.Gate()
         self._first_error: BaseException | None = None
-        self._lock = threading.Lock()
-        self._report_lock = threading.Lock()
+        self._lock = _thread.allocate_lock()
+        self._report_lock = _thread.allocate_lock()
         self._workers: list[Worker] = []
+        self._idle = [] if workers is None else workers
         self._feeds: dict[str, Feed] = {}
         self._staged: list[Unpacked] = []
         self._layer_locks: list[FileLock] = []
-        self._threads: list[threading.Thread] = []
+        self._threads: list[threads.Gate] = []
+        """Their ends."""
 
     def run(self, layers: Sequence[PulledLayer], also: Sequence[Descriptor] = ()) -> None:
         """Everything in `layers` (bottom first) is in both stores afterwards, and the blobs of `also` in the content
@@ -166,35 +177,21 @@ class Transfer:
                 self._feeds[layer.digest] = Feed(layer.digest, layer.size)
 
     def _start_threads(self, unpack: list[PulledLayer], layers: Sequence[PulledLayer]) -> None:
-        downloads: queue.SimpleQueue[Feed] = queue.SimpleQueue()
-        for feed in self._feeds.values():
-            downloads.put(feed)
-        jobs: queue.SimpleQueue[PulledLayer] = queue.SimpleQueue()
-        for layer in unpack:
-            jobs.put(layer)
+        downloads, jobs = list(self._feeds.values()), list(unpack)
         bottom = layers[0].chain_id if layers else ""
-        threads = [
-            threading.Thread(target=self._guard, args=(self._download_all, downloads), daemon=True)
-            for _ in range(min(_DOWNLOADS, len(self._feeds)))
-        ]
         # The unpacking process inflates in one thread and writes files in another: one per two processors.
-        count = min(len(unpack), max(1, (os.cpu_count() or 2) // 2), 4)
-        threads += [
-            threading.Thread(target=self._guard, args=(self._unpack_all, jobs, bottom), daemon=True)
-            for _ in range(count)
-        ]
-        for thread in threads:
-            thread.start()
-            self._threads.append(thread)
+        unpackers = min(len(unpack), max(1, (os.cpu_count() or 2) // 2), 4)
+        for _ in range(min(_DOWNLOADS, len(downloads))):
+            self._threads.append(threads.start(self._guard, self._download_all, downloads))
+        for _ in range(unpackers):
+            self._threads.append(threads.start(self._guard, self._unpack_all, jobs, bottom))
 
     # --- while --------------------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        for thread in self._threads:
-            while thread.is_alive():
-                thread.join(0.2)
-                if self._stop.is_set():
-                    break
+        for ended in self._threads:
+            while not ended.wait(0.2) and not self._stop.is_open:
+                pass
         if self._first_error is not None:
             raise self._first_error
 
@@ -206,25 +203,29 @@ class Transfer:
             with self._lock:
                 if self._first_error is None:
                     self._first_error = error
-            self._stop.set()
+            self._stop.open()
 
-    def _download_all(self, feeds: queue.SimpleQueue[Feed]) -> None:
-        while not self._stop.is_set():
-            try:
-                feed = feeds.get_nowait()
-            except queue.Empty:
+    def _download_all(self, feeds: list[Feed]) -> None:
+        while not self._stop.is_open:
+            feed = self._next(feeds)
+            if feed is None:
                 return
             self._download(feed)
+
+    def _next(self, waiting: list[T]) -> T | None:
+        """The first of what threads have still to do."""
+        with self._lock:
+            return waiting.pop(0) if waiting else None
 
     def _download(self, feed: Feed) -> None:
         def waiting() -> None:
             self._report(Progress(what="waiting", digest=feed.digest, total=feed.size))
 
         try:
-            writer = self.store.writer(feed.digest, feed.size, waiting=waiting, stop=self._stop.is_set)
+            writer = self.store.writer(feed.digest, feed.size, waiting=waiting, stop=lambda: self._stop.is_open)
             if writer is None:
                 feed.offer(self.store.open(feed.digest), feed.size)
-                feed.finished.set()
+                feed.finished.open()
                 self._report(Progress(what="exists", digest=feed.digest, current=feed.size, total=feed.size))
                 return
             with writer:
@@ -236,7 +237,7 @@ class Transfer:
                     feed.advance(writer.offset)
                     with self._lock:
                         self.fetched += len(chunk)
-                    if self._stop.is_set():
+                    if self._stop.is_open:
                         raise errors.Cancelled("the pull was stopped")
                     if (now := time.monotonic()) - last > _INTERVAL:
                         last = now
@@ -245,28 +246,27 @@ class Transfer:
                         )
                 self._report(Progress(what="download", digest=feed.digest, current=feed.size, total=feed.size))
                 writer.commit()
-            feed.finished.set()
+            feed.finished.open()
         except errors.Corrupt:
             self.store.remove(feed.digest)
             raise
         except OSError as error:
             raise errors.from_os_error(error, f"store {feed.digest}") from error
 
-    def _unpack_all(self, jobs: queue.SimpleQueue[PulledLayer], bottom: str) -> None:
-        worker = Worker(self.snapshots.idmap)
+    def _unpack_all(self, jobs: list[PulledLayer], bottom: str) -> None:
         with self._lock:
+            worker = self._idle.pop() if self._idle else Worker(self.snapshots.idmap, unpacks=True)
             self._workers.append(worker)
-        while not self._stop.is_set():
-            try:
-                layer = jobs.get_nowait()
-            except queue.Empty:
+        while not self._stop.is_open:
+            layer = self._next(jobs)
+            if layer is None:
                 return
             self._unpack(worker, layer, bottom=layer.chain_id == bottom)
 
     def _unpack(self, worker: Worker, layer: PulledLayer, *, bottom: bool) -> None:
         feed = self._feeds[layer.digest]
         while not feed.readable.wait(0.1):
-            if self._stop.is_set():
+            if self._stop.is_open:
                 return
         done = Unpacked(layer, self.snapshots.prepare_layer(layer.chain_id))
         with self._lock:
@@ -312,7 +312,7 @@ class Transfer:
         """A layer's content is wrong. A blob of this pull goes; one from before too, unless it is what its digest
         says and so the image itself is at fault."""
         while not feed.finished.wait(0.1):
-            if self._stop.is_set():
+            if self._stop.is_open:
                 return
         if feed.fresh or not self._intact(feed.digest):
             self.store.remove(feed.digest)
@@ -374,15 +374,15 @@ class Transfer:
 
     def _abort(self) -> None:
         """Stop everything and leave nothing but partial blobs. Takes a second or two at most."""
-        self._stop.set()
+        self._stop.open()
         self.source.stop()
         with self._lock:
             workers = list(self._workers)
         for worker in workers:
             worker.kill()
         deadline = time.monotonic() + 5
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        for ended in self._threads:
+            ended.wait(max(0.0, deadline - time.monotonic()))
         for worker in self._workers[len(workers) :]:  # one that was just starting
             worker.kill()
         for one in self._staged:

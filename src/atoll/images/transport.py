@@ -13,7 +13,7 @@ import _thread
 import select
 
 from atoll import __version__
-from atoll.base import errors
+from atoll.base import errors, threads
 from atoll.images import connection, http, proxy, settings
 from atoll.images import url as urls
 
@@ -50,8 +50,7 @@ class Transport:
         self._open: dict[int, tuple[Url, Any]] = {}
         self._idle: list[tuple[Url, Any]] = []
         self._lock = _thread.allocate_lock()
-        self._halt = _thread.allocate_lock()
-        self._halt.acquire()
+        self._halt = threads.Gate()
         self._reach: set[str] | None = None
 
     def exchange(
@@ -105,7 +104,7 @@ class Transport:
             if self.stopped:
                 return
             self.stopped = True
-            self._halt.release()
+            self._halt.open()
             for _, sock in self._open.values():
                 try:
                     _socket.socket.shutdown(sock, _socket.SHUT_RDWR)
@@ -121,8 +120,8 @@ class Transport:
 
     def pause(self, seconds: float) -> None:
         """Wait, but not beyond `stop`."""
-        if seconds > 0 and self._halt.acquire(timeout=seconds):
-            self._halt.release()
+        if seconds > 0:
+            self._halt.wait(seconds)
 
     def check_address(self, host: str, address: str) -> None:
         """Refuse a link-local address, and a private one when the registry itself is public."""

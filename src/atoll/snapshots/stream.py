@@ -8,9 +8,8 @@ ISA-L's inflate is used where the `isal` package is installed, otherwise zlib, a
 from __future__ import annotations
 
 import hashlib
-import threading
 
-from atoll.base import errors
+from atoll.base import errors, threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     Read = Callable[[], bytes]
 
 OUT = 1 << 20  # bytes of plain archive a step: large enough that steps cost nothing, small enough for caches
+_FIRST = 64 << 10  # the first step of a layer: the thread that writes files is to begin soon
 _AHEAD = 8  # chunks that may wait between the two threads
 # gzip cannot exceed 1032:1. Real layers stay below 100:1 but for large runs of zeros; beyond the free allowance a
 # ratio above the limit is a bomb.
@@ -30,7 +30,7 @@ _RATIO = 400
 
 def preload(first: bytes) -> None:
     """Import what the decompression of a blob that begins so will need, while modules can still be found."""
-    import queue  # noqa: F401 - `Ahead` uses it
+    import _queue  # noqa: F401 - `Ahead` uses it
 
     if first[:2] == _GZIP:
         _inflater()
@@ -61,16 +61,16 @@ class Plain:
         else:
             source = self._none(first)
         for chunk in source:
-            self._hash.update(chunk)
             self.given += len(chunk)
             if self.given > _FREE and self.given > self.taken * _RATIO:
                 raise errors.Exhausted(
                     f"the layer expands {self.given // max(self.taken, 1)} times, which only a bomb does"
                 )
             yield chunk
+            self._hash.update(chunk)  # after it was handed on: whoever writes it need not wait
 
     def digest(self) -> str:
-        """The digest of all chunks so far: the diffID once they are all taken."""
+        """The diffID, once all chunks are taken and the end was seen."""
         return "sha256:" + self._hash.hexdigest()
 
     def _take(self) -> bytes:
@@ -87,9 +87,10 @@ class Plain:
         """All members, one after the other (RFC 1952); zeros may follow, anything else may not."""
         make, failure = _inflater()
         inflate = make()
+        step = _FIRST
         while True:
             try:
-                out = inflate.decompress(data, OUT)
+                out = inflate.decompress(data, step)
             except failure as error:
                 raise errors.Corrupt(f"damaged gzip data in the layer: {error}") from None
             if out:
@@ -107,10 +108,11 @@ class Plain:
                 inflate = make()
                 continue
             data = inflate.unconsumed_tail
-            if not data and len(out) < OUT:
+            if not data and len(out) < step:
                 data = self._take()
                 if not data:
                     raise errors.Corrupt("damaged gzip data in the layer: it breaks off")
+            step = min(2 * step, OUT)
 
     def _zstd(self, first: bytes) -> Iterator[bytes]:
         """All frames (RFC 8878), skippable ones included, with a bounded window."""
@@ -179,41 +181,42 @@ class Ahead:
     """
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
-        import queue
+        from _queue import SimpleQueue
 
-        self._queue: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
-        self._empty = queue.Empty
+        self._ready: SimpleQueue[bytes | BaseException] = SimpleQueue()
+        self._places: SimpleQueue[None] = SimpleQueue()
+        """As many as there may still be chunks ahead."""
+        for _ in range(_AHEAD):
+            self._places.put(None)
         self._stopped = False
         self._ended: bytes | BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(chunks,), daemon=True)
-        self._thread.start()
+        self._thread = threads.start(self._run, chunks)
 
     def _run(self, chunks: Iterator[bytes]) -> None:
         last: bytes | BaseException = b""
         try:
             for chunk in chunks:
-                self._queue.put(chunk)
+                self._places.get()
                 if self._stopped:
                     return
+                self._ready.put(chunk)
         except BaseException as error:  # noqa: BLE001 - carried to the thread that asked
             last = error
-        self._queue.put(last)
+        self._ready.put(last)
 
     def next(self) -> bytes:
         """The next chunk."""
-        item = self._ended if self._ended is not None else self._queue.get()
-        if isinstance(item, bytes):
-            if not item:
-                self._ended = item
-            return item
-        self._ended = item
-        raise item
+        if self._ended is None:
+            item = self._ready.get()
+            if isinstance(item, bytes) and item:
+                self._places.put(None)
+                return item
+            self._ended = item
+        if isinstance(self._ended, bytes):
+            return self._ended
+        raise self._ended
 
     def abandon(self) -> None:
         """Take nothing more: the thread ends at its next chunk. What it waits for must end too, or the process."""
         self._stopped = True
-        try:
-            while True:
-                self._queue.get_nowait()
-        except self._empty:
-            pass
+        self._places.put(None)

@@ -14,7 +14,7 @@ import struct
 
 from atoll.base import errors, files, jsontext
 from atoll.base.value import fields
-from atoll.linux import signals
+from atoll.linux import process, signals
 from atoll.spec import idmap as idmaps
 
 TYPE_CHECKING = False
@@ -64,6 +64,8 @@ class Channel:
 
 def main(fd: int) -> None:
     """The process. Never returns; ends when the socket does."""
+    # Whatever else our maker's maker left open is not for us.
+    process.close_range(fd + 1)
     # Ctrl-C reaches the whole foreground group: what it means is the command's to decide, which kills us.
     signals.ignore(signals.SIGINT)
     # Nothing here makes cycles, and pages that the collector does not touch stay shared with the children.
@@ -74,6 +76,8 @@ def main(fd: int) -> None:
         hello, _ = channel.receive()
         _enter(hello.get("idmap"))
         channel.send({"ready": True})
+        if hello.get("unpacks"):
+            _preload()
         while True:
             message, fds = channel.receive()
             try:
@@ -88,6 +92,13 @@ def main(fd: int) -> None:
         status = 1
     finally:
         os._exit(status)
+
+
+def _preload() -> None:
+    """Load what unpacking takes, once for all layers, while the first one is still on its way."""
+    from atoll.snapshots import apply, confine, stream  # noqa: F401 - used by `_unpack`
+
+    stream.preload(b"\x1f\x8b")
 
 
 def _enter(wire: Any) -> None:
@@ -139,8 +150,7 @@ def _answer(run: Callable[..., Any], channel: Channel, message: dict[str, Any], 
 
 def _confined(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[str, Any] | None:
     """Unpack in a child of ours that is shut into the directory. It answers itself; None then."""
-    # Imported here, for this child and all later ones.
-    from atoll.snapshots import apply, confine, stream  # noqa: F401 - loaded before the root is given up
+    _preload()  # for this child and all later ones
 
     child = os.fork()
     if child:

@@ -114,5 +114,4 @@ def test_an_abandoned_thread_ends():
     ahead = stream.Ahead(endless())
     ahead.next()
     ahead.abandon()
-    ahead._thread.join(5)
-    assert not ahead._thread.is_alive()
+    assert ahead._thread.wait(5)

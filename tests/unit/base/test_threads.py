@@ -1,0 +1,50 @@
+"""Gates and threads without `threading`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from atoll.base import threads
+
+
+def test_a_gate_is_closed_until_it_is_opened_and_stays_open() -> None:
+    gate = threads.Gate()
+    assert not gate.is_open
+    assert not gate.wait(0)
+    assert not gate.wait(0.01)
+    gate.open()
+    gate.open()
+    assert gate.is_open
+    assert gate.wait(0)
+    assert gate.wait()
+
+
+def test_all_who_wait_come_through() -> None:
+    gate, through = threads.Gate(), []
+    ends = [threads.start(lambda: through.append(gate.wait(20))) for _ in range(20)]
+    time.sleep(0.01)
+    assert not through
+    openers = [threads.start(gate.open) for _ in range(5)]
+    assert all(one.wait(20) for one in (*ends, *openers))
+    assert through == [True] * 20
+
+
+def test_a_thread_gets_its_arguments_and_tells_its_end() -> None:
+    seen: list[object] = []
+    assert threads.start(lambda *words: seen.extend(words), 1, "two").wait(20)
+    assert seen == [1, "two"]
+
+
+def test_the_gate_of_a_thread_that_failed_opens_too() -> None:
+    code = """
+import sys
+sys.unraisablehook = lambda _: None
+from atoll.base import threads
+def fail():
+    raise ValueError
+print(threads.start(fail).wait(20), "threading" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
