@@ -103,6 +103,28 @@ def assemble(layers: Iterable[tuple[Blob, str]], config: Mapping[str, object]) -
     return Image(blob(MANIFEST, document(manifest)), config_blob, tuple(layer for layer, _ in pairs))
 
 
+def with_layers(base: Image, layers: Iterable[tuple[Blob, str]], config: Mapping[str, object]) -> Image:
+    """An image of `base` and more layers above it."""
+    diff_ids = json.loads(base.config.read())["rootfs"]["diff_ids"]
+    return assemble([*zip(base.layers, diff_ids, strict=True), *layers], config)
+
+
+def write_layout(image: Image, folder: str | os.PathLike[str], name: str) -> None:
+    """An OCI image layout with this one image under a name."""
+    blobs = os.path.join(folder, "blobs", "sha256")
+    os.makedirs(blobs)
+    for one in (image.manifest, image.config, *image.layers):
+        with open(os.path.join(blobs, one.digest.removeprefix("sha256:")), "wb") as stream:
+            stream.write(one.read())
+    described = {**image.manifest.descriptor(), "annotations": {"org.opencontainers.image.ref.name": name}}
+    for file, content in (
+        ("oci-layout", {"imageLayoutVersion": "1.0.0"}),
+        ("index.json", {"schemaVersion": 2, "manifests": [described]}),
+    ):
+        with open(os.path.join(folder, file), "wb") as stream:
+            stream.write(document(content))
+
+
 def layer(fill: Callable[[tarfile.TarFile], None], compression: str = "gzip") -> tuple[Blob, str]:
     """A layer whose tar is written by `fill`; returns it with its diff id."""
     buffer = io.BytesIO()

@@ -1,8 +1,9 @@
 """Overlay mounts, by whichever interface this kernel takes them.
 
 Holds: `attach_overlay`. Source: Documentation/filesystems/overlayfs.rst. Since Linux 6.8 each layer is given on its
-own (`lowerdir+`), so neither their number nor characters such as `:` matter; before, one option string of a page
-at most holds them all, with `:`, `,` and `\\` escaped.
+own (`lowerdir+`), so characters such as `:` do not matter; before, one option string of a page at most holds them
+all, with `:`, `,` and `\\` escaped. More than fit are named by the numbers of their descriptors, seen from
+`/proc/self/fd`: then a page holds all that the kernel stacks.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PAGE = 4096
+MOST_LAYERS = 500  # fs/overlayfs/params.h, OVL_MAX_STACK
+_PLAIN = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))
+"""What some kernels are built to switch on. A renamed directory, or a changed owner, would be a mark that stands for
+files below: no layer can be made of such an upper directory, and one that a stranger has made could point anywhere
+(overlayfs.rst, "Metadata only copy up"). With `userxattr` the kernel keeps them off itself."""
 
 
 def attach_overlay(
@@ -32,8 +38,10 @@ def attach_overlay(
     mount's descriptor, owned by the caller; None where the kernel gives none (before Linux 6.8).
 
     A single lower layer without `upper` needs no overlay and is bound read-only. Raises OSError with the
-    kernel's own words; E2BIG when an older kernel cannot hold so many layers in one option string.
+    kernel's own words; E2BIG for more than `MOST_LAYERS` layers.
     """
+    if len(lower) > MOST_LAYERS:
+        raise OSError(errno.E2BIG, f"{len(lower)} layers, where the kernel's overlay takes {MOST_LAYERS}", "overlay")
     if upper is None and len(lower) == 1:
         tree = m.open_tree(lower[0], m.OPEN_TREE_CLONE | m.AT_RECURSIVE)
         try:
@@ -43,13 +51,17 @@ def attach_overlay(
             os.close(tree)
             raise
         return tree
-    flags = [name for name, on in (("userxattr", userxattr), ("volatile", volatile)) if on]
+    options: list[tuple[str, str | None]] = [
+        (name, None) for name, on in (("userxattr", userxattr), ("volatile", volatile)) if on
+    ]
+    if upper is not None and not userxattr:
+        options += _PLAIN
     try:
-        detached = new_overlay(lower, upper, work, flags)
+        detached = new_overlay(lower, upper, work, options)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOSYS) or _knows_single_layers():
             raise
-        _attach_by_string(lower, upper, work, flags, place_fd)
+        _attach_by_string(lower, upper, work, options, place_fd)
         return None
     try:
         m.move_mount(detached, place_fd, "overlay")
@@ -59,14 +71,16 @@ def attach_overlay(
     return detached
 
 
-def new_overlay(lower: Sequence[str], upper: str | None, work: str | None, flags: Sequence[str] = ()) -> int:
+def new_overlay(
+    lower: Sequence[str], upper: str | None, work: str | None, further: Sequence[tuple[str, str | None]] = ()
+) -> int:
     """A detached overlay (Linux 6.8): the descriptor of the mount. Raises OSError."""
     held: list[int] = []
     try:
         options: list[tuple[str, str | None]] = [("lowerdir+", _short(path, held)) for path in lower]
         if upper is not None and work is not None:
             options += [("upperdir", _short(upper, held)), ("workdir", _short(work, held))]
-        options += [(flag, None) for flag in flags]
+        options += further
         return m.new_filesystem("overlay", options, source="overlay")
     finally:
         for fd in held:
@@ -98,15 +112,39 @@ def _knows_single_layers() -> bool:
 
 
 def _attach_by_string(
-    lower: Sequence[str], upper: str | None, work: str | None, flags: Sequence[str], place_fd: int
+    lower: Sequence[str],
+    upper: str | None,
+    work: str | None,
+    further: Sequence[tuple[str, str | None]],
+    place_fd: int,
 ) -> None:
-    parts = ["lowerdir=" + ":".join([_escaped(path) for path in lower])]
+    rest = [key if value is None else f"{key}={value}" for key, value in further]
+    data = ",".join([*_layers_of([_escaped(one) for one in lower], upper, work), *rest])
+    place = f"/proc/self/fd/{place_fd}"
+    if len(os.fsencode(data)) < _PAGE:
+        m.mount("overlay", place, "overlay", 0, data)
+        return
+    held: list[int] = []
+    home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        paths = [*lower, *([upper, work] if upper is not None and work is not None else [])]
+        for path in paths:
+            held.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        names = [str(fd) for fd in held]
+        top = (names[-2], names[-1]) if upper is not None else (None, None)
+        os.chdir("/proc/self/fd")
+        m.mount("overlay", place, "overlay", 0, ",".join([*_layers_of(names[: len(lower)], *top), *rest]))
+    finally:
+        os.fchdir(home)
+        for fd in [home, *held]:
+            os.close(fd)
+
+
+def _layers_of(lower: Sequence[str], upper: str | None, work: str | None) -> list[str]:
+    parts = ["lowerdir=" + ":".join(lower)]
     if upper is not None and work is not None:
         parts += ["upperdir=" + _escaped(upper), "workdir=" + _escaped(work)]
-    data = ",".join([*parts, *flags])
-    if len(os.fsencode(data)) >= _PAGE:
-        raise OSError(errno.E2BIG, f"{len(lower)} layers do not fit into one mount option on this kernel", "overlay")
-    m.mount("overlay", f"/proc/self/fd/{place_fd}", "overlay", 0, data)
+    return parts
 
 
 def _escaped(path: str) -> str:
