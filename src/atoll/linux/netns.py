@@ -1,8 +1,8 @@
-"""Network namespaces other than this process's own: netlink sockets there, work done there.
+"""Acting inside another network namespace: this thread for a moment, a child, or this process for good.
 
-Holds: `sockets_in`, `run_inside`, `enter`, `owner`. Does not hold: what is said through the sockets. Who may enter a
-network namespace: whoever has CAP_SYS_ADMIN in the user namespace that owns it *and* in his own (setns(2)). An ordinary
-user has that only after entering the owner, for good; so a short-lived child does, and passes sockets back.
+Holds: `inside`, `sockets_in`, `run_inside`, `enter`, `owner`. Does not hold: what is said through the sockets. Who may
+enter a network namespace: whoever has CAP_SYS_ADMIN in the user namespace that owns it *and* in his own (setns(2)). An
+ordinary user has that only after entering the owner, for good; so a short-lived child does, and passes sockets back.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 _MOST = 16
 _WORDS = 1000
@@ -39,18 +42,20 @@ def sockets_in(ns: int, protocols: Sequence[int]) -> list[Netlink]:
     """A netlink socket for each protocol, in the namespace of the descriptor `ns`. This thread is elsewhere for a
     moment, or a child is. Raises OSError."""
     try:
-        return _by_visit(ns, protocols)
+        return inside(ns, lambda: [Netlink(protocol) for protocol in protocols])
     except PermissionError:
         made = run_inside(ns, lambda: [Netlink(protocol).detach() for protocol in protocols])
         return [Netlink(protocol, fd) for protocol, fd in zip(protocols, made, strict=True)]
 
 
-def _by_visit(ns: int, protocols: Sequence[int]) -> list[Netlink]:
+def inside(ns: int, call: Callable[[], T]) -> T:
+    """What `call` gives in the namespace of the descriptor `ns`. This thread is elsewhere for a moment. Raises OSError
+    (EPERM to an ordinary user: `run_inside` is for him)."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         process.setns(ns, process.CLONE_NEWNET, "enter the network namespace")
         try:
-            return [Netlink(protocol) for protocol in protocols]
+            return call()
         finally:
             process.setns(home, process.CLONE_NEWNET, "leave the network namespace")
     finally:
@@ -79,8 +84,8 @@ def enter(ns: int) -> None:
 
 
 def run_inside(ns: int, work: Callable[[], Sequence[int]]) -> list[int]:
-    """Do some work in a child that is in the namespace of the descriptor `ns`: the descriptors that it gives, close on
-    exec. Raises OSError, also the child's."""
+    """Do some work in a child that is in the namespace of the descriptor `ns`: the descriptors that it gives,
+    close-on-exec. Raises OSError, also the child's."""
     return run_in_child(lambda: _entered(ns, work))
 
 

@@ -13,6 +13,6 @@ def get_nstype(fd: int) -> int:
 
 
 def get_userns(fd: int) -> int:
-    """A descriptor, close-on-exec, of the user namespace that owns the namespace `fd`. Raises OSError (EPERM: it is not
-    below the caller's own)."""
+    """A descriptor, close-on-exec, of the user namespace that owns the namespace `fd`. Raises OSError (EPERM: it is
+    not below the caller's own)."""
     return fcntl.ioctl(fd, NS_GET_USERNS)

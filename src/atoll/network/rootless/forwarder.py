@@ -1,7 +1,7 @@
 """A way out without any program: what is sent outwards by TCP is accepted here and connected again from the host.
 
-Holds: `Forwarder`. Does not hold: published ports (`helper/relay.py`). A further namespace stands behind the outer one
-at the other end of its link; there every TCP connection, wherever it goes, is redirected to a socket of ours. All
+Holds: `Forwarder`. Does not hold: published ports (`helper/relay.py`). A further namespace stands behind the outer
+one at the other end of its link; there every TCP connection, wherever it goes, is redirected to a socket of ours. All
 else is refused there, so that programs hear it at once. Names are the helper's affair.
 
     outer: up0 10.0.2.100, fd00::100 ═══ behind: 10.0.2.2, fd00::2, redirect → our listener, in the host's process

@@ -1,7 +1,7 @@
 """The outer namespace's way out: pasta, slirp4netns, or a forwarder of our own.
 
-Holds: which of them this user can have (`usable`), the command of the first two as data (`command`), what is done when
-the link has come (`settle`). Does not hold: starting and watching it (`keeper.py`), our own (`forwarder.py`).
+Holds: which of them this user can have (`usable`), the command of the first two as data (`command`), what is done
+when the link has come (`settle`). Does not hold: starting and watching it (`keeper.py`), our own (`forwarder.py`).
 
     pasta          TCP, UDP, ping over IPv4 and IPv6; the host's own address; needs /dev/net/tun and a default route
     slirp4netns    TCP, UDP, ping over IPv4, IPv6 as far as libslirp has it; needs /dev/net/tun
