@@ -34,7 +34,7 @@ DOOR = b"/door.sock"
 WARM = frozenset(
     (
         "run create start stop restart kill pause unpause rm rename wait exec ps logs inspect images rmi tag history "
-        "top stats port diff update container image volume network"
+        "top stats port diff update pull container image volume network"
     ).split()
 )
 """The commands that may run elsewhere: none of them asks the terminal for a secret or hands a program to this one."""

@@ -31,7 +31,7 @@ from gates.tree import SOURCE, imports
         ("volume ls", True),
         ("login", False),
         ("-D ps", False),
-        ("pull x", False),
+        ("pull x", True),
         ("", False),
     ],
 )
