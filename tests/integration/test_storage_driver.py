@@ -68,3 +68,21 @@ def test_a_copy_that_is_killed_leaves_nothing(atoll: Atoll, busybox: str):
     assert atoll.good("system", "check") == "nothing to repair"
     assert os.listdir(f"{atoll.data}/snapshots/writable") == []
     assert atoll.good("run", "--rm", busybox, "echo", "whole") == "whole"
+
+
+def test_an_image_that_is_only_mounted_stays(atoll: Atoll, busybox: str):
+    atoll.good("pull", "-q", busybox)
+    atoll.good("run", "--name", "base", busybox, "sh", "-c", "echo kept > /data")
+    atoll.good("commit", "base", "only/mounted")
+    atoll.good("commit", "base", "not/used")
+    mount = ("--mount", "type=image,source=only/mounted,target=/mnt")
+    assert atoll.good("run", "--name", "user", *mount, busybox, "cat", "/mnt/data") == "kept"
+    atoll.good("rm", "base")
+    atoll("rmi", "only/mounted").failed(1, "must be forced", "container .* is using")
+    atoll.good("rmi", "-f", "only/mounted")  # its name alone goes
+    assert "deleted: sha256:" not in atoll.good("image", "prune", "-f")
+    assert atoll.good("image", "prune", "-af").count("not/used:latest") == 1
+    assert atoll.good("start", "-a", "user") == "kept"
+    atoll.good("rm", "user")
+    assert atoll.good("image", "prune", "-f").count("deleted: sha256:") >= 1
+    assert atoll.good("system", "check") == "nothing to repair"

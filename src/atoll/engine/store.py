@@ -21,12 +21,14 @@ from atoll.engine.schema import SCHEMA, STEPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, TypeVar
 
     T = TypeVar("T")
 
 BUSY_SECONDS = 30.0
+# A container's record has the ids of images that it mounts.
+_USES = "(image = ?1 OR instr(record, '\"' || ?1 || '\"') > 0)"
 _CONTAINERS = "SELECT id, name, image, created_at, record, pod FROM containers"
 
 
@@ -159,9 +161,9 @@ class Store:
 
     # --- containers ---------------------------------------------------------------------------------------------
 
-    def add_container(self, row: ContainerRow) -> None:
+    def add_container(self, row: ContainerRow, mounted: Sequence[str] = ()) -> None:
         """Reserve the id and the name. Raises Conflict for a name in use (in Docker's words), NotFound when the image
-        has gone meanwhile."""
+        has gone meanwhile, or one of those `mounted` (their ids)."""
 
         def work(connection: Any) -> None:
             taken = connection.execute("SELECT id FROM containers WHERE name = ?", (row.name,)).fetchone()
@@ -170,10 +172,9 @@ class Store:
                     f'Conflict. The container name "/{row.name}" is already in use by container "{taken[0]}".',
                     hint="remove or rename that container to be able to use the name again",
                 )
-            if row.image is not None:
-                known = connection.execute("SELECT 1 FROM images WHERE id = ?", (row.image,)).fetchone()
-                if known is None:
-                    raise errors.NotFound(f"image {row.image} was removed meanwhile")
+            for image in (*([row.image] if row.image is not None else []), *mounted):
+                if connection.execute("SELECT 1 FROM images WHERE id = ?", (image,)).fetchone() is None:
+                    raise errors.NotFound(f"image {image} was removed meanwhile")
             connection.execute(
                 "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?)",
                 (row.id, row.name, row.image, row.created_at, row.record, row.pod),
@@ -220,8 +221,8 @@ class Store:
         return _container(found[0])
 
     def image_users(self, image_id: str) -> list[tuple[str, str]]:
-        """The containers made from an image: (id, name)."""
-        return [(r[0], r[1]) for r in self.read("SELECT id, name FROM containers WHERE image = ?", image_id)]
+        """The containers that are made from an image, or have it mounted: (id, name)."""
+        return [(r[0], r[1]) for r in self.read(f"SELECT id, name FROM containers WHERE {_USES}", image_id)]
 
     # --- images -------------------------------------------------------------------------------------------------
 
@@ -316,7 +317,8 @@ class Store:
         """Forget an image, its names and its layers. Raises Conflict while a container is made from it."""
 
         def work(connection: Any) -> None:
-            user = connection.execute("SELECT id, name FROM containers WHERE image = ?", (image_id,)).fetchone()
+            query = f"SELECT id, name FROM containers WHERE {_USES}"
+            user = connection.execute(query, (image_id,)).fetchone()
             if user is not None:
                 raise errors.Conflict(
                     f"conflict: unable to delete {image_id.removeprefix('sha256:')[:12]} (must be forced) - "

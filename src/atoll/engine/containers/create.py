@@ -388,7 +388,7 @@ def _add_row(engine: Engine, container_id: str, name: str | None, image: ImageRo
             pod=planned.record.pod or None,
         )
         try:
-            engine.store.add_container(row)
+            engine.store.add_container(row, [one.source for one in planned.record.mounts if one.type == "image"])
             return chosen
         except errors.Conflict:
             if name is not None or attempt == _NAME_ATTEMPTS - 1:
