@@ -30,6 +30,7 @@ class Config(Value):
     isolation: str = "container"
     security: str = "atoll"
     network: str = "none"
+    uplink: str = "auto"
     cni_config: tuple[str, ...] = ("/etc/cni/net.d",)
     cni_plugins: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
     cni_timeout: int = 120
@@ -150,6 +151,7 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "secrets": {"key": ("secrets_key", _secrets_key)},
     "network": {
         "default": ("network", _choice("none", "host", "bridge")),
+        "uplink": ("uplink", _choice("auto", "pasta", "slirp4netns", "forwarder")),
         "cni_config": ("cni_config", _paths),
         "cni_plugins": ("cni_plugins", _paths),
         "cni_timeout": ("cni_timeout", _positive),

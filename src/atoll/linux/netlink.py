@@ -129,8 +129,8 @@ class Netlink:
     """A netlink socket, in the network namespace in which it was made, wherever it is used. `fd` adopts one.
 
     Sent with the kernel's address: then it asks for the rights of the sender alone, not also for those of whoever
-    made the socket, so that one made inside a user namespace serves the namespace's owner outside, also for links that
-    lead into another one of his (net/netlink/af_netlink.c, __netlink_ns_capable).
+    made the socket, so that one made inside a user namespace serves the namespace's owner outside, also for links
+    that lead into another one of his (net/netlink/af_netlink.c, __netlink_ns_capable).
     """
 
     def __init__(self, protocol: int, fd: int | None = None) -> None:

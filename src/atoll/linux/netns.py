@@ -1,8 +1,9 @@
 """Acting inside another network namespace: this thread for a moment, a child, or this process for good.
 
-Holds: `inside`, `sockets_in`, `run_inside`, `enter`, `owner`. Does not hold: what is said through the sockets. Who may
-enter a network namespace: whoever has CAP_SYS_ADMIN in the user namespace that owns it *and* in his own (setns(2)). An
-ordinary user has that only after entering the owner, for good; so a short-lived child does, and passes sockets back.
+Holds: `inside`, `sockets_in`, `run_inside`, `enter`, `owner`. Does not hold: what is said through the sockets. Who
+may enter a network namespace: whoever has CAP_SYS_ADMIN in the user namespace that owns it *and* in his own
+(setns(2)). An ordinary user has that only after entering the owner, for good; so a short-lived child does, and passes
+sockets back.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def sockets_in(ns: int, protocols: Sequence[int]) -> list[Netlink]:
 
 
 def inside(ns: int, call: Callable[[], T]) -> T:
-    """What `call` gives in the namespace of the descriptor `ns`. This thread is elsewhere for a moment. Raises OSError
-    (EPERM to an ordinary user: `run_inside` is for him)."""
+    """What `call` gives in the namespace of the descriptor `ns`. This thread is elsewhere for a moment. Raises
+    OSError (EPERM to an ordinary user: `run_inside` is for him)."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         process.setns(ns, process.CLONE_NEWNET, "enter the network namespace")

@@ -57,7 +57,8 @@ class Port(Value):
 
 class Host:
     """The sockets of the network namespace that the bridges are in. `run_inside` carries out writes to /proc/sys
-    there; None: this process is in it. `release` is called at the end, `mtu` is what links have that say none."""
+    there; None: this process is in it. `ready` waits until it has its way out, `release` is called at the end, `mtu`
+    is what links have that say none."""
 
     def __init__(
         self,
@@ -65,11 +66,12 @@ class Host:
         filters: Netlink,
         *,
         run_inside: Callable[[Callable[[], tuple[int, ...]]], object] | None = None,
+        ready: Callable[[], object] | None = None,
         release: Callable[[], None] | None = None,
         mtu: int = 0,
     ) -> None:
         self.route, self.filters = route, filters
-        self.run_inside, self.release, self.mtu = run_inside, release, mtu
+        self.run_inside, self.ready, self.release, self.mtu = run_inside, ready, release, mtu
 
     @classmethod
     def here(cls) -> Host:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 
 from atoll.base import errors, files, jsontext
-from atoll.engine.networks import publish, resolver, rows
+from atoll.engine.networks import outer, publish, resolver, rows
 from atoll.engine.networks.records import Networking
 from atoll.network import addresses, firewall
 from atoll.network import bridge as bridges
@@ -41,7 +41,7 @@ FILE = "network.json"
 
 
 class Prepared:
-    """What `prepare` leaves for `attach`."""
+    """What `prepare` leaves for `attach`. `ns` is the container's network namespace, where that was handed over."""
 
     def __init__(
         self, networking: Networking, names: tuple[str, ...], networks: list[tuple[NetworkRow, Endpoint]], held: Held
@@ -49,6 +49,7 @@ class Prepared:
         self.networking, self.names, self.networks, self.held = networking, names, networks, held
         self.host: Host | None = None
         self.masters: dict[str, int] = {}
+        self.ns = -1
 
     def is_ours(self) -> bool:
         """Whether one of the networks is not of CNI plug-ins, and so needs links and rules of ours."""
@@ -57,6 +58,9 @@ class Prepared:
     def close(self) -> None:
         """Let go of sockets; what is written down stays."""
         self.held.close()
+        if self.ns >= 0:
+            os.close(self.ns)
+            self.ns = -1
         if self.host is not None:
             self.host.close()
             self.host = None
@@ -93,7 +97,7 @@ def prepare(engine: Engine, plan: ContainerPlan) -> Prepared:
         write_files(engine, plan.bundle, prepared)
         # 4. Bridges, shared by all who are on them.
         if prepared.is_ours():
-            prepared.host = bridges.Host.here()
+            prepared.host = outer.host(engine)
             if prepared.host.ensure_tables():
                 # The host has started, or somebody flushed them: who is still there?
                 from atoll.engine.networks import repair
@@ -160,7 +164,7 @@ def _take_ports(engine: Engine, container: str, networking: Networking) -> Held:
 def write_files(engine: Engine, bundle: str, prepared: Prepared) -> None:
     """/etc/hosts and /etc/resolv.conf for the networks that it is on now. Raises AtollError."""
     networking, networks = prepared.networking, prepared.networks
-    host = resolver.of_host()
+    host = outer.resolvers(engine)
     said = _said(engine, networks)
     served = [(row, one) for row, one in networks if needs_names(row, networking, host)]
     own = None
@@ -218,7 +222,7 @@ def attach(engine: Engine, plan: ContainerPlan, prepared: Prepared, pid: int) ->
     """Steps 5 to 7, for the container whose first process is `pid`. Raises AtollError; then the caller undoes."""
     if not prepared.networks:
         return
-    ns, inner = _enter(pid)
+    ns, inner = enter(pid, prepared.ns)
     try:
         # 5. In the order of its interfaces; the first that has a way out gives the default route.
         routed = _routed(prepared)
@@ -236,12 +240,12 @@ def attach(engine: Engine, plan: ContainerPlan, prepared: Prepared, pid: int) ->
             assert prepared.host is not None
             policy.apply(prepared.host, plan.id, [one for _, one in prepared.networks], prepared.networking.egress)
         _publish(engine, prepared, routed)
-        _apply_rates(prepared)
+        apply_rates(prepared)
     finally:
         inner.close()
         os.close(ns)
     # 7. Names, forwards, policy.
-    host = resolver.of_host()
+    host = outer.resolvers(engine)
     for row, _ in prepared.networks:
         if row.network.driver == "cni":
             continue
@@ -249,12 +253,14 @@ def attach(engine: Engine, plan: ContainerPlan, prepared: Prepared, pid: int) ->
             from atoll.engine.networks import helpers
 
             helpers.tell(engine, row, prepared.held)
+    if prepared.host is not None and prepared.host.ready is not None:
+        prepared.host.ready()
 
 
 def attach_further(engine: Engine, prepared: Prepared, network: str, pid: int) -> None:
     """One network more for a running container. It gives the default route only where there was none. Raises
     AtollError."""
-    ns, inner = _enter(pid)
+    ns, inner = enter(pid)
     try:
         routed = _routed(prepared)
         for row, endpoint in list(prepared.networks):
@@ -267,9 +273,11 @@ def attach_further(engine: Engine, prepared: Prepared, network: str, pid: int) -
         os.close(ns)
 
 
-def _enter(pid: int) -> tuple[int, Netlink]:
+def enter(pid: int, known: int = -1) -> tuple[int, Netlink]:
+    """A descriptor of the network namespace of a container whose first process is `pid` (`known`, if that is known),
+    and a socket in it. Raises AtollError."""
     try:
-        ns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        ns = os.dup(known) if known >= 0 else os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise errors.from_os_error(error, "find the container's network namespace") from error
     try:
@@ -277,6 +285,13 @@ def _enter(pid: int) -> tuple[int, Netlink]:
     except BaseException:
         os.close(ns)
         raise
+
+
+def attach_all(prepared: Prepared, ns: int, inner: Netlink) -> None:
+    """Put it on all of its networks, which are bridges. Raises AtollError."""
+    routed = _routed(prepared)
+    for row, endpoint in prepared.networks:
+        _attach_one(prepared, row, endpoint, ns, inner, routed=row.id == routed)
 
 
 def _routed(prepared: Prepared) -> str:
@@ -331,7 +346,8 @@ def _publish(engine: Engine, prepared: Prepared, routed: str) -> None:
         raise errors.from_os_error(error, "publish the container's ports") from error
 
 
-def _apply_rates(prepared: Prepared) -> None:
+def apply_rates(prepared: Prepared) -> None:
+    """Hold its ports to the rates that it was given. Raises AtollError."""
     networking = prepared.networking
     if not networking.rate_in and not networking.rate_out:
         return

@@ -6,7 +6,7 @@ from atoll.base import errors
 from atoll.engine.containers.state import PAUSED, RUNNING, state_of
 from atoll.engine.events import note
 from atoll.engine.locks import lock_container
-from atoll.engine.networks import attach, publish, rows
+from atoll.engine.networks import attach, outer, publish, rows
 from atoll.engine.networks.release import withdraw
 from atoll.engine.networks.settle import named, wish_on
 from atoll.network import bridge as bridges
@@ -56,14 +56,14 @@ def _check_own_namespace(engine: Engine, container: str) -> None:
 
 
 def _attach_now(engine: Engine, container: str, bundle: str, row: NetworkRow, pid: int) -> None:
-    from atoll.engine.networks import helpers, policy, resolver
+    from atoll.engine.networks import helpers, policy
 
     networking, names = attach.load(bundle)
     links = {row.id: attach.link_name(container, row.id)}
     endpoints = rows.claim(engine.store, container, links)
     networks = [(found, one) for one in endpoints if (found := rows.by_id(engine.store, one.network)) is not None]
     prepared = attach.Prepared(networking, names, networks, publish.Held())
-    prepared.host = bridges.Host.here()
+    prepared.host = outer.host(engine)
     try:
         if row.network.driver == "cni":
             attach.check_plugins(engine, networking.replace(ports=()), [(row, endpoints[0])])
@@ -77,7 +77,7 @@ def _attach_now(engine: Engine, container: str, bundle: str, row: NetworkRow, pi
         attach.write_files(engine, bundle, prepared)
     finally:
         prepared.close()
-    host = resolver.of_host()
+    host = outer.resolvers(engine)
     for one, _ in networks:
         if attach.needs_names(one, networking, host):
             helpers.tell(engine, one)
@@ -105,7 +105,7 @@ def _detach_now(
 ) -> None:
     from atoll.engine.networks import helpers, policy
 
-    host = bridges.Host.here()
+    host = outer.host(engine)
     try:
         if row.network.driver == "cni":
             from atoll.engine.networks import cni

@@ -17,6 +17,8 @@ from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKE
 
 from atoll.base import errors, files, jsontext
 from atoll.base.launch import argv
+from atoll.engine.networks import outer
+from atoll.network.helper.start import execute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,29 +107,20 @@ def _start(engine: Engine, row: NetworkRow) -> socket:
 
 
 def _execute(engine: Engine, row: NetworkRow, listener: int) -> None:
-    command = argv(row.id, row.name, module=MODULE)
     environ = {
         **engine.environ,
         "ATOLL_DATA_ROOT": engine.paths.data,
         "ATOLL_RUN_ROOT": engine.paths.run,
     }
-    faults = os.open(f"{engine.paths.run}/faults.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    said = f"{engine.paths.run}/faults.log"
+    if outer.is_host(engine):
+        execute(argv(row.id, row.name, module=MODULE), environ, said, (listener,))
+        return
+    there = outer.keeper(engine)
     try:
-        # Above those that it is given, so that none of the four overwrites another's source.
-        spare = os.dup2(listener, max(listener, faults, null, 3) + 1, inheritable=False)
-        actions = [
-            (os.POSIX_SPAWN_DUP2, null, 0),
-            (os.POSIX_SPAWN_DUP2, null, 1),
-            (os.POSIX_SPAWN_DUP2, faults, 2),
-            (os.POSIX_SPAWN_DUP2, spare, 3),
-        ]
-        pid = os.posix_spawn(command[0], command, environ, file_actions=actions)
-        os.close(spare)
+        execute(argv(row.id, row.name, "outer", module=MODULE), environ, said, (listener, there.net))
     finally:
-        os.close(faults)
-        os.close(null)
-    os.waitpid(pid, 0)  # it forks at once, so that it is nobody's child
+        there.close()
 
 
 def _reload(peer: socket, row: NetworkRow, held: Held | None) -> None:

@@ -10,7 +10,7 @@ import os
 
 from atoll.base import errors
 from atoll.base.rollback import Rollback
-from atoll.engine.networks import attach, rows
+from atoll.engine.networks import attach, handover, outer, rows
 from atoll.engine.networks.release import release
 
 TYPE_CHECKING = False
@@ -43,8 +43,13 @@ def create(engine: Engine, plan: ContainerPlan, *, promise: bool, start: bool) -
             undo.release()
             prepared.close()
             return attachment
+        waiting = None if outer.is_host(engine) else handover.Waiting(plan)
+        if waiting is not None:
+            undo.push(waiting.close)
         attachment = engine.driver.create(plan, promise=promise, start=False)
         undo.push(attachment.close)
+        if waiting is not None:
+            prepared.ns = waiting.take()
         attach.attach(engine, plan, prepared, _pid(engine, plan))
         if start:
             attachment.send_start()

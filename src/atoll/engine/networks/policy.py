@@ -9,10 +9,9 @@ from __future__ import annotations
 import errno
 
 from atoll.base import errors
-from atoll.engine.networks import rows
+from atoll.engine.networks import outer, rows
 from atoll.linux import nftables as nft
 from atoll.linux.nftables import INET
-from atoll.network import bridge as bridges
 from atoll.network import egress, firewall
 
 TYPE_CHECKING = False
@@ -91,7 +90,7 @@ def change(engine: Engine, name: str, words: tuple[str, ...]) -> None:
         living = [one for one in rows.of_container(engine.store, row.id) if one.mac]
         if not living:
             return
-        host = bridges.Host.here()
+        host = outer.host(engine)
         try:
             if words:
                 apply(host, row.id, living, words)

@@ -22,7 +22,7 @@ from _socket import (
     socket,
 )
 
-from atoll.base import errors
+from atoll.base import errors, files
 from atoll.engine.networks import rows
 from atoll.engine.networks.rows import Endpoint, Taken
 from atoll.network import addresses
@@ -31,6 +31,8 @@ from atoll.network.ports import PROTOCOLS, Port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from atoll.engine.engine import Engine
 
 _TRIES = 64
@@ -104,11 +106,19 @@ def _explain(error: OSError, port: Port) -> errors.AtollError:
     if error.errno == errno.EACCES:
         return errors.Denied(
             f"cannot publish {where}: an ordinary user may not bind ports below net.ipv4.ip_unprivileged_port_start",
-            hint="take a port of 1024 or more, or have root lower that setting",
+            hint=f"take a port of {_first_unprivileged()} or more, or have root run: "
+            f"sysctl -w net.ipv4.ip_unprivileged_port_start={port.host}",
         )
     if error.errno == errno.EADDRNOTAVAIL:
         return errors.InvalidArgument(f"cannot publish {where}: this host has no such address")
     return errors.from_os_error(error, f"publish {where}")
+
+
+def _first_unprivileged() -> str:
+    try:
+        return files.read_text("/proc/sys/net/ipv4/ip_unprivileged_port_start").strip()
+    except OSError:
+        return "1024"
 
 
 def _bind_all(port: Port, number: int, held: Held) -> int:
@@ -140,10 +150,12 @@ def _bind_all(port: Port, number: int, held: Held) -> int:
     return number
 
 
-def bind(family: int, protocol: str, address: str, number: int) -> socket:
-    """A socket on a port of the host. Raises OSError."""
+def bind(
+    family: int, protocol: str, address: str, number: int, make: Callable[[int, int, int], socket] = socket
+) -> socket:
+    """A socket on a port of the host; `make` makes it, for a process that is elsewhere. Raises OSError."""
     kind = SOCK_DGRAM if protocol == "udp" else SOCK_STREAM
-    one = socket(family, kind | SOCK_CLOEXEC, PROTOCOLS[protocol])
+    one = make(family, kind | SOCK_CLOEXEC, PROTOCOLS[protocol])
     try:
         if protocol != "udp":
             # Connections of an earlier container in TIME_WAIT keep nobody off; a listener does.

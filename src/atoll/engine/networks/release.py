@@ -7,7 +7,7 @@ Holds: `release`. The rows go last: they are what says that there is something t
 from __future__ import annotations
 
 from atoll.base import errors, files
-from atoll.engine.networks import publish, rows
+from atoll.engine.networks import outer, publish, rows
 from atoll.engine.networks.attach import FILE
 from atoll.network import bridge as bridges
 from atoll.network import firewall
@@ -25,7 +25,7 @@ def release(engine: Engine, container: str) -> None:
     ports = rows.ports_of(engine.store, container)
     if not endpoints and not ports:
         return
-    host = bridges.Host.here()
+    host = outer.host_if_any(engine)
     try:
         # 1. Nobody finds it any more.
         for one in endpoints:
@@ -39,15 +39,16 @@ def release(engine: Engine, container: str) -> None:
         rows.give_back(engine.store, container)
         # 4. Those who answer for it are told; the last one out takes the bridge along.
         for one in endpoints:
-            settle_network(engine, host, one.network)
+            settle_network(engine, one.network)
     finally:
-        host.close()
+        if host is not None:
+            host.close()
 
 
-def withdraw(host: Host, endpoint: Endpoint, ports: list[rows.Taken]) -> None:
-    """Take its publications away."""
+def withdraw(host: Host | None, endpoint: Endpoint, ports: list[rows.Taken]) -> None:
+    """Take its publications away; with no host there are none."""
     wanted = publish.rules_for(ports, endpoint)
-    if not wanted:
+    if not wanted or host is None:
         return
     try:
         host.take_away(firewall.published(wanted))
@@ -55,8 +56,10 @@ def withdraw(host: Host, endpoint: Endpoint, ports: list[rows.Taken]) -> None:
         raise errors.from_os_error(error, "take the container's ports back") from error
 
 
-def _lift(engine: Engine, host: Host, container: str, endpoints: list[Endpoint]) -> None:
+def _lift(engine: Engine, host: Host | None, container: str, endpoints: list[Endpoint]) -> None:
     """No policy any more, if it had one; a bundle that does not say so any more may have had one."""
+    if host is None:
+        return
     try:
         if b'"egress":' not in files.read_bytes(f"{engine.paths.container(container)}/{FILE}"):
             return
@@ -67,17 +70,17 @@ def _lift(engine: Engine, host: Host, container: str, endpoints: list[Endpoint])
     policy.lift(host, container, endpoints)
 
 
-def _forget(engine: Engine, host: Host, endpoint: Endpoint) -> None:
+def _forget(engine: Engine, host: Host | None, endpoint: Endpoint) -> None:
     row = rows.by_id(engine.store, endpoint.network)
     if row is not None and row.network.driver == "cni":
         from atoll.engine.networks import cni
 
         cni.detach(engine, endpoint.container, row.id)
-    if row is not None and row.network.driver == "bridge":
+    if row is not None and row.network.driver == "bridge" and host is not None:
         bridges.forget(host, endpoint.port(routed=False))
 
 
-def settle_network(engine: Engine, host: Host, network: str) -> None:
+def settle_network(engine: Engine, network: str) -> None:
     """After somebody left: the helper is told, an empty network's bridge goes."""
     row = rows.by_id(engine.store, network)
     if row is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from atoll.base import errors
 from atoll.engine.events import note
-from atoll.engine.networks import repair, rows
+from atoll.engine.networks import outer, repair, rows
 from atoll.network import bridge as bridges
 
 TYPE_CHECKING = False
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
     from atoll.engine.engine import Engine
     from atoll.engine.networks.rows import NetworkRow
+
+_END_SECONDS = 5.0
 
 
 def remove(engine: Engine, name: str) -> None:
@@ -41,8 +45,8 @@ def _remove(engine: Engine, row: NetworkRow) -> None:
         if not repair.sweep(engine):
             raise
         rows.remove(engine.store, row)
-    if row.network.driver == "bridge" and engine.uid == 0:
-        host = bridges.Host.here()
+    host = outer.host_if_any(engine) if row.network.driver == "bridge" else None
+    if host is not None:
         try:
             bridges.remove(host, row.network.bridge)
         finally:
@@ -69,9 +73,12 @@ def prune(engine: Engine, keep: Callable[[NetworkRow], bool] | None = None) -> l
 
 
 def clear(engine: Engine) -> None:
-    """Take the default network's bridge and the tables from the host, if nobody uses them. They come back with the
-    next container. Raises AtollError."""
-    if engine.uid != 0 or rows.holders(engine.store):
+    """Take the default network's bridge and the tables from the host, if nobody uses them; of an ordinary user his
+    outer namespace. They come back with the next container. Raises AtollError."""
+    if rows.holders(engine.store):
+        return
+    if not outer.is_host(engine):
+        _clear_outer(engine)
         return
     host = bridges.Host.here()
     try:
@@ -81,3 +88,16 @@ def clear(engine: Engine) -> None:
         host.remove_tables()
     finally:
         host.close()
+
+
+def _clear_outer(engine: Engine) -> None:
+    """Helpers hold it until they have noticed that their networks are empty."""
+    deadline = time.monotonic() + _END_SECONDS
+    while (keeper := outer.keeper_if_any(engine)) is not None:
+        try:
+            keeper.end()
+        finally:
+            keeper.close()
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.05)

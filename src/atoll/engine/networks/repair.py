@@ -8,11 +8,10 @@ from __future__ import annotations
 from atoll.base import errors
 from atoll.engine.containers.state import state_of
 from atoll.engine.locks import is_busy
-from atoll.engine.networks import publish, rows
+from atoll.engine.networks import outer, publish, rows
 from atoll.engine.networks.release import release
 from atoll.isolation.protocol import CREATED, PAUSED, RUNNING
 from atoll.linux import rtnetlink
-from atoll.network import bridge as bridges
 from atoll.network import firewall
 
 TYPE_CHECKING = False
@@ -26,6 +25,11 @@ def rebuild(engine: Engine, host: Host) -> None:
     AtollError."""
     living = rows.holders(engine.store)
     if not living:
+        return
+    if not outer.is_host(engine):
+        from atoll.engine.networks import reattach
+
+        reattach.all_living(engine, host)
         return
     try:
         for row in rows.every(engine.store):
@@ -101,12 +105,17 @@ def check(engine: Engine, *, repair: bool) -> list[str]:
             found.append(f"container {one[:12]} has ended and still has addresses or ports")
             if repair:
                 release(engine, one)
-    if engine.uid != 0:
-        return found
-    found += _plugins(engine)
+    if outer.is_host(engine):
+        found += _plugins(engine)
+    elif outer_lost := _outer_is_lost(engine):
+        if repair:
+            _renew_outer(engine)
+        return [*found, outer_lost]
     try:
-        host = bridges.Host.here()
+        host = outer.host_if_any(engine)
     except errors.AtollError:
+        return found
+    if host is None:
         return found
     try:
         found += _tables(engine, host, repair)
@@ -114,6 +123,26 @@ def check(engine: Engine, *, repair: bool) -> list[str]:
     finally:
         host.close()
     return found
+
+
+def _outer_is_lost(engine: Engine) -> str:
+    """An ordinary user's containers that run, and the namespace of their networks does not."""
+    if not rows.holders(engine.store):
+        return ""
+    there = outer.keeper_if_any(engine)
+    if there is not None:
+        there.close()
+        return ""
+    return "the network namespace of running containers has ended"
+
+
+def _renew_outer(engine: Engine) -> None:
+    host = outer.host(engine)
+    try:
+        if host.ensure_tables():
+            rebuild(engine, host)
+    finally:
+        host.close()
 
 
 def _tables(engine: Engine, host: Host, repair: bool) -> list[str]:

@@ -20,16 +20,17 @@ _SYSTEMD = "/run/systemd/resolve/resolv.conf"
 
 
 class Resolvers(Value):
-    """What a resolv.conf says (resolv.conf(5))."""
+    """What a resolv.conf says (resolv.conf(5)). `alone`: containers reach none of the servers by themselves."""
 
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    alone: bool = False
 
     @property
     def reachable(self) -> tuple[str, ...]:
         """Those that answer from another network namespace, too."""
-        return tuple([one for one in self.servers if not is_local(one)])
+        return () if self.alone else tuple([one for one in self.servers if not is_local(one)])
 
 
 def is_local(server: str) -> bool:

@@ -13,22 +13,23 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 import time
 from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
 from atoll.base import clock, errors, jsontext
 from atoll.engine.networks import attach, publish, resolver, rows
-from atoll.linux import nflog, process
+from atoll.engine.networks.outside import Outside
+from atoll.linux import netns, nflog
 from atoll.linux.netlink import NETLINK_NETFILTER, Netlink
-from atoll.linux.title import set_title
 from atoll.network import addresses, egress
 from atoll.network.dns.zone import Book, Zone
 from atoll.network.helper.gate import Gate
 from atoll.network.helper.loop import READ, Loop
+from atoll.network.helper.pair import Pair
 from atoll.network.helper.proxy import Proxy
 from atoll.network.helper.relay import TcpForward, UdpForward
 from atoll.network.helper.resolver import Resolver
+from atoll.network.rootless.rules import OUTGOING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,73 +43,40 @@ PATIENCE = 10.0
 """How long a helper that a command started waits to be told: that command may have been killed."""
 _LIMIT = 1 << 16
 _LOG_MAX = 1 << 20
-_FORKS_A_MINUTE = 10
 
 
 def main(argv: list[str]) -> int:
-    """`serve NETWORK NAME`, with the control socket as descriptor 3."""
+    """`serve NETWORK NAME [outer]`, with the control socket as descriptor 3; of an ordinary user 4 is the outer
+    network namespace."""
     if os.fork():
         return 0
     os.setsid()
-    os.closerange(LISTENER + 1, 1 << 16)
+    outside = argv[2:3] == ["outer"]
+    os.closerange(LISTENER + 1 + outside, 1 << 16)
     os.set_inheritable(LISTENER, False)
     os.chdir("/")
     import _signal  # type: ignore[import-not-found]
 
     for number in (1, 2, 13, 15):  # hang-ups and log-outs are no reason; its network being empty is
         _signal.signal(number, _signal.SIG_IGN)
-    _life(argv[0], argv[1])
+    if outside:
+        netns.enter(LISTENER + 1)
+        os.close(LISTENER + 1)
+    Pair(
+        (f"atoll:[net] {argv[1]}", f"atoll:[net+] {argv[1]}"),
+        lambda pair, again: Worker(argv[0], argv[1], outside=outside).work(pair, again=again),
+        (LISTENER,),
+    ).live()
     return 0
-
-
-def _life(network: str, name: str, *, again: bool = False) -> None:
-    """Worker and spare, whichever this process is just now. `again`: in place of one that was killed."""
-    started: list[float] = []
-    while True:
-        started = [one for one in started if time.monotonic() - one < 60]
-        if len(started) >= _FORKS_A_MINUTE:
-            time.sleep(5)
-        started.append(time.monotonic())
-        worker = os.getpid()
-        pidfd = process.pidfd_open(worker)
-        done, finished = os.pipe2(os.O_CLOEXEC)
-        spare = os.fork()
-        if spare:
-            os.close(done)
-            _work(network, name, finished, spare, again=len(started) > 1 or again)
-            return
-        os.close(finished)
-        set_title(f"atoll:[net+] {name}".encode())
-        if _watch(pidfd, done):
-            return
-        os.close(pidfd)
-        os.close(done)
-
-
-def _watch(pidfd: int, done: int) -> bool:
-    """In the spare: wait for the worker's end; whether it was a clean one."""
-    import select
-
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.poll()
-    return os.read(done, 1) == b"c"
-
-
-def _work(network: str, name: str, finished: int, spare: int, *, again: bool) -> None:
-    set_title(f"atoll:[net] {name}".encode())
-    worker = Worker(network, name)
-    worker.guard(finished, spare)
-    worker.run(again=again)
-    os.write(finished, b"c")
 
 
 class Worker:
     """The network's servant; `refresh` makes it what the store says."""
 
-    def __init__(self, network: str, name: str) -> None:
+    def __init__(self, network: str, name: str, *, outside: bool = False) -> None:
         self.network, self.name = network, name
         self.loop = Loop()
+        self.outside = Outside(self.loop) if outside else None
         self.book = Book()
         self.control = socket(AF_UNIX, SOCK_SEQPACKET, 0, os.dup(LISTENER))
         self.control.setblocking(False)
@@ -116,61 +84,23 @@ class Worker:
         self.gate: Gate | None = None
         self.proxy: Proxy | None = None
         self.resolver = Resolver(self.loop, self.book, ())
+        if self.outside is not None:
+            self.resolver.outward = self.outside.socket
         self.handed: dict[tuple[str, str, int, bool], socket] = {}
         self.forwards: dict[tuple[str, str, int, bool], tuple[bytes, int, TcpForward | UdpForward | socket]] = {}
         self.bundles: dict[str, str] = {}
         self.told: dict[tuple[str, str, str], float] = {}
 
-    # -- its spare
-
-    def guard(self, finished: int, spare: int) -> None:
-        """Have a spare at all times."""
-        pidfd = process.pidfd_open(spare)
-
-        def gone(events: int) -> None:
-            self.loop.forget(pidfd)
-            os.close(pidfd)
-            try:
-                os.waitpid(spare, os.WNOHANG)
-            except ChildProcessError:
-                pass
-            self.loop.later(0.2, lambda: self._fork_spare(finished))
-
-        self.loop.watch(pidfd, READ, gone)
-
-    def _fork_spare(self, finished: int) -> None:
-        ours = process.pidfd_open(os.getpid())
-        done, fresh = os.pipe2(os.O_CLOEXEC)
-        spare = os.fork()
-        if spare:
-            os.dup2(fresh, finished, inheritable=False)
-            for fd in (ours, done, fresh):
-                os.close(fd)
-            self.guard(finished, spare)
-            return
-        # Everything of the worker goes but the control socket: its ports and connections are not the spare's.
-        keep = sorted((LISTENER, ours, done))
-        low = 3
-        for fd in keep:
-            os.closerange(low, fd)
-            low = fd + 1
-        os.closerange(low, 1 << 16)
-        set_title(f"atoll:[net+] {self.name}".encode())
-        code = 0
-        try:
-            if not _watch(ours, done):
-                os.close(ours)
-                os.close(done)
-                _life(self.network, self.name, again=True)
-        except OSError as fault:
-            print(f"net helper: {fault}", file=sys.stderr)  # noqa: T201 - the faults file
-            code = 1
-        os._exit(code)
-
     # -- being told
 
-    def run(self, *, again: bool) -> None:
+    def work(self, pair: Pair, *, again: bool) -> None:
         """Until nobody is on the network. `again`: nobody is about to tell what there is to do."""
+        pair.guard(self.loop)
+        self.run(again=again)
+        pair.over()
+
+    def run(self, *, again: bool) -> None:
+        """The same, without a spare."""
         self.loop.watch(self.control.fileno(), READ, self._told)
         self.loop.later(0.0 if again else PATIENCE, self._refresh_quietly)
         self.loop.run()
@@ -300,10 +230,10 @@ class Worker:
                     book.inside.add(address)
         book.version += 1
         self.resolver.changed()
-        self.resolver.upstreams = resolver.of_host().servers
+        self.resolver.upstreams = self.resolvers().servers
 
     def _listen(self, row: NetworkRow, wishes: dict[str, tuple[Networking | None, tuple[str, ...]]]) -> list[str]:
-        host = resolver.of_host()
+        host = self.resolvers()
         if not any(n is not None and attach.needs_names(row, n, host) for n, _ in wishes.values()):
             return []
         problems = []
@@ -313,6 +243,11 @@ class Worker:
             except OSError as error:
                 problems.append(f"cannot answer for names at {addresses.show(gateway)}:53: {error.strerror}")
         return problems
+
+    def resolvers(self) -> resolver.Resolvers:
+        """The host's name servers."""
+        found = resolver.of_host()
+        return found if self.outside is None else found.replace(alone=self.outside.is_tcp_only())
 
     def _addresses(self, engine: Engine, container: str) -> list[bytes]:
         """All of a container's, on other networks too: it may ask by one and go out by another."""
@@ -329,7 +264,7 @@ class Worker:
         }
         if limited and self.gate is None:
             self.gate = Gate(Netlink(NETLINK_NETFILTER), 0, self._refused)
-            self.proxy = Proxy(self.loop, self.gate)
+            self.proxy = Proxy(self.loop, self.gate, self.resolver.outward)
             self.proxy.listen()
             self.resolver.gate = self.gate
             log = nflog.Log(egress.log_group(self.network))
@@ -396,7 +331,8 @@ class Worker:
             if key in self.forwards:
                 continue
             try:
-                bound = self.handed.pop(key, None) or publish.bind(10 if key[3] else 2, key[0], key[1], key[2])
+                make = socket if self.outside is None else self.outside.socket
+                bound = self.handed.pop(key, None) or publish.bind(10 if key[3] else 2, key[0], key[1], key[2], make)
             except OSError as error:
                 if key[3] and error.errno in (97, 99):  # no IPv6 here
                     continue
@@ -408,9 +344,10 @@ class Worker:
         return problems
 
     def _start(self, bound: socket, protocol: str, to: bytes, inner: int) -> TcpForward | UdpForward | socket:
+        mark = OUTGOING if self.outside is not None else 0
         if protocol == "tcp":
-            return TcpForward(self.loop, bound, to, inner)
-        return UdpForward(self.loop, bound, to, inner) if protocol == "udp" else bound
+            return TcpForward(self.loop, bound, to, inner, mark=mark)
+        return UdpForward(self.loop, bound, to, inner, mark=mark) if protocol == "udp" else bound
 
     def _close_forwards(
         self,

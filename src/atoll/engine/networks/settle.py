@@ -43,10 +43,7 @@ def settle(engine: Engine, request: RunRequest, image: RunConfig | None) -> tupl
     if mode in ALONE or mode.startswith((CONTAINER, PATH)):
         return _without(engine, mode, options, exposed)
     if engine.uid != 0:
-        raise errors.Unsupported(
-            f"an ordinary user's containers cannot be on network {mode} yet",
-            hint="--network none, host, container:NAME or ns:PATH",
-        )
+        _check_ordinary(published)
     named = (mode, *options.networks)
     if len(set(named)) < len(named):
         raise errors.InvalidArgument(f"network {mode!r} is specified multiple times")
@@ -63,6 +60,15 @@ def settle(engine: Engine, request: RunRequest, image: RunConfig | None) -> tupl
         rate_in=options.rate_in,
         rate_out=options.rate_out,
     )
+
+
+def _check_ordinary(published: tuple[Port, ...]) -> None:
+    """What an ordinary user's ports cannot be. Raises Unsupported."""
+    for one in published:
+        if one.protocol == "sctp":
+            raise errors.Unsupported(
+                "an ordinary user's helper carries TCP and UDP, not SCTP", hint="publish it as root, or use TCP"
+            )
 
 
 def _without(

@@ -15,6 +15,10 @@ from atoll.network.helper import relay
 from atoll.network.helper.gate import Gate
 from atoll.network.helper.loop import READ, Loop
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 SO_ORIGINAL_DST = 80
 HELLO_MAX = 16 << 10
 HELLO_SECONDS = 10.0
@@ -112,10 +116,10 @@ def _clean(raw: bytes) -> str:
 
 
 class Proxy:
-    """Listens where the rules redirect to; `gate` knows the policies."""
+    """Listens where the rules redirect to; `gate` knows the policies, `outward` makes the sockets that go on."""
 
-    def __init__(self, loop: Loop, gate: Gate) -> None:
-        self.loop, self.gate = loop, gate
+    def __init__(self, loop: Loop, gate: Gate, outward: Callable[[int, int], socket] = socket) -> None:
+        self.loop, self.gate, self.outward = loop, gate, outward
         self.count = 0
         self.listeners: list[socket] = []
 
@@ -208,7 +212,7 @@ class _Caller:
         self.timer.call = None
         self.proxy.loop.forget(self.here.fileno())
         try:
-            there = relay.connect(self.target, self.port)
+            there = relay.connect(self.target, self.port, make=self.proxy.outward)
         except OSError:
             relay.reset(self.here)
             self.proxy.count -= 1

@@ -30,6 +30,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_SO_MARK = 36
+_IP_TRANSPARENT, _IPV6_TRANSPARENT = (0, 19), (41, 75)
 BUFFER = 1 << 18
 _CHUNK = 1 << 16
 UDP_SECONDS = 60.0
@@ -143,11 +145,16 @@ class Splice:
             done()
 
 
-def connect(address: bytes, port: int) -> socket:
-    """A connection that is on its way. Raises OSError."""
+def connect(
+    address: bytes, port: int, *, peer: str = "", mark: int = 0, make: Callable[[int, int], socket] = socket
+) -> socket:
+    """A connection that is on its way; `make` makes the socket. With a `mark` it comes from `peer`'s address, where
+    that is of the same family and can be answered (`play`). Raises OSError."""
     family = AF_INET if len(address) == 4 else AF_INET6
-    one = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+    one = make(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
     try:
+        if mark:
+            play(one, peer, mark)
         one.connect((inet_ntop(family, address), port))
     except BlockingIOError:
         pass
@@ -157,11 +164,22 @@ def connect(address: bytes, port: int) -> socket:
     return one
 
 
-class TcpForward:
-    """What a listening socket accepts goes to an address and port."""
+def play(one: socket, peer: str, mark: int) -> None:
+    """Have a socket speak from the address of somebody else, whose answers come back by the mark
+    (`rootless/rules.py`). One of loopback is nobody's elsewhere, and one of another family cannot be: those speak as
+    themselves. Needs CAP_NET_ADMIN in the network namespace (ip(7), IP_TRANSPARENT). Raises OSError."""
+    if (":" in peer) != (one.family == AF_INET6) or peer.startswith(("127.", "fe80:")) or peer == "::1":
+        return
+    one.setsockopt(SOL_SOCKET, _SO_MARK, mark)
+    one.setsockopt(*(_IPV6_TRANSPARENT if one.family == AF_INET6 else _IP_TRANSPARENT), 1)
+    one.bind((peer, 0))
 
-    def __init__(self, loop: Loop, listener: socket, address: bytes, port: int) -> None:
-        self.loop, self.listener, self.to = loop, listener, (address, port)
+
+class TcpForward:
+    """What a listening socket accepts goes to an address and port; with a `mark` from its own address (`play`)."""
+
+    def __init__(self, loop: Loop, listener: socket, address: bytes, port: int, *, mark: int = 0) -> None:
+        self.loop, self.listener, self.to, self.mark = loop, listener, (address, port), mark
         self.count = 0
         listener.setblocking(False)
         loop.watch(listener.fileno(), READ, self._accept)
@@ -169,7 +187,7 @@ class TcpForward:
     def _accept(self, events: int) -> None:
         for _ in range(64):
             try:
-                fd, _ = self.listener._accept()  # type: ignore[attr-defined]
+                fd, peer = self.listener._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
                 return
             except OSError as error:
@@ -181,7 +199,7 @@ class TcpForward:
             try:
                 if self.count >= MOST_TCP:
                     raise OSError(errno.EMFILE, "too many connections")
-                there = connect(*self.to)
+                there = connect(*self.to, peer=peer[0], mark=self.mark)
             except OSError:
                 reset(here)
                 continue
@@ -200,8 +218,8 @@ class TcpForward:
 class UdpForward:
     """Datagrams of each peer go on from a socket of its own, and what comes back there goes back."""
 
-    def __init__(self, loop: Loop, bound: socket, address: bytes, port: int) -> None:
-        self.loop, self.bound = loop, bound
+    def __init__(self, loop: Loop, bound: socket, address: bytes, port: int, *, mark: int = 0) -> None:
+        self.loop, self.bound, self.mark = loop, bound, mark
         self.family = AF_INET if len(address) == 4 else AF_INET6
         self.to = (inet_ntop(self.family, address), port)
         self.peers: dict[tuple[str, int], list[object]] = {}
@@ -230,7 +248,13 @@ class UdpForward:
         if len(self.peers) >= MOST_UDP:
             return None
         out = socket(self.family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
-        out.connect(self.to)
+        try:
+            if self.mark:
+                play(out, peer[0], self.mark)
+            out.connect(self.to)
+        except OSError:
+            out.close()
+            return None
 
         def back(events: int) -> None:
             for _ in range(100):

@@ -47,10 +47,11 @@ _LONGEST = 3600
 
 class Resolver:
     """Answers for `book`; `upstreams` are addresses of name servers as text. `gate` is asked about clients that have
-    an egress policy."""
+    an egress policy. `outward` makes the sockets by which upstreams are asked, where that is another network."""
 
     def __init__(self, loop: Loop, book: Book, upstreams: tuple[str, ...], gate: Gate | None = None) -> None:
         self.loop, self.book, self.upstreams, self.gate = loop, book, upstreams, gate
+        self.outward: Callable[[int, int], socket] = socket
         self.pending = 0
         self.tcp = 0
         self._cache: dict[tuple[str, int, bool], tuple[float, bytes, tuple[tuple[int, int], ...]]] = {}
@@ -193,7 +194,7 @@ class Resolver:
             self._keep(key, answer)
             self._give(question, client, answer, reply)
 
-        (_TcpQuery if tcp else _UdpQuery)(self.loop, question, upstreams, done)
+        (_TcpQuery if tcp else _UdpQuery)(self.loop, question, upstreams, done, self.outward)
 
     def _give(self, question: Question, client: bytes, answer: bytes, reply: Callable[..., None]) -> None:
         if self.gate is not None and self.gate.limits(client):
@@ -227,9 +228,14 @@ class _Query:
     """One question at the upstreams: the first that answers has the word."""
 
     def __init__(
-        self, loop: Loop, question: Question, upstreams: tuple[str, ...], done: Callable[[bytes | None], None]
+        self,
+        loop: Loop,
+        question: Question,
+        upstreams: tuple[str, ...],
+        done: Callable[[bytes | None], None],
+        outward: Callable[[int, int], socket],
     ) -> None:
-        self.loop, self.question, self.done = loop, question, done
+        self.loop, self.question, self.done, self.outward = loop, question, done, outward
         self.waiting = list(upstreams[:4])
         self.sockets: list[socket] = []
         self.over = False
@@ -287,7 +293,7 @@ class _Query:
 
 class _UdpQuery(_Query):
     def ask(self, server: str) -> None:
-        one = socket(_family(server), SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+        one = self.outward(_family(server), SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
         identity = os.urandom(2)
         try:
             one.connect((server, 53))  # then only answers of that server reach us
@@ -310,7 +316,7 @@ class _UdpQuery(_Query):
 
 class _TcpQuery(_Query):
     def ask(self, server: str) -> None:
-        one = socket(_family(server), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+        one = self.outward(_family(server), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
         identity = os.urandom(2)
         body = identity + self.question.raw[2:]
         left, got = bytearray(len(body).to_bytes(2, "big") + body), bytearray()

@@ -26,13 +26,12 @@ from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKE
 
 from atoll.base import errors, files
 from atoll.linux import netns, process, rtnetlink
-from atoll.linux.netlink import NETLINK_ROUTE, Netlink
+from atoll.linux.netlink import NETLINK_ROUTE
 from atoll.network.firewall import PORT_PREFIX
 from atoll.network.helper.loop import GONE, READ, Loop
 from atoll.network.helper.pair import Pair
 from atoll.network.rootless import rules, uplink
 from atoll.network.rootless.uplink import Uplink
-
 
 LISTENER = 3
 IDLE_SECONDS = 30.0
@@ -160,7 +159,7 @@ class Keeper:
     def _asked(self, peer: socket, events: int) -> None:
         try:
             words = peer.recv(200).split()
-            if not words or events & GONE and not words:
+            if not words or (events & GONE and not words):
                 self._forget(peer)
             elif words[0] == b"hold":
                 _send(peer, b"ok", self.net)

@@ -5,7 +5,6 @@ Holds: `Outer`, `find`, `ensure`. Does not hold: the process that answers (`keep
 
 from __future__ import annotations
 
-import fcntl
 import os
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
 
@@ -14,6 +13,7 @@ from atoll.base.launch import argv
 from atoll.linux import netns
 from atoll.linux.netlink import NETLINK_NETFILTER, NETLINK_ROUTE
 from atoll.network.bridge import Host
+from atoll.network.helper.start import execute
 from atoll.network.rootless import uplink
 
 TYPE_CHECKING = False
@@ -42,6 +42,7 @@ class Outer:
             route,
             filters,
             run_inside=lambda work: netns.run_inside(self.net, work),
+            ready=self.await_uplink,
             release=self.close,
             mtu=uplink.MTU,
         )
@@ -153,21 +154,3 @@ def _start(folder: str, environ: Mapping[str, str], wanted: str) -> socket:
 
 def _execute(folder: str, environ: Mapping[str, str], wanted: str, listener: int) -> None:
     execute(argv(folder, wanted, module=MODULE), environ, f"{os.path.dirname(folder)}/faults.log", (listener,))
-
-
-def execute(command: list[str], environ: Mapping[str, str], said: str, fds: tuple[int, ...]) -> None:
-    """Execute a helper that forks at once, with nothing but `fds`, from 3 on; what it says is added to the file
-    `said`. Raises OSError."""
-    faults = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    spare: list[int] = []
-    try:
-        # Above those that it is given, so that none of them overwrites another's source.
-        spare = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3 + len(fds)) for fd in fds]
-        actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, faults, 2)]
-        actions += [(os.POSIX_SPAWN_DUP2, fd, 3 + n) for n, fd in enumerate(spare)]
-        pid = os.posix_spawn(command[0], command, environ, file_actions=actions)
-    finally:
-        for fd in (faults, null, *spare):
-            os.close(fd)
-    os.waitpid(pid, 0)  # it forks at once, so that it is nobody's child
