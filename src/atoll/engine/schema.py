@@ -14,6 +14,7 @@ changed, only followed by another; `user_version` says how many a store has had.
     containers(id, name, image, created_at, record, pod)            record = `containers/record.py` as JSON
     pods(id, name, created_at, record)                              record = `pods/record.py` as JSON
     networks, endpoints, published                                  `networks/rows.py` draws and asks them
+    network_policies(network, name, created_at, document)           who reaches whom on it; `networks/netpolicies.py`
 """
 
 from __future__ import annotations
@@ -65,6 +66,11 @@ STEPS: tuple[tuple[str, ...], ...] = (
         " record TEXT NOT NULL) WITHOUT ROWID",
         "ALTER TABLE containers ADD COLUMN pod TEXT REFERENCES pods(id) ON DELETE RESTRICT",
         "CREATE INDEX containers_pod ON containers(pod) WHERE pod IS NOT NULL",
+    ),
+    (
+        "CREATE TABLE network_policies (network TEXT NOT NULL REFERENCES networks(id) ON DELETE CASCADE,"
+        " name TEXT NOT NULL, created_at INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (network, name))"
+        " WITHOUT ROWID",
     ),
 )
 SCHEMA = len(STEPS)
