@@ -16,7 +16,7 @@ import struct
 import time
 from _socket import AF_UNIX, CMSG_LEN, MSG_CMSG_CLOEXEC, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
 
-from atoll.base import errors, files, jsontext
+from atoll.base import errors, jsontext
 from atoll.base.loop import POLLIN, POLLOUT, Loop, children
 from atoll.guest import starting, wire
 from atoll.guest.enter import FORWARDED, PACKET_MAX, SAID
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from atoll.guest.starting import Started
 
-CONFIG = "/vm/machine.json"
 STANDS_MAX = 256
 """Processes in the guest that somebody on the host stands for, at most."""
 
@@ -127,9 +126,17 @@ class Keeper:
         self._expected = 0
         first = FirstStand(self, self.end, stdin=self.config["stdin"], terminal=self.config["terminal"])
         self._stands[wire.FIRST] = first
-        self.say(wire.word(wire.RUN, self.config["container"]))
+        self.say(wire.word(wire.RUN, self._container()))
         first.begin()
         self._open_door()
+
+    def _container(self) -> dict[str, Any]:
+        """With a network it has the guest's, which is the one of its own on the host."""
+        wanted: dict[str, Any] = self.config["container"]
+        if self.started.link is not None:
+            linux = wanted["spec"]["linux"]
+            linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "network"]
+        return wanted
 
     def _setup(self) -> dict[str, Any]:
         import binascii
@@ -244,8 +251,8 @@ def main() -> NoReturn:
     os.set_inheritable(SAID, False)
     keeper: Keeper | None = None
     try:
-        config = jsontext.loads(files.read_bytes(CONFIG))
-        started = starting.start(config, end)
+        config, link, taps = starting.told(end)
+        started = starting.start(config, link, taps)
         keeper = Keeper(config, started, end)
         watch_signals(keeper, started.pid)
         code = keeper.serve()

@@ -110,7 +110,8 @@ def mounts(message: dict[str, Any]) -> None:
     if message["volumes"]:
         mount.mount(VOLUMES_TAG, VOLUMES, "virtiofs", 0)
     for name, content in message["files"].items():
-        files.write_atomic(f"{FILES}/{name}", binascii.a2b_base64(content), mode=0o644)
+        data = binascii.a2b_base64(content["content"])
+        files.write_atomic(f"{FILES}/{name}", data, mode=int(content["mode"]))
     for name, content in message["filters"].items():
         files.write_atomic(f"{FILTERS}/{name}", binascii.a2b_base64(content), mode=0o600)
 

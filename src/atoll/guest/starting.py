@@ -54,12 +54,24 @@ class Started(Value):
     restored: bool
 
 
-def start(config: dict[str, Any], end: socket) -> Started:
+def told(end: socket) -> tuple[dict[str, Any], dict[str, Any] | None, list[int]]:
+    """The monitor's word: what is to be done, and the interface that was taken over for this machine, with its
+    descriptor. Raises Cancelled when the monitor has gone, OSError."""
+    data, ancillary, _, _ = end.recvmsg(1 << 16, CMSG_LEN(4 * TAPS_MAX), MSG_CMSG_CLOEXEC)
+    fds = [fd for _, _, content in ancillary for fd in struct.unpack(f"{len(content) // 4}i", content)]
+    if not data or not fds:
+        raise errors.Cancelled("its monitor has ended")
+    with open(fds[0], "rb") as note:
+        config = jsontext.loads(note.read())
+    links = jsontext.loads(data)["links"]
+    return config, (links[0] if links else None), fds[1:]
+
+
+def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) -> Started:
     """Start the machine of `config`. The order is the design. Raises AtollError, OSError; then the jail ends, and
     with it whatever was started."""
+    # 1. Nobody of our user looks into us, and none of us stays in a core file.
     process.prctl(process.PR_SET_DUMPABLE, 0)
-    # 1. The monitor's word: the interfaces that were taken over for this machine, as descriptors.
-    link, taps = _links(end)
     # 2. While we may: every file is opened here, so that the VMM's user needs no right to any.
     read, both = os.O_RDONLY | os.O_CLOEXEC, os.O_RDWR | os.O_CLOEXEC
     agent = os.open(f"{PLACE}/agent.img", read)
@@ -77,7 +89,7 @@ def start(config: dict[str, Any], end: socket) -> Started:
     volumes = _serve_volumes(config) if config["volumes"] else None
     port, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     control, qmp = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-    console, sink = os.pipe2(os.O_CLOEXEC)
+    console, sink = (one.detach() for one in socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC))
     driver = Qemu()
     machine = Machine(
         kernel=f"{PLACE}/kernel",
@@ -99,7 +111,7 @@ def start(config: dict[str, Any], end: socket) -> Started:
     command, kept = driver.command(machine, config["vmm"]), driver.descriptors(machine)
     pid = os.fork()
     if pid == 0:
-        _become_vmm(command, kept, config["user"])
+        _become_vmm(command, kept, sink, config["user"])
     theirs.close()
     qmp.close()
     for fd in {*kept, memory} - {machine.port, machine.control}:
@@ -108,21 +120,15 @@ def start(config: dict[str, Any], end: socket) -> Started:
     _drop(config["user"] and config["user"] + 1)
     # 6. A saved machine goes on where its template stopped.
     protocol = Control(control)
-    protocol.greet()
-    if template:
-        _restore(protocol)
+    try:
+        protocol.greet()
+        if template:
+            _restore(protocol)
+    except errors.Unavailable as error:
+        raise errors.Unavailable(error.message, hint=_words(console)) from None
     return Started(
         pid=pid, port=port, control=control, console=console, door=door, link=link, restored=bool(template)
     )
-
-
-def _links(end: socket) -> tuple[dict[str, Any] | None, list[int]]:
-    data, ancillary, _, _ = end.recvmsg(1 << 16, CMSG_LEN(4 * TAPS_MAX), MSG_CMSG_CLOEXEC)
-    if not data:
-        raise errors.Cancelled("its monitor has ended")
-    links = jsontext.loads(data)["links"]
-    fds = [fd for _, _, content in ancillary for fd in struct.unpack(f"{len(content) // 4}i", content)]
-    return (links[0] if links else None), fds
 
 
 def _memory(size: int, template: str | None) -> int:
@@ -170,12 +176,13 @@ def _serve_volumes(config: dict[str, Any]) -> str:
     return VOLUMES_DOOR
 
 
-def _become_vmm(command: list[str], kept: tuple[int, ...], user: int) -> NoReturn:
+def _become_vmm(command: list[str], kept: tuple[int, ...], console: int, user: int) -> NoReturn:
     """In the fork: limits, user, descriptors, execve."""
     try:
         null = os.open("/dev/null", os.O_RDWR)
-        for number in (0, 1, 2):
+        for number in (0, 1):
             os.dup2(null, number)
+        os.dup2(console, 2)  # why it does not start
         os.setsid()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
@@ -197,6 +204,16 @@ def _drop(user: int) -> None:
     capability.capset(0, 0, 0)
     capability.set_ambient(0)
     process.prctl(process.PR_SET_DUMPABLE, 0)
+
+
+def _words(console: int) -> str | None:
+    """What the VMM said before it ended, fit to be shown."""
+    os.set_blocking(console, False)
+    try:
+        text = os.read(console, 2048).decode(errors="replace")
+    except BlockingIOError:
+        return None
+    return "".join([c if c.isprintable() else " " for c in text]).strip() or None
 
 
 def _restore(protocol: Control) -> None:

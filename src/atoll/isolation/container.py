@@ -25,7 +25,7 @@ from atoll.isolation.protocol import (
     Status,
 )
 from atoll.monitor import client
-from atoll.monitor.protocol import CONTROL
+from atoll.monitor.protocol import CONTROL, check_monitor
 from atoll.monitor.requests import Create, Exec
 
 TYPE_CHECKING = False
@@ -81,6 +81,10 @@ class ContainerDriver(Driver):
 
     def create(self, plan: ContainerPlan, *, promise: bool = False, start: bool = False) -> Attachment:
         """Through a monitor."""
+        if plan.machine is not None:
+            from atoll.isolation.vm import jailed
+
+            plan = jailed(plan, self._data_root)
         request = Create.of(plan, client.caller())
         return self._take_channel().create(request, promise=promise, start=start)
 
@@ -97,6 +101,11 @@ class ContainerDriver(Driver):
 
     def exec(self, plan: ExecPlan) -> Attachment:
         """Through a session of its own."""
+        from atoll.monitor import record
+
+        known = record.read_monitor(plan.run)
+        if known is not None:
+            check_monitor(known.version)
         request = Exec(
             id=plan.id,
             run=plan.run,
@@ -181,9 +190,22 @@ class ContainerDriver(Driver):
         if known is not None:
             now = state.status_of(run, known)
             if now != state.STOPPED:
+                if monitor is not None and not record.lives(monitor.pid, monitor.start_time):
+                    self._adopt(run)
                 return Status(status=now, pid=known.pid, started_at=started)
         patience = SETTLE_SECONDS if monitor is not None and monitor.alive() else MOURN_SECONDS
-        return _settle(run, bundle, 0.0 if known is None else patience) or _lost(known is None, started)
+        found = _settle(run, bundle, 0.0 if known is None else patience)
+        if found is None and known is not None and monitor is not None and monitor.boot_id == state.boot_id():
+            self._adopt(run)  # which records the end, and what follows it
+            found = _end(run, bundle)
+        return found or _lost(known is None, started)
+
+    def _adopt(self, run: str) -> None:
+        """Have a container taken over that nobody keeps company. What comes of it is seen by whoever looks next."""
+        try:
+            self._connect().adopt(run)
+        except (OSError, errors.AtollError):
+            pass
 
     def wait(self, run: str, bundle: str, timeout: float | None = None) -> Status:
         """By the monitor's last word, else by the init's pidfd."""

@@ -15,11 +15,13 @@ from select import select
 
 from atoll.base import clock, errors, timing
 from atoll.base.loop import POLLIN
+from atoll.guest.enter import NOTE
 from atoll.linux import process
 from atoll.linux.title import set_title
-from atoll.monitor import foreign, health, journal, record, restart, usage
+from atoll.monitor import foreign, health, journal, keeper, record, usage
 from atoll.monitor.company import Company
 from atoll.monitor.creator import Made
+from atoll.monitor.keeper import LOST_STATUS, MOURN_SECONDS
 from atoll.monitor.logs import writer
 from atoll.monitor.peer import Peer
 from atoll.monitor.protocol import ATTACH_SOCKET, STDERR, STDOUT, VERSION, Malformed, check_version
@@ -42,7 +44,6 @@ PEERS_MAX = 64
 FINISHED, RESTS = 0, 3
 """Exit statuses of a clerk: all is done; or nobody is attached, and the monitor goes on alone."""
 STREAMS = (("console", STDOUT), ("stdout", STDOUT), ("stderr", STDERR))
-MOURN_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 """How often a clerk looks whether an init that waits, with nobody attached, can still be started."""
 
@@ -89,6 +90,8 @@ class Monitor(Company):
         self.cleaned = False
         self.log: Log | None = None
         self.bereft = False  # the monitor was killed
+        self.far = False  # the init is nobody's child here
+        self.mourned = False  # somebody else has recorded the end
         self.foreign = os.path.exists(f"{charge.run}/{foreign.NOTE}")
         self._line = line
         self._creator: Peer | None = None
@@ -163,7 +166,8 @@ class Monitor(Company):
             raise Malformed("the first request is not attach")
         peer.known, peer.output = True, message.get("output") is True
         peer.input = message.get("stdin") is True and (self.charge.stdin or self.charge.terminal)
-        self.relay.tell(peer, {"is": "attached", "id": self.charge.id, "pid": self.pid, "started": self.started})
+        answer = {"is": "attached", "v": VERSION, "id": self.charge.id, "pid": self.pid, "started": self.started}
+        self.relay.tell(peer, answer)
 
     def start(self, peer: Peer) -> None:
         """Let the program run; `peer` is told if that is refused."""
@@ -171,6 +175,10 @@ class Monitor(Company):
             if self.foreign:
                 self._start_foreign()
                 return
+            if self._sync >= 0 and not self.program_runs() and os.path.exists(f"{self.charge.run}/{NOTE}"):
+                from atoll.monitor.links import hand_over
+
+                hand_over(self._sync, self.pid, self.charge.run, self.charge.bundle)
             runtime_start.start(self.charge.run)
             self._starting = True
         except errors.AtollError as error:
@@ -239,9 +247,22 @@ class Monitor(Company):
             return
         self.loop.forget(self._line.fileno())
         self.bereft = True
-        if not self._own_child and self.pidfd >= 0:
+        try:  # whoever looks for a monitor finds us
+            record.write_monitor(self.charge, pid=os.getpid(), version=VERSION)
+        except OSError:
+            pass
+        if not self._own_child and self.pidfd >= 0 and not self.far:
             # The init is the spawner's child now, which records its end; we only notice it.
             self.loop.watch(self.pidfd, POLLIN, lambda _: self._mourned())
+
+    def watch_far(self, fds: dict[str, int]) -> None:
+        """The init is not even the monitor's child: its end is noticed by its pidfd."""
+        self.far = True
+        self.loop.watch(self.pidfd, POLLIN, lambda _: self._far_ended(fds))
+
+    def _far_ended(self, fds: dict[str, int]) -> None:
+        self.loop.forget(self.pidfd)
+        self.status = keeper.end_of(fds)
 
     def _mourned(self) -> None:
         self.loop.forget(self.pidfd)
@@ -295,7 +316,7 @@ class Monitor(Company):
         self.flush()
 
 
-LOST_STATUS = -1
+LOST_REASON = "its monitor was killed, and the exit code with it"
 
 
 def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int | None], None]) -> int:
@@ -315,12 +336,17 @@ def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int |
     # 1. From here on its end is ours to take in, whatever else fails.
     monitor.attend(charge.pid, fds)
     try:
-        # 2. Record before anyone is told (8): a command that dies now leaves something to be found.
+        # 2. Record before anyone is told (8): a command that dies now leaves something to be found. The lock before
+        #    the record: who finds that the process named there is dead, and the lock free, may take over.
+        held = keeper.hold(charge.run)
+        if held is None:
+            raise errors.Conflict(f"somebody else keeps container {charge.id[:12]} company")
         record.write_monitor(charge, pid=os.getppid(), version=VERSION)
         door = monitor.open_door()
         monitor.open_log()
         # 3. The monitor next: it has spares of all before the first byte of output, should this process be killed.
-        _tell_monitor(line, charge, {**{k: v for k, v in fds.items() if k != "stdin"}, "door": door})
+        spares = {k: v for k, v in fds.items() if k != "stdin"}
+        tell_monitor(line, charge, {**spares, "door": door, "keeper": held})
         report(charge.pid, charge.run, fds.get("console"))
     except (errors.AtollError, OSError) as error:
         monitor.fail(error)
@@ -335,7 +361,8 @@ def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int |
     return monitor.serve()
 
 
-def _tell_monitor(line: socket, charge: Charge, fds: dict[str, int]) -> None:
+def tell_monitor(line: socket, charge: Charge, fds: dict[str, int]) -> None:
+    """A first clerk's word: what the container is, and spares of its descriptors."""
     title = b"atoll:[monitor] " + charge.id[:12].encode()
     checked = b"h" if charge.health is not None else b""
     word = b"\0".join(
@@ -354,6 +381,8 @@ def resume(run: str, fds: dict[str, int], line: socket | None, status: int | Non
         return None
     monitor = Monitor(known.charge, line)
     monitor.attend(known.charge.pid, fds, own_child=line is None)
+    if "told" in fds and line is not None:
+        monitor.watch_far(fds)
     monitor.started = "sync" not in fds and monitor.program_runs()
     monitor.status = status
     if "door" in fds:
@@ -413,10 +442,12 @@ def finish(monitor: Monitor) -> int:
     if log is not None:
         log.close()
     ended = _ended(monitor, log)
-    recorded = _record_exit(charge, ended)
-    note_end(charge, ended)
-    health.keep(charge)
-    usage.settle(charge)
+    recorded = False
+    if not monitor.mourned:
+        recorded = _record_exit(charge, ended)
+        note_end(charge, ended)
+        health.keep(charge)
+        usage.settle(charge)
     # 2. Cgroup and run directory go before anyone is told (16), so that nothing of it is left when the command
     #    returns. Where the bundle's disk is full the run directory stays: it holds the record.
     monitor.close_door()
@@ -432,7 +463,9 @@ def _ended(monitor: Monitor, log: Log | None) -> record.Exit:
     charge = monitor.charge
     started = record.read_started(charge.run)
     if monitor.status == LOST_STATUS:
-        return _mourned(charge, started)
+        found = _awaited(charge)
+        monitor.mourned = found is not None
+        return found or record.lost(LOST_REASON, started=started)
     oom = out_of_memory(charge.run)
     error = None if monitor.failure is None else str(monitor.failure)
     ended = record.of_status(monitor.status or 0, started=started, oom=oom, error=error)
@@ -443,15 +476,14 @@ def _ended(monitor: Monitor, log: Log | None) -> record.Exit:
     return ended.replace(log_dropped=log.dropped) if log is not None and log.dropped else ended
 
 
-def _mourned(charge: Charge, started: str | None) -> record.Exit:
-    """The end of a container whose monitor was killed: the spawner had its exit status, and has written it down."""
-    deadline = time.monotonic() + MOURN_SECONDS
-    while time.monotonic() < deadline:
+def _awaited(charge: Charge, patience: float = MOURN_SECONDS) -> record.Exit | None:
+    """The end as somebody else has written it down, or is about to: the spawner has the status of orphans."""
+    deadline = time.monotonic() + patience
+    while True:
         found = record.read_exit(charge.bundle)
-        if found is not None:
+        if found is not None or time.monotonic() >= deadline:
             return found
         time.sleep(0.01)
-    return record.lost("its monitor was killed, and the exit code with it", started=started)
 
 
 def out_of_memory(run: str) -> bool:
@@ -516,18 +548,21 @@ def _init_lives(run: str) -> bool:
     return True
 
 
-def mourn(run: str, status: int | None) -> None:
-    """Do what is left when a container ends whose monitor was killed: the spawner, to which its init came as an
-    orphan, has the exit status (None: it did not come; the monitor had taken its status and was killed before it
-    wrote it down, or a clerk still has it). Output that nobody read is lost."""
+def mourn(run: str, status: int | None, patience: float = MOURN_SECONDS) -> str:
+    """Record the end of a container whose monitor was killed, and have it cleaned up; the bundle in which to follow
+    its restart policy, "" if that is not ours to do. The spawner, to which its init came as an orphan, has the exit
+    status (None: nobody has it; a clerk may be about to write it down, for which `patience` is). Output that nobody
+    read is lost."""
     was = record.read_monitor(run)
     if was is None or record.read_exit(was.charge.bundle) is not None:
-        return
+        return ""
     charge, started = was.charge, record.read_started(run)
     if status is None:
         if _init_lives(run):
-            return  # in the hands of its first clerk, which goes on in the monitor's place
-        ended = _mourned(charge, started)
+            return ""  # in the hands of its first clerk, which goes on in the monitor's place
+        if _awaited(charge, patience) is not None:
+            return ""
+        ended = record.lost(LOST_REASON, started=started)
     else:
         oom = out_of_memory(run)
         ended = record.of_status(status, started=started, oom=oom, error="its monitor was killed")
@@ -538,4 +573,4 @@ def mourn(run: str, status: int | None) -> None:
     if recorded:
         _delete(run)
     run_on_exit(charge.on_exit, charge.env)
-    restart.follow(charge.bundle)
+    return charge.bundle

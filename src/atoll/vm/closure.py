@@ -22,6 +22,9 @@ ROOMS = ("base", "linux", "spec", "runtime", "vm", "guest")
 """The rooms of Atoll that run in a guest or a jail."""
 SEARCH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/lib/qemu", "/usr/libexec")
 FIRMWARE = ("bios-microvm.bin", "qboot.rom", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin")
+MODULES = ("accel-tcg-x86_64.so", "accel-tcg-i386.so")
+MODULE_PLACES = ("/usr/lib/x86_64-linux-gnu/qemu", "/usr/lib64/qemu", "/usr/lib/qemu", "/usr/local/lib/qemu")
+"""Parts of QEMU that distributions keep apart, and which it looks for where it was built to."""
 FIRMWARE_PLACES = ("/usr/share/qemu", "/usr/share/seabios", "/usr/local/share/qemu")
 PLACES = ("proc", "sys", "dev", "run", "tmp", "vm", "volumes", "etc")
 """Empty directories to mount on: both roots are read-only."""
@@ -169,6 +172,10 @@ def _copy_vmm(target: str, made: Closure) -> None:
     for program in (made.qemu, made.virtiofsd):
         if program:
             _copy_program(target, program)
+    for name in MODULES:
+        for folder in MODULE_PLACES:
+            if os.path.exists(f"{folder}/{name}"):
+                _copy_program(target, f"{folder}/{name}")
     for name in FIRMWARE:
         for folder in FIRMWARE_PLACES:
             if os.path.exists(f"{folder}/{name}"):

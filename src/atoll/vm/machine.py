@@ -41,7 +41,7 @@ class Link(Value):
 class Machine(Value):
     """One machine. `memory` in MiB. Of descriptors: `agent` and `image` read-only images, `disk` what is written
     (None: none), `port` a connected stream socket to the agent's port, `control` one for the VMM's protocol (QMP),
-    `console` where the guest's kernel writes, `memory_fd` a memfd for the guest's memory, `state` a saved machine's
+    `console` one where the guest's kernel writes, `memory_fd` a memfd for the guest's memory, `state` a saved machine's
     devices, to be restored with the memory that is in `memory_fd`. `volumes`: the path of virtiofsd's socket."""
 
     kernel: str

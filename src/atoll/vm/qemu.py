@@ -44,7 +44,7 @@ class Qemu(Driver):
         words += ["-kernel", machine.kernel, "-append", machine.command_line]
         words += ["-global", "virtio-mmio.force-legacy=false"]
         words += ["-chardev", f"socket,id=control,fd={machine.control}", "-mon", "chardev=control,mode=control"]
-        words += ["-add-fd", f"fd={machine.console},set=9", "-chardev", "file,id=console,path=/dev/fdset/9"]
+        words += ["-chardev", f"socket,id=console,fd={machine.console}"]
         words += ["-device", "virtio-serial-device,id=serial", "-device", "virtconsole,chardev=console"]
         words += ["-chardev", f"socket,id=port,fd={machine.port}"]
         words += ["-device", "virtserialport,bus=serial.0,chardev=port,name=org.atoll.agent"]

@@ -50,6 +50,11 @@ def read_or_compile(seccomp: Seccomp, cache_dir: str, arch: str | None = None) -
             os.close(directory)
 
 
+def file_name(seccomp: Seccomp) -> str:
+    """What the file of a filter is called, for whoever takes it elsewhere (a guest)."""
+    return _key(seccomp, os.uname().machine) + ".bpf"
+
+
 def _sha256(data: bytes) -> bytes:
     """SHA-256 by the interpreter's own module: hashlib loads OpenSSL, 15 ms of every start."""
     try:

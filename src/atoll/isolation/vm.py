@@ -1,0 +1,248 @@
+"""The level `vm`: a container in a machine of its own, whose monitor (VMM) is itself a container: the jail.
+
+Holds: `jailed`, which turns the plan of the one into the plan of the other, `VmDriver`. Does not hold: the machine
+(`vm`), the two ends of the channel into it (`guest`), what the guest gets (`vm_guest.py`).
+
+    monitor ─ stdio, log, exit, start ─► the jail's first process: the keeper, which stands for the container
+                                           └─ VMM: own user, no capability, no file but what it was given
+                                                └─ guest: the agent, and by Atoll's runtime in it the container
+
+The jail is made by our own runtime from an ordinary plan: own root (a copy of the closure, read-only), namespaces,
+cgroup with the container's limits, seccomp filter, limits. So whatever is asked of a container that exists (signals,
+pause, statistics, its end) is asked of the jail, by `ContainerDriver`, and a fault in the VMM leads into a container
+with nothing in it. docs/vm.md has the wall, brick by brick.
+"""
+
+from __future__ import annotations
+
+import os
+from zlib import crc32
+
+from atoll.base import errors, files, jsontext
+from atoll.guest import enter
+from atoll.guest.starting import FILE_CAPABILITIES, PLACE
+from atoll.isolation.container import ContainerDriver
+from atoll.isolation.protocol import Attachment, Availability, ContainerPlan
+from atoll.isolation.vm_guest import Guest, guest_of
+from atoll.spec import runtime as oci
+from atoll.spec.rootfs import Bind, RootPlan
+from atoll.spec.runtime import Mount
+from atoll.vm import kernel as kernels
+from atoll.vm.closure import Closure, closure
+from atoll.vm.machine import KVM
+from atoll.vm.qemu import Qemu
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.monitor.requests import MachinePlan
+
+VMM_FIRST, VMM_COUNT = 2_000_100_000, 1 << 16
+"""Ids of VMMs and keepers, two a container: above every range that systemd assigns, beside the `host` image's."""
+OVERHEAD = 256 << 20
+"""Bytes that a VMM and a keeper may take beside the guest's memory: translated code above all."""
+PIDS = 128
+"""Processes and threads in a jail: the VMM's, the keeper, one for each exec under way."""
+_NEW = ("pid", "mount", "ipc", "uts", "cgroup")
+_SYSTEM = (
+    Mount(destination="/proc", type="proc", source="proc", options=("nosuid", "noexec", "nodev")),
+    Mount(destination="/dev", type="tmpfs", source="dev", options=("nosuid", "noexec", "mode=755", "size=64k")),
+    Mount(
+        destination="/dev/pts",
+        type="devpts",
+        source="devpts",
+        options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"),
+    ),
+    Mount(
+        destination="/run", type="tmpfs", source="run", options=("nosuid", "nodev", "noexec", "mode=755", "size=1m")
+    ),
+    Mount(destination="/tmp", type="tmpfs", source="tmp", options=("nosuid", "nodev", "noexec", "size=1m")),
+    Mount(
+        destination=PLACE, type="tmpfs", source="vm", options=("nosuid", "nodev", "noexec", "mode=755", "size=64k")
+    ),
+)
+
+
+class VmDriver(ContainerDriver):
+    """As `ContainerDriver`, for plans with a machine; the store below `data_root`/vm."""
+
+    name = "vm"
+
+    def probe(self) -> Availability:
+        """Whether a VMM and a kernel are here. Whether KVM works is found by booting (`vm/probe.py`)."""
+        found = Qemu().probe()
+        if not found.ok:
+            return Availability(ok=False, reason=found.reason)
+        try:
+            kernels.installed(f"{self._data_root}/vm")
+        except errors.AtollError as error:
+            return Availability(ok=False, reason=str(error))
+        return super().probe()
+
+    def create(self, plan: ContainerPlan, *, promise: bool = False, start: bool = False) -> Attachment:
+        """Through a monitor, which makes the jail. Raises Unsupported for what a machine cannot do."""
+        if plan.machine is None:
+            raise errors.InvalidArgument("a container of the level 'vm' needs a machine in its plan")
+        return super().create(plan, promise=promise, start=start)
+
+
+def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
+    """The plan of the jail in which the machine for `plan` runs; what its keeper is to do is written into the run
+    directory. Raises Unsupported, NotFound (no kernel, no image), what making the closure raises."""
+    machine, root = plan.machine, f"{data_root}/vm"
+    assert machine is not None
+    guest = guest_of(plan)
+    made = closure(root)
+    kernel = kernels.installed(root, machine.kernel)
+    if guest.volumes and not made.virtiofsd:
+        raise errors.Unsupported("volumes of a machine need virtiofsd", hint="apt install qemu-system-common")
+    _write_note(plan, machine, guest, made)
+    linux = plan.spec.linux or oci.Linux()
+    own_user = any(one.type == "user" for one in linux.namespaces)
+    capabilities = FILE_CAPABILITIES if guest.volumes else ["CAP_SETUID", "CAP_SETGID"]
+    held = tuple([*capabilities, *(("CAP_SYS_CHROOT",) if guest.volumes else ())])
+    wanted = plan.spec.process
+    assert wanted is not None
+    process = oci.Process(
+        args=enter.command(made.python, "keeper"),
+        cwd="/",
+        terminal=wanted.terminal or plan.terminal,
+        console_size=wanted.console_size,
+        capabilities=oci.Capabilities(bounding=held, effective=held, permitted=held),
+        no_new_privileges=True,
+        apparmor_profile=wanted.apparmor_profile,
+        selinux_label=wanted.selinux_label,
+        oom_score_adj=wanted.oom_score_adj,
+    )
+    kinds = [one for one in linux.namespaces if one.type in (*_NEW, "network", "user")]
+    mounts = [*_SYSTEM, *_files(plan, machine, made, kernel.path)]
+    if guest.volumes:
+        mounts.append(Mount(destination="/volumes", type="tmpfs", source="volumes", options=("mode=755", "size=64k")))
+        mounts += guest.volumes
+    from atoll.runtime import seccomp
+
+    spec = plan.spec.replace(
+        process=process,
+        root=oci.Root(path="rootfs", readonly=True),
+        hostname="vm",
+        domainname=None,
+        mounts=tuple(mounts),
+        hooks=None,
+        linux=linux.replace(
+            namespaces=tuple(kinds),
+            devices=(_KVM_NODE,) if machine.accel == KVM else (),
+            resources=_resources(linux.resources, machine),
+            seccomp=seccomp.default_profile(frozenset(held)),
+            sysctl=(),
+            rootfs_propagation=None,
+            masked_paths=("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sysrq-trigger"),
+            readonly_paths=("/proc/sys",),
+            time_offsets=(),
+            personality=None,
+        ),
+    )
+    return plan.replace(
+        spec=spec,
+        root=RootPlan(steps=(Bind(source=made.jail, target="/", read_only=True, recursive=False),)),
+        helpers=plan.helpers if own_user else None,
+        machine=None,
+        stands=True,
+    )
+
+
+_KVM_NODE = oci.Device(path="/dev/kvm", type="c", major=10, minor=232, file_mode=0o666, uid=0, gid=0)
+
+
+def _write_note(plan: ContainerPlan, machine: MachinePlan, guest: Guest, made: Closure) -> None:
+    """What the keeper reads: everything is decided here."""
+    wanted = plan.spec.process
+    assert wanted is not None
+    note = {
+        "python": made.python,
+        "vmm": made.qemu,
+        "virtiofsd": made.virtiofsd,
+        "memory": machine.memory,
+        "cpus": machine.cpus,
+        "accel": machine.accel,
+        "user": _vmm_user(plan),
+        "image": True,
+        "disk": machine.disk is not None,
+        "template": None,
+        "volumes": bool(guest.volumes),
+        "terminal": plan.terminal or wanted.terminal,
+        "stdin": plan.stdin,
+        "setup": {
+            "hostname": plan.id[:12],
+            "image": True,
+            "disk": machine.disk is not None,
+            "scratch": machine.disk_size,
+            "volumes": bool(guest.volumes),
+            "files": guest.files,
+            "filters": _filter(plan, guest),
+        },
+        "container": {
+            "id": plan.id,
+            "spec": guest.spec.to_json(),
+            "root": guest.root.to_json(),
+            "terminal": plan.terminal or wanted.terminal,
+            "stdin": plan.stdin,
+        },
+    }
+    files.write_atomic(f"{plan.run}/{enter.NOTE}", jsontext.dumps(note))
+
+
+def _filter(plan: ContainerPlan, guest: Guest) -> dict[str, str]:
+    """The container's seccomp filter as the host has compiled it: under emulation that takes a second."""
+    rules = guest.spec.linux.seccomp if guest.spec.linux is not None else None
+    if rules is None or plan.cache is None:
+        return {}
+    import binascii
+
+    from atoll.runtime.seccomp import cache
+
+    cache.read_or_compile(rules, plan.cache)
+    name = cache.file_name(rules)
+    try:
+        content = files.read_bytes(f"{plan.cache}/{name}")
+    except OSError:  # a cache that cannot be written: the guest compiles
+        return {}
+    return {name: binascii.b2a_base64(content, newline=False).decode()}
+
+
+def _files(plan: ContainerPlan, machine: MachinePlan, made: Closure, kernel: str) -> list[Mount]:
+    """The files of this one machine, and no other's."""
+    shown = {
+        "kernel": (kernel, "ro"),
+        "agent.img": (made.agent, "ro"),
+        "image.img": (machine.image, "ro"),
+    }
+    if machine.disk is not None:
+        shown["disk.img"] = (machine.disk, "rw")
+    found = []
+    for name, (source, mode) in shown.items():
+        if not os.path.isfile(source):
+            raise errors.NotFound(f"a file of the machine is not there: {source}")
+        options = ("bind", "rprivate", "nosuid", "nodev", "noexec", mode)
+        found.append(Mount(destination=f"{PLACE}/{name}", type="bind", source=source, options=options))
+    return found
+
+
+def _vmm_user(plan: ContainerPlan) -> int:
+    """The VMM's id, and with one more the keeper's: nobody's on the host, and no other machine's. Where the user
+    namespace maps one id only it stays that one, without capabilities."""
+    linux = plan.spec.linux or oci.Linux()
+    if any(one.type == "user" for one in linux.namespaces):
+        mapped = sum(one.size for one in linux.uid_mappings if one.container_id <= 1000)
+        return 1000 if mapped > 1001 else 0
+    return VMM_FIRST + 2 * (crc32(plan.id.encode()) % VMM_COUNT)
+
+
+def _resources(wanted: oci.Resources | None, machine: MachinePlan) -> oci.Resources:
+    """The container's limits, on the machine as a whole: its memory is bounded by the guest's, and by this once
+    more; how many processes are in it is the guest's affair."""
+    base = wanted or oci.Resources()
+    memory = base.memory
+    if memory is not None and memory.limit is not None and memory.limit > 0:
+        memory = memory.replace(limit=(machine.memory << 20) + OVERHEAD, swap=None, reservation=None)
+    rules = (oci.DeviceRule(allow=True, type="c", major=10, minor=232, access="rw"),) if machine.accel == KVM else ()
+    devices = (*base.devices, *rules) if base.devices else ()
+    return base.replace(memory=memory, pids=oci.Pids(limit=PIDS), devices=devices)

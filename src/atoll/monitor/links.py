@@ -1,0 +1,79 @@
+"""The interfaces of a machine: what its container's network namespace was given goes to its keeper, as descriptors.
+
+Holds: `hand_over`. Does not hold: the taps (`network/tap.py`), the namespace's interfaces (`engine`).
+Done when the container is started: by then its networks are there, and nothing of its own has run. Where no tap may
+be opened (an ordinary user, where /dev/net/tun is root's), the VMM has a network of its own, made of sockets that it
+opens inside that namespace: so bridge, policy and rates hold for it as well, but nobody can connect to the guest.
+"""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
+from _struct import pack
+
+from atoll.base import errors, jsontext
+from atoll.guest.enter import NOTE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from atoll.network.tap import GuestLink
+
+OF_VMM = {
+    "name": "eth0",
+    "mac": "525400000001",
+    "mtu": 1500,
+    "addresses": [["0a00020f", 24]],
+    "routes": [["", 0, "0a000202"]],
+}
+"""QEMU's user network, qemu(1): 10.0.2.15/24, gateway 10.0.2.2."""
+
+
+def hand_over(sync: int, pid: int, run: str, bundle: str) -> None:
+    """Send the keeper, which `pid` is about to become, what it is to do, and its interfaces. Raises AtollError,
+    OSError."""
+    links, fds = _interfaces(pid, bundle)
+    # By descriptor: the jail's root lies over the run directory, where its init mounted it.
+    fds.insert(0, os.open(f"{run}/{NOTE}", os.O_RDONLY | os.O_CLOEXEC))
+    end = socket(AF_UNIX, SOCK_SEQPACKET, 0, os.dup(sync))
+    try:
+        rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))]
+        end.sendmsg([jsontext.dumps({"links": links}).encode()], rights)
+    finally:
+        end.close()
+        for fd in fds:
+            os.close(fd)
+
+
+def _interfaces(pid: int, bundle: str) -> tuple[list[dict[str, Any]], list[int]]:
+    from atoll.network import tap
+
+    try:
+        ns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return ([OF_VMM] if os.path.exists(f"{bundle}/network.json") else []), []
+    try:
+        links = tap.guest_links(ns)
+        if not links:
+            return [], []
+        if len(links) > 1:
+            raise errors.Unsupported("a machine has one network interface at most", hint="connect it to one network")
+        try:
+            taken = tap.take(ns, links[0])
+        except (errors.Denied, errors.NotFound):
+            return [OF_VMM], []
+        return [_wire(links[0])], [taken.fd]
+    finally:
+        os.close(ns)
+
+
+def _wire(link: GuestLink) -> dict[str, Any]:
+    return {
+        "name": link.name,
+        "mac": link.mac.hex(),
+        "mtu": link.mtu,
+        "addresses": [[address.hex(), prefix] for address, prefix in link.addresses],
+        "routes": [[one.to.hex(), one.prefix, one.gateway.hex() if one.gateway else ""] for one in link.routes],
+    }
