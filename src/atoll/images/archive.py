@@ -62,8 +62,8 @@ class ArchiveSource:
     def __init__(self, path: str | int, opened: shelf.Shelf | None = None) -> None:
         self.where = f"the archive {path}"
         self._shelf = opened or shelf.open_shelf(path)
-        self._places: dict[str, tuple[str, int]] = {}
-        """Blob digest → file in the archive and its size."""
+        self._places: dict[str, str] = {}
+        """Blob digest → file in the archive."""
         try:
             self._images = self._read()
         except BaseException:
@@ -123,7 +123,7 @@ class ArchiveSource:
                 raise errors.Corrupt(
                     f"{self.where}: {len(image.layers)} layers, the configuration has {len(config.diff_ids)}"
                 )
-            self._places[digests.of(body)] = (image.config, len(body))
+            self._places[digests.of(body)] = image.config
             layers = [self._layer(name, diff) for name, diff in zip(image.layers, config.diff_ids, strict=True)]
             made = making.manifest(body, layers)
             image.document = Document(body=made, media_type=documents.DOCKER_MANIFEST, digest=digests.of(made))
@@ -137,7 +137,7 @@ class ArchiveSource:
         first = next(self._shelf.chunks(name), b"")
         media_type = _TYPES.get(first[:2], making.PLAIN_LAYER)
         digest = diff_id if media_type == making.PLAIN_LAYER else self._hash(name)
-        self._places[digest] = (name, size)
+        self._places[digest] = name
         return documents.Descriptor(media_type=media_type, digest=digest, size=size)
 
     def _hash(self, name: str) -> str:
@@ -150,14 +150,8 @@ class ArchiveSource:
 
     def blob(self, digest: str, offset: int, size: int) -> Iterator[tuple[int, bytes]]:
         """A configuration or layer."""
-        if digest not in self._places:
-            raise errors.NotFound(f"{self.where} has no {digest}")
-        name, found = self._places[digest]
-        if found != size:
-            raise errors.Corrupt(f"{self.where}: {digest} has {found} bytes, announced are {size}")
-        for chunk in self._shelf.chunks(name, offset):
-            yield offset, chunk
-            offset += len(chunk)
+        name = self._places.get(digest, "")
+        return shelf.blob(self._shelf, self.where, name, digest, offset, size)
 
     def stop(self) -> None:
         """Nothing waits here."""
@@ -191,9 +185,14 @@ class ArchiveDestination:
             self._file.copy(layout.blob_name(blob.digest), blob, read, progress)
             self._plain[blob.digest] = (blob.digest, blob.size)
             return True
+        if self._file.rewritable:
+            begun = self._file.begin_unnamed()
+            digest = _unpack(blob, read, progress, self._file.append)
+            self._plain[blob.digest] = (digest, self._file.end_unnamed(begun, layout.blob_name(digest)))
+            return True
         spool = shelf.unnamed()
         try:
-            digest = _unpacked(blob, read, progress, spool)
+            digest = _unpack(blob, read, progress, lambda data: files.write_all(spool, data))
             self._file.copy_file(layout.blob_name(digest), spool)
             self._plain[blob.digest] = (digest, os.fstat(spool).st_size)
         finally:
@@ -263,19 +262,24 @@ def _oci_manifest(config: Descriptor, layers: list[Descriptor]) -> bytes:
     return jsontext.dumps(document).encode()
 
 
-def _unpacked(blob: Descriptor, read: Read, progress: Callable[[int], None], spool: int) -> str:
-    """Write a compressed blob's plain bytes to a file; their digest."""
+def _unpack(blob: Descriptor, read: Read, progress: Callable[[int], None], write: Callable[[bytes], object]) -> str:
+    """Write a compressed blob's plain bytes; their digest. One thread hashes what is compressed, one inflates, this
+    one hashes and writes."""
+    import hashlib
+
     from atoll.snapshots.stream import Ahead, Plain
 
-    source = layout.verified(blob, read, progress)
-    plain = Plain(lambda: next(source, b""))
-    ahead = Ahead(plain.chunks())
+    source = Ahead(layout.verified(blob, read, progress))
+    ahead = Ahead(Plain(source.next, hashed=False).chunks())
+    seen = hashlib.sha256()
     try:
         while chunk := ahead.next():
-            files.write_all(spool, chunk)
+            seen.update(chunk)
+            write(chunk)
+        while source.next():  # what follows the compressed data belongs to its digest too
+            pass
     except BaseException:
+        source.abandon()
         ahead.abandon()
         raise
-    for _ in source:  # what follows the compressed data belongs to the digest too
-        pass
-    return plain.digest()
+    return "sha256:" + seen.hexdigest()

@@ -6,7 +6,9 @@ Holds: `LayoutSource`, `LayoutDestination`. Source: image-spec, image-layout.md.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import stat
 
 from atoll.base import errors, files, jsontext
 from atoll.images import shelf
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from atoll.images.source import Read
+    from atoll.snapshots import packing
     from atoll.spec.image import Descriptor
 
 REF_NAME = "org.opencontainers.image.ref.name"
 _FULL_NAME = "io.containerd.image.name"  # what containerd and Docker write beside it
+_BLOCK = 512
 MARK = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -82,15 +86,22 @@ class LayoutSource:
 
     def blob(self, digest: str, offset: int, size: int) -> Iterator[tuple[int, bytes]]:
         """A blob of the layout."""
-        name = blob_name(digest)
-        found = self._shelf.size(name)
-        if found is None:
-            raise errors.NotFound(f"{self.where} has no {digest}")
-        if found != size:
-            raise errors.Corrupt(f"{self.where}: {digest} has {found} bytes, announced are {size}")
-        for chunk in self._shelf.chunks(name, offset):
-            yield offset, chunk
-            offset += len(chunk)
+        return shelf.blob(self._shelf, self.where, blob_name(digest), digest, offset, size)
+
+    def is_whole(self, at: str) -> bool:
+        """Whether an entry is an index, and all that it names is in the layout. Raises Corrupt."""
+        outer = documents.parse_document(self.document(at).body, None, self.where)
+        if not isinstance(outer, documents.Index):
+            return False
+        for one in outer.manifests:
+            if self._shelf.size(blob_name(one.digest)) != one.size:
+                return False
+            inner = documents.parse_document(self.document(one.digest).body, one.media_type, self.where)
+            if not isinstance(inner, documents.Manifest):
+                return False
+            if any(self._shelf.size(blob_name(blob.digest)) != blob.size for blob in (inner.config, *inner.layers)):
+                return False
+        return True
 
     def stop(self) -> None:
         """Nothing waits here."""
@@ -253,6 +264,8 @@ class ArchiveFile:
             self._fd = os.dup(1 if path == "-" else int(path))
         self._tar = TarWriter(lambda data: files.write_all(self._fd, data))
         self._names: set[str] = set()
+        self.rewritable = _is_rewritable(self._fd)
+        """Whether what was written can still be changed: a file that ends where we begin, no pipe."""
 
     def has(self, name: str) -> bool:
         """Whether there is such an entry."""
@@ -274,18 +287,55 @@ class ArchiveFile:
 
     def copy_file(self, name: str, fd: int) -> None:
         """An open file's content, from its beginning."""
-        from atoll.snapshots import packing, tar
-
         if name not in self._names:
             self._names.add(name)
-            size = os.fstat(fd).st_size
-            self._tar.add(packing.Member(name=name.encode(), kind=tar.REGULAR, mode=0o644, size=size), fd)
+            self._tar.add(_member(name, os.fstat(fd).st_size), fd)
+
+    def begin_unnamed(self) -> int:
+        """Leave room for the header of an entry whose name and size its content will tell; `append` writes that,
+        `end_unnamed` is given what this returns. Only where `rewritable`."""
+        at = os.lseek(self._fd, 0, os.SEEK_CUR)
+        files.write_all(self._fd, bytes(_BLOCK))
+        return at
+
+    def append(self, data: bytes) -> None:
+        """Content of the entry that was begun."""
+        files.write_all(self._fd, data)
+
+    def end_unnamed(self, at: int, name: str) -> int:
+        """Give the entry that was begun `at` its header, or drop it when there is one of that name. Its size."""
+        from atoll.snapshots import packing
+
+        start = at + _BLOCK
+        size = os.lseek(self._fd, 0, os.SEEK_CUR) - start
+        if name in self._names:
+            os.ftruncate(self._fd, at)
+            os.lseek(self._fd, at, os.SEEK_SET)
+            return size
+        self._names.add(name)
+        files.write_all(self._fd, bytes(-size % _BLOCK))
+        headers = packing.headers(_member(name, size))
+        if len(headers) > _BLOCK:  # 8 GiB and more
+            self._move(start, at + len(headers))
+        os.pwrite(self._fd, headers, at)
+        return size
+
+    def _move(self, start: int, target: int) -> None:
+        """What was written from `start` on, further back: from its end, so that nothing is written over."""
+        end = os.lseek(self._fd, 0, os.SEEK_CUR)
+        both = os.open(f"/proc/self/fd/{self._fd}", os.O_RDWR | os.O_CLOEXEC)  # ours may be for writing only
+        try:
+            while end > start:
+                step = min(end - start, 1 << 20)
+                end -= step
+                os.pwrite(both, os.pread(both, step, end), target + end - start)
+        finally:
+            os.close(both)
+        os.lseek(self._fd, target - start, os.SEEK_CUR)
 
     def _begin(self, name: str, size: int) -> None:
-        from atoll.snapshots import packing, tar
-
         self._names.add(name)
-        self._tar.add(packing.Member(name=name.encode(), kind=tar.REGULAR, mode=0o644, size=size))
+        self._tar.add(_member(name, size))
 
     def finish(self) -> None:
         """The end mark; flushed and given its name."""
@@ -302,6 +352,19 @@ class ArchiveFile:
             self._fd = -1
             if self._path is not None:
                 files.unlink_if_present(self._temporary)
+
+
+def _is_rewritable(fd: int) -> bool:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        return False
+    appends = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
+    return not appends and os.lseek(fd, 0, os.SEEK_CUR) == os.fstat(fd).st_size
+
+
+def _member(name: str, size: int) -> packing.Member:
+    from atoll.snapshots import packing, tar
+
+    return packing.Member(name=name.encode(), kind=tar.REGULAR, mode=0o644, size=size)
 
 
 def _umask() -> int:

@@ -190,6 +190,19 @@ def read(shelf: Shelf, name: str, limit: int) -> bytes:
     return b"".join(shelf.chunks(name))
 
 
+def blob(shelf: Shelf, where: str, name: str, digest: str, offset: int, size: int) -> Iterator[tuple[int, bytes]]:
+    """The file `name` as a source's blob: its bytes from `offset` on with their positions. Raises NotFound when it is
+    not there, Corrupt when it has not the `size` that was announced."""
+    found = shelf.size(name)
+    if found is None:
+        raise errors.NotFound(f"{where} has no {digest}")
+    if found != size:
+        raise errors.Corrupt(f"{where}: {digest} has {found} bytes, announced are {size}")
+    for chunk in shelf.chunks(name, offset):
+        yield offset, chunk
+        offset += len(chunk)
+
+
 def _seekable(fd: int) -> int:
     """The descriptor, or that of an unnamed file with the plain archive in it."""
     regular = stat.S_ISREG(os.fstat(fd).st_mode)
@@ -202,7 +215,7 @@ def _seekable(fd: int) -> int:
         os.lseek(fd, 0, os.SEEK_SET)
     spool = unnamed()
     try:
-        for chunk in Plain(lambda: os.read(fd, _CHUNK)).chunks():
+        for chunk in Plain(lambda: os.read(fd, _CHUNK), hashed=False).chunks():
             view = memoryview(chunk)
             while view:
                 view = view[os.write(spool, view) :]

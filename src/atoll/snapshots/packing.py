@@ -56,12 +56,7 @@ class TarWriter:
         A file that shrank meanwhile is filled up with zeros, one that grew is cut: the archive stays well-formed.
         Raises OSError.
         """
-        extended = _pax(member)
-        if extended:
-            body = b"".join([_record(key, value) for key, value in extended])
-            self._out(_header(Member(name=b"PaxHeaders.0/entry", kind=b"x", mode=0o644, size=len(body))))
-            self._out(body + bytes(-len(body) % tar.BLOCK))
-        self._out(_header(member))
+        self._out(headers(member))
         self.entries += 1
         if source is not None and member.size:
             self._content(source, member.size)
@@ -104,6 +99,16 @@ class TarWriter:
         while count > 0:
             self._out(_ZEROS[: min(count, _STEP)])
             count -= _STEP
+
+
+def headers(member: Member) -> bytes:
+    """All that stands before a member's content: its header, after a PAX header where there must be one."""
+    extended = _pax(member)
+    if not extended:
+        return _header(member)
+    body = b"".join([_record(key, value) for key, value in extended])
+    before = _header(Member(name=b"PaxHeaders.0/entry", kind=b"x", mode=0o644, size=len(body)))
+    return before + body + bytes(-len(body) % tar.BLOCK) + _header(member)
 
 
 def _header(member: Member) -> bytes:

@@ -42,11 +42,12 @@ def preload(first: bytes) -> None:
 
 
 class Plain:
-    """The plain bytes of a blob as chunks, with their digest. `read` yields the blob's bytes, b"" at the end."""
+    """The plain bytes of a blob as chunks, with their digest (`hashed` off: without). `read` yields the blob's bytes,
+    b"" at the end."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, *, hashed: bool = True) -> None:
         self._read = read
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.sha256() if hashed else None
         self.taken = 0
         """Bytes of the blob consumed so far."""
         self.given = 0
@@ -67,10 +68,12 @@ class Plain:
                     f"the layer expands {self.given // max(self.taken, 1)} times, which only a bomb does"
                 )
             yield chunk
-            self._hash.update(chunk)  # after it was handed on: whoever writes it need not wait
+            if self._hash is not None:
+                self._hash.update(chunk)  # after it was handed on: whoever writes it need not wait
 
     def digest(self) -> str:
         """The diffID, once all chunks are taken and the end was seen."""
+        assert self._hash is not None
         return "sha256:" + self._hash.hexdigest()
 
     def _take(self) -> bytes:
@@ -198,7 +201,7 @@ class Ahead:
             for chunk in chunks:
                 self._places.get()
                 if self._stopped:
-                    return
+                    break
                 self._ready.put(chunk)
         except BaseException as error:  # noqa: BLE001 - carried to the thread that asked
             last = error

@@ -64,7 +64,7 @@ def _fill(ingest: Ingest, source: str) -> Blob:
             os.close(fd)
         return ingest.commit()
     with _Bytes(source) as read:
-        ahead = Ahead(Plain(read).chunks())
+        ahead = Ahead(Plain(read, hashed=False).chunks())
         try:
             while chunk := ahead.next():
                 ingest.write(chunk)
