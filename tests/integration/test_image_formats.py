@@ -19,6 +19,8 @@ from kit import images
 from kit.command import Atoll, installed
 from kit.registry import Registry
 
+INDEX = "application/vnd.oci.image.index.v1+json"
+
 
 def plain(*contents: tuple[str, bytes]) -> bytes:
     """A tar of a layer."""
@@ -64,14 +66,92 @@ def test_layers_in_many_parts(atoll: Atoll, registry: Registry, kind: str, pack)
     assert atoll.good("run", "--rm", name, "/bin/sh", "-c", "echo runs") == "runs"
 
 
-def test_an_artifact_is_told_from_an_image(atoll: Atoll, registry: Registry):
-    config = images.blob("application/vnd.example.config.v1+json", b"{}")
-    layer = images.blob("application/vnd.example.data", b"data")
-    body = {"schemaVersion": 2, "mediaType": images.MANIFEST, "config": config.descriptor(),
-            "layers": [layer.descriptor()]}  # fmt: skip
-    manifest = images.blob(images.MANIFEST, images.document(body))
-    name = registry.push(images.Image(manifest, config, (layer,)), "artifact")
-    atoll("pull", name).failed(1, "an artifact of type application/vnd.example.config", "not a container image")
+def artifact(text: bytes) -> images.Image:
+    """An artifact as `oras push` makes it: the empty configuration, a type, annotations everywhere."""
+    config = images.blob("application/vnd.oci.empty.v1+json", b"{}")
+    layer = images.blob("application/vnd.example.data", text)
+    described = {**layer.descriptor(), "annotations": {"org.opencontainers.image.title": "data.txt"}}
+    body = {"schemaVersion": 2, "mediaType": images.MANIFEST, "artifactType": "application/vnd.example.sbom",
+            "config": config.descriptor(), "layers": [described], "annotations": {"who": "example"}}  # fmt: skip
+    return images.Image(images.blob(images.MANIFEST, images.document(body)), config, (layer,))
+
+
+def test_an_artifact_is_kept_and_moved_and_not_run(atoll: Atoll, registry: Registry, busybox: str):
+    one, other = artifact(b"one"), artifact(b"other")
+    name = registry.push(one, "artifact")
+    atoll.good("pull", name)
+    atoll.good("pull", registry.push(other, "artifact", "two"))  # the same configuration: another artifact
+    digest = one.manifest.digest
+    shown = json.loads(atoll.good("image", "inspect", name))[0]
+    assert (shown["Id"], shown["ArtifactType"]) == (digest, "application/vnd.example.sbom")
+    assert shown["Annotations"] == {"who": "example"}
+    assert shown["Blobs"][0]["annotations"] == {"org.opencontainers.image.title": "data.txt"}
+    assert atoll.good("images", "-q", "--no-trunc", name) == digest
+    refusal = "artifact of type application/vnd.example.sbom, not a container image"
+    atoll("run", "--rm", name, "true").failed(125, refusal)
+    atoll("run", "--rm", "--mount", f"type=image,source={name},target=/m", busybox, "true").failed(125, refusal)
+    atoll("save", "-o", f"{atoll.folder}/a.tar", name).failed(1, "docker-archive has no place", "oci-archive")
+    # On to a registry and through a layout, byte for byte.
+    atoll.good("push", name, f"{registry.host}/moved/artifact:1")
+    atoll.good("save", "--format", "oci-archive", "-o", f"{atoll.folder}/a.tar", name)
+    atoll.good("rmi", name)
+    atoll.good("load", "-i", f"{atoll.folder}/a.tar")
+    atoll.good("push", name, f"oci:{atoll.folder}/layout:a")
+    atoll.good("rmi", name)
+    atoll.good("pull", f"{registry.host}/moved/artifact:1")
+    atoll.good("pull", f"oci:{atoll.folder}/layout:a")
+    assert json.loads(Path(atoll.folder, "layout/index.json").read_text())["manifests"][0]["digest"] == digest
+    inspected = atoll.good("image", "inspect", f"{registry.host}/moved/artifact:1")
+    assert json.loads(inspected)[0]["Descriptor"]["digest"] == digest
+    for lines in (atoll.good("history", digest), atoll.good("image", "tree"), atoll.good("system", "df", "-v")):
+        assert lines
+    # What of it is lost is found, and what nothing names goes.
+    hexadecimal = one.layers[0].digest.removeprefix("sha256:")
+    os.unlink(f"{atoll.data}/content/blobs/sha256/{hexadecimal}")
+    atoll("system", "check").failed(1)
+    atoll.good("pull", f"{registry.host}/moved/artifact:1")
+    assert atoll.good("system", "check") == "nothing to repair"
+    atoll.good("image", "prune", "-af")
+    assert os.listdir(f"{atoll.data}/content/blobs/sha256") == []
+
+
+def test_all_platforms_and_annotations_stay(fresh, registry: Registry):
+    """An index with two platforms and an annotated entry, byte for byte through a registry, a layout and back."""
+    ours, theirs = images.busybox(), images.busybox({"etc/else": (0o644, b"x")})
+    body = json.loads(theirs.config.read())
+    config = images.blob(images.CONFIG, images.document({**body, "architecture": "s390x"}))
+    manifest = {**json.loads(theirs.manifest.read()), "config": config.descriptor(), "annotations": {"a": "b"}}
+    theirs = images.Image(images.blob(images.MANIFEST, images.document(manifest)), config, theirs.layers)
+    machine = json.loads(ours.config.read())["architecture"]
+    entries = [
+        {
+            **one.manifest.descriptor(),
+            "platform": {"os": "linux", "architecture": arch},
+            "annotations": {"kind": arch},
+        }
+        for one, arch in ((ours, machine), (theirs, "s390x"))
+    ]
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries, "annotations": {"made": "here"}}
+    registry.push(ours, "many", "ours")
+    registry.push(theirs, "many", "theirs")
+    raw = images.blob(INDEX, images.document(index))
+    status, _, _ = registry.request("PUT", "/v2/many/manifests/all", raw.read(), {"Content-Type": INDEX})
+    assert status == 201
+    name = f"{registry.host}/many:all"
+    first, second = fresh(), fresh()
+    first.good("pull", "-q", "--all-platforms", name)
+    shown = json.loads(first.good("image", "inspect", name))[0]
+    assert shown["Architecture"] == machine
+    assert shown["Descriptor"]["annotations"] == {"made": "here"}
+    first.good("save", "--format", "oci-archive", "-o", f"{first.folder}/all.tar", name)
+    second.good("load", "-i", f"{first.folder}/all.tar")
+    second.good("push", name, f"{registry.host}/again:all")
+    assert registry.request("GET", "/v2/again/manifests/all", headers={"Accept": INDEX})[2] == raw.read()
+    assert second.good("run", "--rm", name, "echo", "runs") == "runs"
+    # One platform alone has its own annotations.
+    first.good("pull", "-q", "--platform", "linux/s390x", name)
+    shown = json.loads(first.good("image", "inspect", name))[0]
+    assert (shown["Architecture"], shown["Annotations"]) == ("s390x", {"a": "b"})
 
 
 def test_a_docker_daemon_as_source_and_destination(atoll: Atoll, busybox: str):

@@ -7,6 +7,7 @@ Start reading at `pull`; `transfer.py` is its engine room.
 from __future__ import annotations
 
 from atoll.base import errors
+from atoll.images import artifacts
 from atoll.images.source import Document
 from atoll.images.values import Progress, PulledImage, PulledLayer, RegistryOptions
 from atoll.spec import digest as digests
@@ -42,8 +43,8 @@ def pull(
     all_platforms: bool = False,
     check: Check | None = None,
 ) -> PulledImage:
-    """Pull an image: every blob in `store`, every layer in `snapshots`, all digests checked before anything is
-    visible. What is there already is not moved again. Interrupted, it keeps the bytes that came.
+    """Pull an image, or an artifact: every blob in `store`, every layer in `snapshots`, all digests checked before
+    anything is visible. What is there already is not moved again. Interrupted, it keeps the bytes that came.
 
     `platform` None is this machine. `source` None is the registry of `reference`; `at` is what to ask another source
     for. `all_platforms` also fetches the content for the other platforms, to be pushed or saved. `check(target,
@@ -64,7 +65,10 @@ def pull(
     try:
         resolved.run(explicit=platform is not None, check=check)
         others = resolved.others() if all_platforms else []
-        layers = _layers(resolved.manifest, resolved.config, reference)
+        artifact = artifacts.kind_of(resolved.manifest)
+        layers = _layers(resolved.manifest, resolved.config, reference) if artifact is None else []
+        if artifact is not None:
+            others += artifacts.blobs_of(resolved.manifest)
         moved = _move(opened, store, snapshots, layers, others, report, workers)
     finally:
         for worker in workers:
@@ -72,7 +76,8 @@ def pull(
         if source is None:
             opened.close()
     # Children before parents: whoever finds a document in the store finds all that it names.
-    for body in (*resolved.other_bodies, resolved.config_body, resolved.manifest_body, resolved.target_body):
+    config = [resolved.config_body] if artifact is None else []
+    for body in (*resolved.other_bodies, *config, resolved.manifest_body, resolved.target_body):
         store.put(body)
     sizes = [snapshots.layer_usage(layer.chain_id).bytes for layer in layers]
     report(Progress(what="done"))
@@ -80,10 +85,11 @@ def pull(
         reference=reference.full,
         target_digest=digests.of(resolved.target_body),
         manifest_digest=digests.of(resolved.manifest_body),
-        config_digest=resolved.manifest.config.digest,
+        config_digest=resolved.manifest.config.digest if artifact is None else digests.of(resolved.manifest_body),
         config=resolved.config,
         layers=tuple([layer.replace(unpacked_size=size) for layer, size in zip(layers, sizes, strict=True)]),
-        size=sum(sizes),
+        size=sum(sizes) if artifact is None else sum([one.size for one in artifacts.blobs_of(resolved.manifest)]),
+        artifact=None if artifact is None else artifacts.config_text(resolved.manifest),
         fetched=moved + resolved.fetched,
         others=(*[one.digest for one in others], *[digests.of(body) for body in resolved.other_bodies]),
     )
@@ -173,6 +179,9 @@ class _Resolver:
         self.manifest = document
         if check is not None:
             check(_document(self.target_body, self._index or document), _document(self.manifest_body, document))
+        if artifacts.kind_of(document) is not None:  # for no platform and without a configuration that says anything
+            self.config = artifacts.config_of(document)
+            return
         self.config_body = self._config(document.config)
         self.config = documents.parse_config(self.config_body, f"the configuration of {what}")
         have = self.config.platform
@@ -232,10 +241,6 @@ class _Resolver:
         return document
 
     def _config(self, entry: Descriptor) -> bytes:
-        if entry.media_type not in (documents.OCI_CONFIG, documents.DOCKER_CONFIG):
-            raise errors.Unsupported(
-                f"{self.reference.familiar} is an artifact of type {entry.media_type}, not a container image"
-            )
         if entry.size > documents.MAX_CONFIG_BYTES:
             raise errors.Corrupt(f"the configuration {entry.digest} announces {entry.size} bytes")
         if self.store.has(entry.digest, entry.size):

@@ -102,7 +102,8 @@ class PulledImage(Value):
     """What was pulled, ready to be recorded. `reference` is the full form asked for. `target_digest` is what the
     tag points at (an index or a manifest: Docker's RepoDigests), `manifest_digest` the manifest of this platform,
     `config_digest` the image id. `size` is bytes unpacked, `fetched` bytes that came over the network,
-    `others` what was fetched for other platforms."""
+    `others` what was fetched for other platforms. Of an artifact `config_digest` is that of its manifest, `others`
+    are its blobs, and `artifact` is what its row has for a configuration (`artifacts.py`)."""
 
     reference: str
     target_digest: str
@@ -113,6 +114,7 @@ class PulledImage(Value):
     size: int
     fetched: int = 0
     others: tuple[str, ...] = ()
+    artifact: str | None = None
 
     @property
     def chain_ids(self) -> tuple[str, ...]:

@@ -37,7 +37,8 @@ def load(
     platform: str | None = None,
 ) -> list[Loaded]:
     """Load every image of a docker-archive, an image layout in a directory or an archive of one, compressed or not;
-    `path` may be a descriptor (standard input). An index gives its image for this machine, or for `platform`.
+    `path` may be a descriptor (standard input). An index gives its image for this machine, or for `platform`, and is
+    kept as a whole where the archive holds all of it.
 
     The policy is asked as for a pull from that transport. Raises NotFound, Corrupt, Exhausted, Denied.
     """
@@ -60,6 +61,7 @@ def load(
                     progress=progress,
                     source=source,
                     at=at,
+                    all_platforms=_is_whole(source, at),
                     check=admission.check,
                 )
                 making.record(engine, image, names)
@@ -102,6 +104,12 @@ def _place(source: ArchiveSource | LayoutSource, path: str | int, at: str) -> Pl
     if not isinstance(source, LayoutSource):
         return Place(transport="docker-archive", path=where, at=at)
     return Place(transport="oci" if os.path.isdir(where) else "oci-archive", path=where, at=at)
+
+
+def _is_whole(source: ArchiveSource | LayoutSource, at: str) -> bool:
+    from atoll.images.layout import LayoutSource
+
+    return isinstance(source, LayoutSource) and source.is_whole(at)
 
 
 def _every(source: ArchiveSource | LayoutSource) -> list[tuple[str, list[Reference]]]:

@@ -128,7 +128,7 @@ def record(engine: Engine, image: PulledImage, names: Sequence[Reference]) -> No
         id=image.config_digest,
         target=image.target_digest,
         manifest=image.manifest_digest,
-        config=engine.content().read(image.config_digest).decode("utf-8"),
+        config=image.artifact or engine.content().read(image.config_digest).decode("utf-8"),
         size=image.size,
         created_at=now,
     )

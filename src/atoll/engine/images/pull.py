@@ -99,7 +99,7 @@ def record(engine: Engine, reference: Reference, image: PulledImage) -> None:
     if not image.fetched and _is_recorded(engine, reference, image):
         return
     now = time.time_ns()
-    config = engine.content().read(image.config_digest).decode("utf-8")
+    config = image.artifact or engine.content().read(image.config_digest).decode("utf-8")
     engine.store.add_image(
         ImageRow(
             id=image.config_digest,

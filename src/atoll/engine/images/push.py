@@ -83,7 +83,7 @@ def push(
     lock = files.FileLock(garbage.lock_path(engine))
     lock.acquire(shared=True)
     try:
-        parcel = _parcel(engine, row, whole=platform is None, plain=place.transport != places.REGISTRY)
+        parcel = parcel_of(engine, row, whole=platform is None, plain=place.transport != places.REGISTRY)
         try:
             return send(engine, parcel, place, progress=progress, options=options or options_of(engine))
         finally:
@@ -236,8 +236,9 @@ def of_file(fd: int) -> Callable[[int], Iterator[bytes]]:
 # --- what goes ------------------------------------------------------------------------------------------------------
 
 
-def _parcel(engine: Engine, row: ImageRow, *, whole: bool, plain: bool) -> Parcel:
-    """What goes for an image; `plain`: layers may go without compression."""
+def parcel_of(engine: Engine, row: ImageRow, *, whole: bool, plain: bool) -> Parcel:
+    """What goes for an image; `whole`: with its index, if all that names is here; `plain`: layers may go without
+    compression. Raises FailedPrecondition when something is not kept any more."""
     from atoll.engine.images.compress import compressed
 
     store = engine.content()
@@ -255,7 +256,7 @@ def _parcel(engine: Engine, row: ImageRow, *, whole: bool, plain: bool) -> Parce
             f"{missing[0]} is not in the content store any more", hint="pull the image again, then push it"
         )
     fds: dict[str, int] = {}
-    if not plain:
+    if not plain and row.id != row.manifest:  # an artifact's blobs are nobody's to compress
         manifest, body = compressed(store, manifest, body, fds)
     return Parcel(_blobs(manifest), [_document(body, manifest.media_type)], fds)
 

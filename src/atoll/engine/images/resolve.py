@@ -66,6 +66,15 @@ def need(engine: Engine, name: str) -> ImageRow:
     return row
 
 
+def artifact_type(row: ImageRow) -> str | None:
+    """The type of an artifact, which is known by its manifest; None for an image."""
+    if row.id != row.manifest:
+        return None
+    from atoll.base import jsontext
+
+    return str(jsontext.loads(row.config).get("artifactType"))
+
+
 # --- admission ------------------------------------------------------------------------------------------------------
 
 _SYSTEM_POLICY = "/etc/containers/policy.json"
@@ -105,8 +114,13 @@ def fingerprint(text: bytes) -> str:
 def check_admitted(engine: Engine, row: ImageRow) -> None:
     """Before an image is used: if it was pulled under another policy than the present one, that judges it now.
 
-    Raises Denied. Costs a file and a row when nothing changed.
+    Raises Denied, and Unsupported for an artifact. Costs a file and a row when nothing changed.
     """
+    if row.id == row.manifest:
+        raise errors.Unsupported(
+            f"{row.id[7:19]} is an artifact of type {artifact_type(row)}, not a container image",
+            hint="it can be inspected, pushed and saved: atoll image inspect",
+        )
     text, _ = policy_text(engine)
     known = engine.store.read("SELECT policy FROM admissions WHERE image = ?", row.id)
     if not known:

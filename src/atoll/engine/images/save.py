@@ -5,10 +5,8 @@ from __future__ import annotations
 from atoll.base import errors
 from atoll.engine.events import note as events
 from atoll.engine.images import making
-from atoll.engine.images.push import reader
-from atoll.engine.images.resolve import find, need
-from atoll.images.source import Document
-from atoll.spec import image as documents
+from atoll.engine.images.push import parcel_of, reader
+from atoll.engine.images.resolve import artifact_type, find, need
 from atoll.spec import reference as references
 
 TYPE_CHECKING = False
@@ -70,13 +68,23 @@ def _destination(out: str | int, format: str) -> Destination:
 
 
 def _put(engine: Engine, target: Destination, row: ImageRow, name: str | None) -> None:
+    """One image. A layout holds the index too, if all that it names is here; a docker-archive has no place for it."""
+    from atoll.images.archive import ArchiveDestination
+
     store = engine.content()
+    kind = artifact_type(row)
+    whole = not isinstance(target, ArchiveDestination)
+    if kind is not None and not whole:
+        raise errors.Unsupported(
+            f"{name or row.id[7:19]} is an artifact of type {kind}, for which a docker-archive has no place",
+            hint="--format oci-archive or oci-dir",
+        )
     making.layers_of(engine, row)  # says what is missing before anything is written
-    body = store.read(row.manifest, limit=documents.MAX_MANIFEST_BYTES)
-    manifest = documents.parse_document(body, None, row.manifest)
-    assert isinstance(manifest, documents.Manifest)
-    for blob in (*manifest.layers, manifest.config):
+    parcel = parcel_of(engine, row, whole=whole, plain=True)
+    for blob in parcel.blobs:
         if not target.has(blob.digest, blob.size):
             target.put(blob, reader(store, blob.digest), lambda _: None)
     events.note(engine, "image", "save", row.id, name=name or row.id)
-    target.put_document(Document(body=body, media_type=manifest.media_type, digest=row.manifest), name or "")
+    for document in parcel.documents[:-1]:
+        target.put_document(document, None)
+    target.put_document(parcel.documents[-1], name or "")

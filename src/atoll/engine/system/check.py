@@ -163,6 +163,9 @@ def _images(engine: Engine, repair: bool) -> list[str]:
         layers = engine.store.layers(row.id)
         missing = engine.snapshots.missing([layer.chain_id for layer in layers])
         blobs = [layer.blob for layer in layers if not content.has(layer.blob, layer.blob_size)]
+        if row.id == row.manifest:  # an artifact has no layers to come from
+            named = engine.store.read("SELECT digest FROM blobs WHERE image = ?", row.id)
+            blobs = [digest for (digest,) in named if not content.has(digest) and digest not in lacking]
         if not lacking and not missing and not blobs:
             continue
         tags = [tag.reference for tag in engine.store.tags(row.id)]
