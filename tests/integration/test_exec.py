@@ -44,6 +44,7 @@ def test_directory_user_and_input(atoll: Atoll, busybox: str):
 
 def test_codes_of_commands_that_cannot_run(web: Atoll):
     web("exec", "web", "nosuch").failed(127, "nosuch")
+    web("exec", "-u", "nosuch", "web", "true").failed(126, "unable to find user nosuch")
     web("exec", "web", "/etc/passwd").failed(126, "permission|exec")
     web("exec", "web", "/etc").failed(126, "permission|directory|exec")
 

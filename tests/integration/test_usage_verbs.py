@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import time
 
 from integration.test_lifecycle import started
 from kit.command import Atoll
@@ -82,3 +84,21 @@ def test_update(atoll: Atoll, busybox: str):
     atoll("update", "--restart", "odd", "web").failed(1, "restart policy")
     atoll("update", "web").failed(1, "one or more flags")
     atoll("update", "--cpus", "1", "nosuch").failed(1, "no such container")
+
+
+def test_a_restart_policy_that_is_changed_counts_from_the_next_end_on(atoll: Atoll, busybox: str):
+    go = f"{atoll.folder}/go"
+    os.makedirs(go)
+    script = "until [ -e /go/now ]; do sleep 0.05; done; echo run; exit 3"
+    atoll.good("run", "-d", "--name", "late", "-v", f"{go}:/go", busybox, "sh", "-c", script)
+    atoll.good("update", "--restart", "on-failure:2", "late")
+    open(f"{go}/now", "w").close()
+    deadline = time.monotonic() + 30
+    while atoll.good("logs", "late").count("run") < 3 or "Exited" not in atoll.good("ps", "-a"):
+        assert time.monotonic() < deadline, atoll.inspect("late")
+        time.sleep(0.1)
+    assert atoll.inspect("late")["RestartCount"] == 2
+    atoll.good("update", "--restart", "no", "late")
+    assert atoll.good("start", "late") == "late"
+    assert atoll.good("wait", "late") == "3"
+    assert atoll.inspect("late")["RestartCount"] == 0

@@ -29,17 +29,22 @@ def execute(engine: Engine, request: ExecRequest) -> Attachment:
     if status.status != RUNNING:
         raise errors.FailedPrecondition(f"Container {row.id} is not running")
     record = Record.from_text(row.record)
-    return engine.driver.exec(
-        ExecPlan(
-            id=os.urandom(32).hex(),
-            run=engine.paths.container_run(row.id),
-            process=_process(record, request, environment.given(request.env, engine.environ)),
-            terminal=request.terminal,
-            stdin=request.stdin,
-            detached=request.detach,
-            events=plan_of(engine, row.id, record, row.name),
-        )
+    plan = ExecPlan(
+        id=os.urandom(32).hex(),
+        run=engine.paths.container_run(row.id),
+        process=_process(record, request, environment.given(request.env, engine.environ)),
+        terminal=request.terminal,
+        stdin=request.stdin,
+        detached=request.detach,
+        events=plan_of(engine, row.id, record, row.name),
     )
+    try:
+        return engine.driver.exec(plan)
+    except errors.NotFound as error:
+        if not error.message.startswith("unable to find "):
+            raise
+        # A user or group that the container lacks: Docker's exit code for an exec that could not begin is 126.
+        raise errors.CommandNotExecutable(error.message, hint=error.hint) from None
 
 
 def _process(record: Record, request: ExecRequest, env: list[str]) -> oci.Process:

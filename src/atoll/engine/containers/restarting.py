@@ -155,4 +155,7 @@ def change(engine: Engine, container_id: str, record: Record) -> None:
     """Another policy, from the next end on. Raises OSError."""
     begin(engine, container_id, record)
     if record.restart == restart.NO:
-        _end_waiting(engine.paths.container(container_id))
+        bundle = engine.paths.container(container_id)
+        _end_waiting(bundle)
+        for name in (restart.STOPPED_FILE, restart.RESTARTS_FILE):
+            files.unlink_if_present(f"{bundle}/{name}")

@@ -61,6 +61,10 @@ def update(engine: Engine, name: str, asked: Update) -> None:
             bundle.save(_replanned(engine, bundle.load(place), after))
         text = after.to_text()
         engine.store.write(lambda db: db.execute("UPDATE containers SET record = ? WHERE id = ?", (text, row.id)))
+        if asked.restart is not None:
+            from atoll.engine.containers import restarting
+
+            restarting.change(engine, row.id, after)
     events.container(engine, row.id, "update")
 
 
