@@ -18,12 +18,14 @@ from atoll.monitor.protocol import (
     CONTROL,
     CONTROL_MAX,
     DATA_MAX,
+    OLDEST,
     REQUEST_MAX,
     STDIN,
     VERSION,
     WINDOW,
     FrameReader,
     Malformed,
+    check_monitor,
     control,
     frame,
 )
@@ -211,11 +213,16 @@ class Channel:
         """Have a process executed in a running container; returns once it runs. Raises why it does not."""
         return self._ask({"do": "exec", "request": request.to_json()}, "started")
 
+    def adopt(self, run: str) -> None:
+        """Have a container taken over whose monitor is dead; nothing happens if somebody keeps it company. Raises why
+        it was not."""
+        self._ask({"do": "adopt", "run": run}, "adopted", "kept").close()
+
     def ping(self) -> None:
         """Make sure that somebody is there. Raises Unavailable."""
         self._ask({"do": "ping"}, "pong").close()
 
-    def _ask(self, message: dict[str, Any], answer: str) -> Attachment:
+    def _ask(self, message: dict[str, Any], answer: str, *others: str) -> Attachment:
         data = control({"v": VERSION, **message})
         if len(data) > REQUEST_MAX:
             self._peer.close()
@@ -225,7 +232,7 @@ class Channel:
         attachment = Attachment(self._peer)
         try:
             attachment._tell(data)
-            timing.put(answer, attachment.expect(answer).get("steps"))
+            timing.put(answer, attachment.expect(answer, *others).get("steps"))
         except BaseException:
             attachment.close()
             raise
@@ -250,16 +257,26 @@ def caller(environ: Mapping[str, str] | None = None) -> Caller:
 def attach(run: str, *, output: bool = True, stdin: bool = False) -> Attachment:
     """Connect to the monitor of a container. `output`: from now on; what was before is in the log.
 
-    Raises NotFound if no monitor is there (the container has ended, or its monitor was killed).
+    Raises NotFound if no monitor is there (the container has ended, or its monitor was killed), Unsupported if it is
+    a newer Atoll's. One of the version before ours is spoken to in its own.
     """
+    try:
+        return _attach(run, VERSION, output, stdin)
+    except errors.Unsupported:
+        if VERSION == OLDEST:
+            raise
+        return _attach(run, VERSION - 1, output, stdin)
+
+
+def _attach(run: str, version: int, output: bool, stdin: bool) -> Attachment:
     try:
         peer = connect_socket(f"{run}/{ATTACH_SOCKET}")
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         raise errors.NotFound(f"no monitor answers in {run}") from None
     attachment = Attachment(peer)
-    attachment._tell(control({"do": "attach", "v": VERSION, "output": output, "stdin": stdin}))
+    attachment._tell(control({"do": "attach", "v": version, "output": output, "stdin": stdin}))
     try:
-        attachment.expect("attached")
+        check_monitor(attachment.expect("attached").get("v", OLDEST))
     except BaseException:
         attachment.close()
         raise

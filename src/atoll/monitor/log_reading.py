@@ -307,7 +307,7 @@ def _raw_lines(path: str, tail: int | None, follow: bool, running: Callable[[], 
             part = parts[0]
             if len(parts) == 1 and follow:
                 yield from _follow(part, path, running)
-                parts += _newer(path, part)
+                parts += _next(path, part, running)
                 follow = len(parts) > 1
             else:
                 yield from _read_lines(part)
@@ -343,6 +343,17 @@ def _open_all(path: str) -> list[_Part]:
             parts.append(part)
         number += 1
     return parts[::-1]
+
+
+def _next(path: str, part: _Part, running: Callable[[], bool] | None) -> list[_Part]:
+    """The files after this one, once there are any: a rotated log has no newest file until something is written. None
+    when the container has ended."""
+    while True:
+        over = running is not None and not running()
+        newer = _newer(path, part)
+        if newer or over:
+            return newer
+        time.sleep(_POLL_MIN)
 
 
 def _newer(path: str, part: _Part) -> list[_Part]:

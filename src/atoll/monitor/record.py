@@ -131,18 +131,17 @@ class Session(Record):
 
 def alive(pid: int, start_time: int, boot_id: str) -> bool:
     """Whether the process of that pid, start time and boot still runs (a reused pid or a reboot is another)."""
-    if boot_id != state.boot_id():
-        return False
+    return boot_id == state.boot_id() and lives(pid, start_time)
+
+
+def lives(pid: int, start_time: int) -> bool:
+    """The same of a process that is known to be of this boot: by one look at proc_pid_stat(5), for lists of many."""
     try:
-        return process.start_time(pid) == start_time and _state(pid) not in b"ZX"
+        line = files.read_bytes(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def _state(pid: int) -> bytes:
-    line = files.read_bytes(f"/proc/{pid}/stat")
-    after = line.rindex(b")") + 2
-    return line[after : after + 1]
+    words = line[line.rindex(b")") + 2 :].split()
+    return words[0] not in b"ZX" and int(words[19]) == start_time
 
 
 def forsaken(run: str) -> bool:

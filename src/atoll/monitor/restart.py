@@ -96,11 +96,14 @@ def pause_ms(ended: record.Exit, before_ms: int) -> int:
 
 
 def follow(bundle: str) -> None:
-    """After an end: wait and have the container started again, if its policy says so. Never raises for a file.
+    """After an end: wait and have the container started again, if its policy says so ("": nothing to be done).
+    Never raises for a file.
 
     The caller holds nothing of the container any more: whoever came to its door meanwhile must not wait with it. One
     whose program never ran is left: what went wrong would go wrong again (Docker leaves it, too).
     """
+    if not bundle:
+        return
     try:
         policy = read_policy(bundle)
         if policy is None or is_stopped(bundle):

@@ -17,8 +17,8 @@ descriptors, and between two clerks it does little more than poll(2): it takes o
 init, its child since the first clerk has ended (a process' orphans go to the nearest subreaper, prctl(2)).
 
 A clerk that is killed costs its commands their connection: the monitor has spare descriptors of all it needs and
-goes on. A monitor that is killed while its first clerk lives is replaced by that clerk, otherwise by the spawner, as
-far as the exit status goes.
+goes on. A monitor that is killed while its first clerk lives is replaced by that clerk, otherwise by another one
+(`takeover.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from atoll.base import errors
 from atoll.linux.process import become_subreaper
 from atoll.linux.signals import let_go
 from atoll.linux.title import set_title
-from atoll.monitor import creator, health, monitor, restart, session, usage
+from atoll.monitor import creator, health, keeper, monitor, restart, session, takeover, usage
 from atoll.monitor.peer import Peer
 from atoll.monitor.protocol import FDS_MAX, VERSION, Malformed, control
 from atoll.monitor.record import CREATE
@@ -50,13 +50,14 @@ if TYPE_CHECKING:
 RIGHTS = CMSG_LEN(4 * FDS_MAX)
 WORD_MAX = 8192
 FD_LAST = 0x7FFFFFFF
-LOST = 255 << 8
-"""The wait status that stands for one that nobody has."""
+UNPOLLED = frozenset(("stdin", "keeper", "told"))
+"""Descriptors of a container that are held, and say nothing by themselves."""
 
 
-def serve(connection: int, report: Report) -> None:
+def serve(connection: int, report: Report, orphan: tuple[str, int] | None = None) -> None:
     """Do the one request of a connection (steps 4 to 19 of `protocol.py`). Returns when all of it has ended; a
-    command that leaves before its request, or talks nonsense, ends it at once.
+    command that leaves before its request, or talks nonsense, ends it at once. Or, for the spawner, take over an
+    `orphan` (run directory, terminal): then the connection is where the spawner tells of its end.
 
     `report(pid, run, console)` tells the spawner of a container (pid 0: of an exec session). In a session of its
     own, deaf to what terminals, log-outs and shut-downs send (a container's end is what ends its monitor).
@@ -70,7 +71,9 @@ def serve(connection: int, report: Report) -> None:
     clerk = fork()
     if clerk == 0:
         ours.close()
-        in_fork(lambda: first_clerk(connection, theirs, report))
+        if orphan is None:
+            in_fork(lambda: first_clerk(connection, theirs, report))
+        in_fork(lambda: takeover.relieve(*orphan, connection, theirs, report))
     close(connection)
     theirs.close()
     # 1. The clerk's word, once there is a container: its title, and spares of all descriptors.
@@ -185,7 +188,7 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
     streams = {fds[name]: number for name, number in monitor.STREAMS if name in fds}
     poller = poll()
     for name in fds:
-        if name != "stdin":
+        if name not in UNPOLLED:
             poller.register(fds[name], POLLIN)
     # As a handler, so that orphans are reaped whenever they come; the init's end also shows at its pidfd.
     signal(17, reap)
@@ -202,8 +205,8 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
             for fd, _ in ready:
                 if fd == fds["pidfd"]:
                     reap()
-                    # Ended, and not ours to reap: somebody took the status. Better a lost one than to turn for ever.
-                    return LOST if status is None else status
+                    # Ended, and not ours to reap: taken over, or somebody took the status.
+                    return keeper.end_of(fds) if status is None else status
                 if fd not in streams:
                     called = True
                     break
@@ -244,6 +247,8 @@ def first_clerk(connection: int, line: socket, report: Report) -> int:
         if message.get("do") == "ping":
             peer.sendall(control({"is": "pong", "v": VERSION}))
             return 0
+        if message.get("do") == "adopt":
+            return takeover.adopt(message, peer, line, report)
         made = creator.make(message)
     except errors.AtollError as error:
         peer.sendall(control({"is": "error", "error": error.to_json()}))

@@ -6,8 +6,9 @@ fork reads. What a broken or hostile command can do to it is therefore to connec
 
 It is a cache, never a requirement. What it gives: monitors that share its pages, a sealed interpreter, a fork that is
 safe whatever threads the caller has. What it holds: a duplicate of each terminal's master, so that a container whose
-monitor is killed is not hung up, and the exit status of such a container, whose init comes to it as an orphan.
-Killed itself it is missed by nobody: monitors live on, and the next command starts another.
+monitor is killed is not hung up, and the exit status of such a container, whose init comes to it as an orphan; it
+forks another monitor for it (`takeover.py`). Killed itself it is missed by nobody: monitors live on, and the next
+command starts another.
 
 It stays in the cgroup in which the first command started it; its monitors are charged there too, the containers
 never. Everything that monitors need is imported here, before the first fork: the package and the interpreter may be
@@ -30,12 +31,13 @@ import select
 import sys
 import time
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, socket, socketpair
+from _struct import pack
 
 from atoll.base import errors, files
 from atoll.base.loop import children
 from atoll.linux.process import become_subreaper
 from atoll.linux.title import set_title
-from atoll.monitor import service, sockets
+from atoll.monitor import restart, service, sockets
 from atoll.monitor.company import ignore_terminals
 from atoll.monitor.monitor import mourn
 from atoll.monitor.protocol import control
@@ -52,9 +54,28 @@ DOOR_DELAY_MS = 200
 """How long nothing happens before the door is made: not while the first commands need the processors."""
 UNCLAIMED_MAX = 256
 """Most forks that have not yet reported a container; further connections wait in the backlog."""
+REPLACED_MAX = 8
+"""How often the monitor of one container is replaced: one that dies each time would go on for ever."""
 REPORT_MAX = 8192
 FD_LAST = 0x7FFFFFFF
 _OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Orphan:
+    """A container whose monitor was killed: its run directory, its terminal or -1; where to tell the monitor that was
+    forked in its place how the init ended, that monitor, whether it has taken over, and how many there were."""
+
+    __slots__ = ("line", "monitor", "run", "taken", "terminal", "tries")
+
+    def __init__(self, run: str, terminal: int) -> None:
+        self.run, self.terminal, self.line, self.monitor, self.taken, self.tries = run, terminal, -1, 0, False, 0
+
+    def drop(self) -> None:
+        """Close what is held of it."""
+        for fd in (self.line, self.terminal):
+            if fd >= 0:
+                os.close(fd)
+        self.line = self.terminal = -1
 
 
 class Spawner:
@@ -68,7 +89,7 @@ class Spawner:
         self.listening = True
         self.forks: set[int] = set()
         self.monitors: dict[int, tuple[int, str, int]] = {}  # monitor -> its init, run directory, spare terminal
-        self.orphans: dict[int, tuple[str, int]] = {}  # init whose monitor was killed -> run directory, terminal
+        self.orphans: dict[int, Orphan] = {}  # by their inits
         self.reports, self.report = socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
         self.reports.setblocking(False)
         self.identity = _identity(path)
@@ -186,6 +207,8 @@ class Spawner:
             except OSError:  # no descriptor left for the spare: the container does without
                 continue
             monitor, init, run = data.split(b" ", 2)
+            if int(init) in self.orphans and self.orphans[int(init)].monitor == int(monitor):
+                self.orphans[int(init)].taken = True
             if int(monitor) in self.forks:
                 self.monitors[int(monitor)] = (int(init), run.decode(), fds.pop() if fds else -1)
             for fd in fds:
@@ -195,26 +218,71 @@ class Spawner:
         """Take in the ends of monitors, and of containers whose monitor was killed.
 
         An init becomes our child in the same moment as its monitor becomes a zombie, so both are in one batch at the
-        earliest; monitors are looked at first.
+        earliest; monitors are looked at first. Each gets another monitor, unless its init has ended, too.
         """
         self.hear()
         ended = dict(children())
+        self.hear()  # a report that was sent before one of these ends has come by now
         for pid, status in ended.items():
-            if pid in self.forks:
-                self.forks.discard(pid)
-                init, run, terminal = self.monitors.pop(pid, (0, "", -1))
-                if init and status != 0 and (init in ended or _is_our_child(init)):
-                    self.orphans[init] = (run, terminal)
-                elif init and status != 0:
-                    self._mourn(run, None)
-                if terminal >= 0 and init not in self.orphans:
-                    os.close(terminal)
+            if pid not in self.forks:
+                continue
+            self.forks.discard(pid)
+            init, run, terminal = self.monitors.pop(pid, (0, "", -1))
+            replaced = [one for one, orphan in self.orphans.items() if orphan.monitor == pid] if self.orphans else []
+            if replaced:
+                init = replaced[0]
+                if status == 0 or self.orphans[init].tries >= REPLACED_MAX:
+                    self.orphans.pop(init).drop()
+                else:
+                    self._replace(init)
+            elif init and status != 0 and init in ended:
+                self._mourn(run, ended[init])
+            elif init and status != 0:
+                self.orphans[init] = Orphan(run, terminal)
+                self._replace(init)
+                continue
+            if terminal >= 0:
+                os.close(terminal)
         for pid, status in ended.items():
-            if pid in self.orphans:
-                run, terminal = self.orphans.pop(pid)
-                if terminal >= 0:
-                    os.close(terminal)
-                self._mourn(run, status)
+            orphan = self.orphans.get(pid)
+            if orphan is None:
+                continue
+            if orphan.taken:
+                self._tell(orphan, status)
+            else:
+                self.orphans.pop(pid).drop()
+                self._mourn(orphan.run, status)
+
+    def _tell(self, orphan: Orphan, status: int) -> None:
+        try:
+            os.write(orphan.line, pack("i", status))
+        except OSError:  # that one is ending, too
+            pass
+
+    def _replace(self, init: int) -> None:
+        """Fork another monitor for a container. It may have to wait, for a clerk that is still there."""
+        orphan = self.orphans[init]
+        ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+        pid = os.fork()
+        if pid == 0:
+            in_fork(lambda: self._relieve(orphan, theirs.detach()))
+        theirs.close()
+        if orphan.line >= 0:
+            os.close(orphan.line)
+        orphan.line, orphan.monitor, orphan.taken = ours.detach(), pid, False
+        orphan.tries += 1
+        self.forks.add(pid)
+
+    def _relieve(self, orphan: Orphan, told: int) -> None:
+        """In that fork: of the spawner's descriptors it keeps the terminal, its line and the way to report."""
+        _signal.set_wakeup_fd(-1)
+        kept = sorted({told, self.report.fileno(), *([orphan.terminal] if orphan.terminal >= 0 else [])})
+        low = 3
+        for fd in kept:
+            os.closerange(low, fd)
+            low = fd + 1
+        os.closerange(low, FD_LAST)
+        service.serve(told, self._report, (orphan.run, orphan.terminal))
 
     def _mourn(self, run: str, status: int | None) -> None:
         """Have a fork record the end of a container whose monitor was killed."""
@@ -222,7 +290,7 @@ class Spawner:
         if pid == 0:
             _signal.set_wakeup_fd(-1)
             os.closerange(3, FD_LAST)
-            in_fork(lambda: mourn(run, status))
+            in_fork(lambda: restart.follow(mourn(run, status)))
         self.forks.add(pid)
 
     # -- its end
@@ -261,14 +329,6 @@ def _identity(path: str) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return found.st_dev, found.st_ino
-
-
-def _is_our_child(pid: int) -> bool:
-    try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
 
 
 def refuse(connection: int, error: OSError) -> None:
