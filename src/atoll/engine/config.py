@@ -50,6 +50,9 @@ class Config(Value):
     userns: str = "host"
     storage_driver: str = "auto"
     storage_keep: int = 0
+    vm_accel: str = "auto"
+    vm_memory: int = 256 << 20
+    vm_kernel: str = "default"
     source: tuple[str, ...] = ()
 
 
@@ -161,6 +164,11 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "keep": ("storage_keep", _size),
     },
     "cgroup": {"parent": ("cgroup_parent", _cgroup)},
+    "vm": {
+        "accel": ("vm_accel", _choice("auto", "kvm", "tcg")),
+        "memory": ("vm_memory", _size),
+        "kernel": ("vm_kernel", _text),
+    },
     "registries": {"insecure": ("insecure_registries", _texts), "offline": ("offline", _flag)},
     "trust": {"policy": ("trust_policy", _path)},
 }

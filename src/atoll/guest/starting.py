@@ -24,6 +24,7 @@ from atoll.base import errors, jsontext
 from atoll.base.value import Value
 from atoll.guest.enter import DOOR
 from atoll.linux import capability, process
+from atoll.vm.files import copy_data
 from atoll.vm.machine import Link, Machine
 from atoll.vm.qemu import Qemu
 from atoll.vm.qmp import Control
@@ -140,18 +141,10 @@ def _memory(size: int, template: str | None) -> int:
         return fd
     source = os.open(template, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        position = 0
-        while True:
-            try:
-                position = os.lseek(source, position, os.SEEK_DATA)
-            except OSError:  # ENXIO: holes up to the end
-                return fd
-            until = os.lseek(source, position, os.SEEK_HOLE)
-            os.lseek(fd, position, os.SEEK_SET)
-            while position < until:
-                position += os.sendfile(fd, source, position, until - position)
+        copy_data(source, fd)
     finally:
         os.close(source)
+    return fd
 
 
 def _serve_volumes(config: dict[str, Any]) -> str:

@@ -94,7 +94,7 @@ def check_pause(program: str) -> None:
 
 def settle(name: str) -> str:
     """The level to record for one that is asked for. Raises NotFound, Unsupported; never another level."""
-    if name == ContainerDriver.name:
+    if name in (ContainerDriver.name, "vm"):
         return name
     if os.geteuid() != 0:
         raise errors.Unsupported(f"isolation level {name!r}: {ROOT_ONLY}", hint="--isolation container")
@@ -102,10 +102,13 @@ def settle(name: str) -> str:
     return name
 
 
-def ls() -> list[Level]:
-    """Our own level and every known one, with why it cannot be had."""
-    own = ContainerDriver("", "").probe()
+def ls(data_root: str = "") -> list[Level]:
+    """Our own levels and every known one, with why it cannot be had; kernels of machines are below `data_root`."""
+    from atoll.isolation.vm import VmDriver
+
+    own, machine = ContainerDriver("", "").probe(), VmDriver("", data_root).probe()
     found = [Level(name="container", program="atoll-runtime", ok=own.ok, reason=own.reason)]
+    found.append(Level(name="vm", program="qemu-system-x86_64", ok=machine.ok, reason=machine.reason))
     for name, words in KNOWN.items():
         probed = ExternalDriver("", "", runtime=name).probe()
         try:

@@ -20,12 +20,15 @@ COMMAND = Command(
 
 def main(given: Given) -> int:
     """Run the command."""
+    import os
+
     from atoll.cli import display
+    from atoll.engine.paths import locate
     from atoll.isolation.external import ls
 
     rows = [
         {"Name": one.name, "Program": one.program, "Available": "yes" if one.ok else "no", "Reason": one.reason or ""}
-        for one in ls()
+        for one in ls(locate(os.environ, os.geteuid()).data)
     ]
     style = given.text("format")
     if style and style != "table":

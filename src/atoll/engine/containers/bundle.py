@@ -10,6 +10,7 @@ import os
 
 from atoll.base import errors, files, jsontext
 from atoll.isolation.protocol import ContainerPlan, EventPlan, HealthPlan, LogPlan
+from atoll.monitor.requests import MachinePlan
 from atoll.spec import codec
 from atoll.spec.rootfs import RootPlan
 from atoll.spec.runtime import Spec
@@ -29,6 +30,7 @@ def save(plan: ContainerPlan) -> None:
     document["health"] = codec.dump(plan.health) if plan.health else None
     document["events"] = codec.dump(plan.events) if plan.events else None
     document["runtime"] = list(plan.runtime)
+    document["machine"] = codec.dump(plan.machine) if plan.machine else None
     files.write_atomic(f"{plan.bundle}/{PLAN}", jsontext.dumps(document))
 
 
@@ -37,6 +39,7 @@ def load(bundle: str) -> ContainerPlan:
     try:
         document = jsontext.loads(files.read_bytes(f"{bundle}/{PLAN}"))
         helpers, health, events = document["helpers"], document.get("health"), document.get("events")
+        machine = document.get("machine")
         return ContainerPlan(
             **{name: document[name] for name in _PLAIN},
             spec=_again(bundle, Spec.from_json(document["spec"])),
@@ -47,6 +50,7 @@ def load(bundle: str) -> ContainerPlan:
             health=codec.parse(HealthPlan, health, "health") if health else None,
             events=codec.parse(EventPlan, events, "events") if events else None,
             runtime=tuple(document.get("runtime", ())),
+            machine=codec.parse(MachinePlan, machine, "machine") if machine else None,
         )
     except FileNotFoundError:
         raise errors.NotFound(f"no plan in {bundle}") from None

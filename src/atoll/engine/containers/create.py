@@ -70,7 +70,12 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
 
             log = settled(planned.container.log, planned.record, container_id, name, image.id if image else "")
             planned = planned.replace(container=planned.container.replace(log=log))
-        if planned.record.isolation != "container":
+        if planned.record.isolation == "vm":
+            from atoll.engine.containers.machine import with_machine
+
+            wanted = request.storage.size if request.storage is not None else None
+            planned = with_machine(engine, planned, image, wanted or 0)
+        elif planned.record.isolation != "container":
             from atoll.isolation.external import find as find_runtime
 
             runtime = find_runtime(planned.record.isolation)

@@ -1,0 +1,78 @@
+"""The machine of a container at the level `vm`: what it is made of, decided once, at its creation.
+
+Holds: `with_machine`, `accelerator`, `refuse`. Does not hold: the level (`isolation/vm.py`), the kernel's
+installation (`engine/vm`).
+"""
+
+from __future__ import annotations
+
+from atoll.base import errors
+from atoll.monitor.requests import MachinePlan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.engine.containers.plan import Planned
+    from atoll.engine.containers.record import Record
+    from atoll.engine.engine import Engine
+    from atoll.engine.store import ImageRow
+
+LEVEL = "vm"
+BESIDE = 96
+"""MiB that a guest needs beside what its container may use: kernel, agent."""
+
+
+def with_machine(engine: Engine, planned: Planned, image: ImageRow | None, size: int) -> Planned:
+    """The plan with its machine: the image as one file, made if it is not there, and a disk for what a container
+    writes that is not removed at its end; `size` bounds that, 0 for the usual. Raises Unsupported, Denied, what making these raises."""
+    from atoll.images import erofs
+    from atoll.vm import disk
+
+    if image is None:
+        raise errors.Unsupported(
+            "isolation level 'vm' cannot show this host as an image",
+            hint="name an image, or use --isolation container",
+        )
+    record, container = planned.record, planned.container
+    made = erofs.make(engine.snapshots, engine.store.chain_ids(image.id))
+    place = None
+    if not record.remove:
+        place = f"{container.bundle}/disk.img"
+        disk.make(f"{engine.paths.data}/vm", place, size or disk.DEFAULT)
+    machine = MachinePlan(
+        image=made.path,
+        disk=place,
+        disk_size=size,
+        kernel=engine.config.vm_kernel,
+        memory=_memory(engine, record),
+        cpus=-(-record.cpus // 10**9) if record.cpus else 1,
+        accel=accelerator(engine),
+    )
+    return planned.replace(container=container.replace(machine=machine))
+
+
+def accelerator(engine: Engine) -> str:
+    """`kvm` where a kernel came up by it, `tcg` only where the configuration says so. Raises Unsupported."""
+    from atoll.vm import probe
+
+    wanted = engine.config.vm_accel
+    if wanted == "tcg":
+        return wanted
+    found = probe.kvm(f"{engine.paths.data}/vm", engine.config.vm_kernel)
+    if not found.ok:
+        raise errors.Unsupported(
+            f"isolation level 'vm': KVM does not work here: {found.reason}",
+            hint='software emulation is several times slower; to allow it set accel = "tcg" in [vm] of atoll.toml',
+        )
+    return "kvm"
+
+
+def refuse(record: Record, what: str) -> None:
+    """Raises Unsupported for a container in a machine."""
+    if record.isolation == LEVEL:
+        raise errors.Unsupported(f"isolation level 'vm' cannot {what}", hint="'atoll isolation ls' says what it can")
+
+
+def _memory(engine: Engine, record: Record) -> int:
+    """MiB for the guest: the usual size, or what the limit takes; the limit itself is kept inside."""
+    usual = engine.config.vm_memory >> 20
+    return max(usual, (record.memory >> 20) + BESIDE) if record.memory else usual
