@@ -104,6 +104,11 @@ NETWORKS: dict[str, str] = {
     "network disconnect": "Disconnect a container from a network",
     "network egress": "Change what a container may reach outside, while it runs",
     "network gc": "Have CNI plug-ins give back what they hold for nobody",
+    "network policy create": "Close containers of a network but for what is allowed",
+    "network policy ls": "List policies between containers",
+    "network policy inspect": "Show policies between containers, and whom they are about",
+    "network policy rm": "Remove policies between containers",
+    "network policy log": "Show what policies refused",
 }
 SYSTEM: dict[str, str] = {
     "events": "Show what happens to containers, images, volumes and networks",
@@ -148,6 +153,8 @@ SPELLINGS: dict[str, str] = {
     "volume list": "volume ls",
     "network list": "network ls",
     "network remove": "network rm",
+    "network policy list": "network policy ls",
+    "network policy remove": "network policy rm",
     "volume remove": "volume rm",
     "secret list": "secret ls",
     "secret remove": "secret rm",
@@ -169,11 +176,11 @@ SPELLINGS: dict[str, str] = {
 def find(words: list[str]) -> tuple[str, list[str]]:
     """The command that these words begin with, and the rest: ("system check", ["--repair"]). The name is that of no
     command when there is none, or the first word of several (`system`)."""
-    if len(words) > 1:
-        two = f"{words[0]} {words[1]}"
-        two = SPELLINGS.get(two, two)
-        if two in COMMANDS:
-            return two, words[2:]
+    for count in (3, 2):
+        name = " ".join(words[:count])
+        name = SPELLINGS.get(name, name)
+        if len(words) >= count and name in COMMANDS:
+            return name, words[count:]
     return SPELLINGS.get(words[0], words[0]), words[1:]
 
 
@@ -193,7 +200,7 @@ def overview(noun: str | None = None) -> str:
     usage = f"{noun} COMMAND" if noun else "[OPTIONS] COMMAND"
     lines = [f"Usage:  atoll {usage}", ""]
     if noun:
-        rows = [(second, COMMANDS[find([noun, second])[0]]) for second in subcommands(noun)]
+        rows = [(second, COMMANDS[find([noun, *second.split(" ")])[0]]) for second in subcommands(noun)]
         lines += ["Commands:", *_rows(rows), ""]
     else:
         lines += ["A complete container stack: images, containers, isolation.", ""]
