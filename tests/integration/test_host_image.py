@@ -7,7 +7,7 @@ import os
 import pytest
 
 from kit.command import Atoll
-from kit.sandbox import Sandbox
+from kit.sandbox import FIRST_UID, Sandbox
 
 
 @pytest.fixture
@@ -89,11 +89,11 @@ def canaries(sandbox: Sandbox) -> dict[str, str]:
         "/root/.ssh/id_ed25519": (0o600, 0),
         "/root/.aws/credentials": (0o600, 0),
         "/root/readable": (0o644, 0),
-        "/home/someone/.ssh/id_rsa": (0o644, 61501),
-        "/home/someone/notes": (0o644, 61501),
+        "/home/someone/.ssh/id_rsa": (0o644, FIRST_UID + 1),
+        "/home/someone/notes": (0o644, FIRST_UID + 1),
         "/srv/private": (0o600, 0),
-        "/srv/mine": (0o600, 61501),
-        "/srv/group": (0o640, 61501),
+        "/srv/mine": (0o600, FIRST_UID + 1),
+        "/srv/group": (0o640, FIRST_UID + 1),
         "/srv/closed/inner": (0o644, 0),
         "/etc/ssh/ssh_host_ed25519_key": (0o600, 0),
         "/var/backups/shadow.bak": (0o600, 0),

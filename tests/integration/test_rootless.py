@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from kit.command import Atoll
-from kit.sandbox import Sandbox
+from kit.sandbox import FIRST_SUBID, Sandbox
 
 
 def test_single_map(single: Atoll, busybox: str, sandbox: Sandbox):
@@ -19,7 +19,7 @@ def test_full_map(rootless: Atoll, busybox: str, sandbox: Sandbox):
     uid = sandbox.users["atoll-full"].uid
     lines = rootless.good("run", "--rm", busybox, "cat", "/proc/self/uid_map").split("\n")
     assert lines[0].split() == ["0", str(uid), "1"]
-    assert lines[1].split() == ["1", "200000", "65536"]
+    assert lines[1].split() == ["1", str(FIRST_SUBID), "65536"]
 
 
 def test_owners_with_a_full_map(rootless: Atoll, debian: str):

@@ -146,21 +146,22 @@ def test_podman_privileged_and_host_namespaces(emptied: Podman):
 
 def test_podman_of_an_ordinary_user(sandbox: Sandbox):
     folder = os.path.join(sandbox.scratch, "podman-rootless")
-    engine = Podman(sandbox, folder, installed("atoll-runtime"), user=sandbox.users["atoll-full"])
+    user = sandbox.users["atoll-full"]
+    engine = Podman(sandbox, folder, installed("atoll-runtime"), user=user)
     try:
         script = "id -u; cat /proc/self/uid_map; grep Seccomp: /proc/self/status"
         out = engine.good(*ALONE, "busybox", "sh", "-c", script).split()
         assert out[0] == "0"
-        assert out[1:4] == ["0", "61501", "1"]
+        assert out[1:4] == ["0", str(user.uid), "1"]
         assert out[-1] == "2"
         engine.good("run", "-d", "--name", "c", "--network", "none", "busybox", "sleep", "100")
         assert engine.good("exec", "c", "echo", "hi") == "hi"
         assert engine.good("exec", "-t", "c", "tty").strip() == "/dev/pts/0"
-        assert engine.good(*ALONE, "--userns", "keep-id", "busybox", "id", "-u") == "61501"
+        assert engine.good(*ALONE, "--userns", "keep-id", "busybox", "id", "-u") == str(user.uid)
         assert engine(*ALONE, "--pid", "host", "busybox", "nope").code == 127
         assert engine("healthcheck", "run", "c").code != 0  # it has none
         engine.good("rm", "--force", "--time", "0", "c")
-        nobody = "grep -c 61501 /proc/self/uid_map"
+        nobody = f"grep -c {user.uid} /proc/self/uid_map"
         assert engine(*ALONE, "--userns", "nomap", "busybox", "sh", "-c", nobody).out.strip() == "0"
         assert "podman-init" in engine.good(*ALONE, "--init", "busybox", "ps")
         script = "echo kept > /v/file; stat -c %u /v/file; touch /x 2>/dev/null || echo ro"

@@ -26,6 +26,10 @@ from dataclasses import dataclass, field
 from kit import system
 
 PREFIX = "atoll-test-"
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""Which of the sessions that run side by side this is: each has ids of its own, which the kernel counts by."""
+FIRST_UID = 61500 + 10 * WORKER
+FIRST_SUBID = 200000 + 65536 * WORKER
 MEMORY_LIMIT = 10 << 30
 PIDS_LIMIT = 6000
 
@@ -193,7 +197,7 @@ class Sandbox:
         accounts = os.path.join(self.scratch, "etc")
         os.mkdir(accounts)
         for offset, name in enumerate(("atoll-single", "atoll-full")):
-            uid = 61500 + offset
+            uid = FIRST_UID + offset
             home = os.path.join(self.scratch, "home", name)
             runtime = os.path.join(self.scratch, "user", str(uid))
             for path in (home, runtime):
@@ -204,8 +208,8 @@ class Sandbox:
         lines = {
             "passwd": [f"{u.name}:x:{u.uid}:{u.gid}::{u.home}:/bin/sh" for u in self.users.values()],
             "group": [f"{u.name}:x:{u.gid}:" for u in self.users.values()],
-            "subuid": ["atoll-full:200000:65536"],
-            "subgid": ["atoll-full:200000:65536"],
+            "subuid": [f"atoll-full:{FIRST_SUBID}:65536"],
+            "subgid": [f"atoll-full:{FIRST_SUBID}:65536"],
         }
         for file, added in lines.items():
             original, copy = os.path.join("/etc", file), os.path.join(accounts, file)
