@@ -97,7 +97,7 @@ def prepare(engine: Engine, plan: ContainerPlan) -> Prepared:
         write_files(engine, plan.bundle, prepared)
         # 4. Bridges, shared by all who are on them.
         if prepared.is_ours():
-            prepared.host = outer.host(engine)
+            prepared.host = outer.host(engine, networking.uplink)
             if prepared.host.ensure_tables():
                 # The host has started, or somebody flushed them: who is still there?
                 from atoll.engine.networks import repair

@@ -262,6 +262,9 @@ def explain(engine: Engine, name: str) -> list[str]:
         lines.append(f"{shown or '*'}:{one.port}/{one.protocol} -> {row.name}:{one.inner}")
         lines.append(f"  who:   {_who(one.address)}")
         lines.append(f"  where: {where}")
+        if engine.uid != 0:
+            lines += _by_helper(engine, endpoints)
+            continue
         for endpoint in endpoints:
             for address in endpoint.addresses:
                 if one.address and (":" in one.address) != (len(address) == 16):
@@ -276,6 +279,16 @@ def explain(engine: Engine, name: str) -> list[str]:
         if not one.address or ":" in one.address:
             lines.append("  ::1:   the helper of the network carries it (IPv6 routes no loopback)")
     return lines
+
+
+def _by_helper(engine: Engine, endpoints: list[Endpoint]) -> list[str]:
+    """How an ordinary user's port is carried: no rule of the host's leads there."""
+    named = [row.name for one in endpoints if (row := rows.by_id(engine.store, one.network)) is not None]
+    helper = f"atoll:[net] {named[0]}" if named else "the network's helper"
+    return [
+        f"  rule:  none of this host's: {helper} accepts and connects onwards, from the address of who came",
+        "  first: this host's own filter (chain input) may drop it",
+    ]
 
 
 def _who(address: str) -> str:

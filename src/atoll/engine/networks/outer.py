@@ -6,6 +6,7 @@ Holds: `host`, `host_if_any`, `keeper`, `keeper_if_any`, `resolvers`. Does not h
 
 from __future__ import annotations
 
+from atoll.base import errors
 from atoll.engine.networks import resolver
 from atoll.network.bridge import Host
 
@@ -25,9 +26,10 @@ def folder(engine: Engine) -> str:
     return f"{engine.paths.run}/networks"
 
 
-def host(engine: Engine) -> Host:
-    """To make bridges and ports with; an outer namespace is made if there is none. Raises AtollError."""
-    return Host.here() if is_host(engine) else keeper(engine).host()
+def host(engine: Engine, uplink: str = "") -> Host:
+    """To make bridges and ports with; an outer namespace is made if there is none, with the way out `uplink`. Raises
+    AtollError."""
+    return Host.here() if is_host(engine) else keeper(engine, uplink).host()
 
 
 def host_if_any(engine: Engine) -> Host | None:
@@ -38,11 +40,22 @@ def host_if_any(engine: Engine) -> Host | None:
     return None if found is None else found.host()
 
 
-def keeper(engine: Engine) -> Outer:
-    """An ordinary user's outer namespace, made if there is none. Raises AtollError."""
+def keeper(engine: Engine, uplink: str = "") -> Outer:
+    """An ordinary user's outer namespace, made if there is none; with the way out `uplink`, or as the settings say.
+    Raises AtollError, FailedPrecondition where others use it with another way out."""
     from atoll.network.rootless import outer
 
-    return outer.ensure(folder(engine), engine.environ, engine.config.uplink)
+    made = outer.ensure(folder(engine), engine.environ, uplink or engine.config.uplink)
+    if uplink and made.await_uplink() != uplink:
+        made.end()  # if nobody is on it
+        made.close()
+        made = outer.ensure(folder(engine), engine.environ, uplink)
+    if uplink and (found := made.await_uplink()) != uplink:
+        made.close()
+        raise errors.FailedPrecondition(
+            f"this user's networks go out by {found}, not by {uplink}", hint="stop the containers that are on them"
+        )
+    return made
 
 
 def keeper_if_any(engine: Engine) -> Outer | None:

@@ -126,7 +126,8 @@ class NetworkOptions(Value):
 
 class Networking(Value):
     """The same, settled: ids instead of names, ports instead of words. `networks` are those asked for at creation;
-    the rows have what `connect` and `disconnect` made of it."""
+    the rows have what `connect` and `disconnect` made of it. `uplink` is the only way out that will do, of an
+    ordinary user's."""
 
     networks: tuple[Membership, ...] = ()
     ports: tuple[Port, ...] = ()
@@ -138,6 +139,7 @@ class Networking(Value):
     egress: tuple[str, ...] = ()
     rate_in: int = 0
     rate_out: int = 0
+    uplink: str = ""
     WIRE = {
         "networks": list_of(codec.record(Membership)),
         "ports": list_of(codec.record(Port)),
@@ -149,4 +151,5 @@ class Networking(Value):
         "egress": _texts,
         "rate_in": int64,
         "rate_out": int64,
+        "uplink": text,
     }

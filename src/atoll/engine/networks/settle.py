@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "bridge"
 ALONE = ("none", "host")
+WAYS_OUT = ("pasta", "slirp4netns")
 CONTAINER, PATH = "container:", "ns:"
 GATEWAY_WORD = "host-gateway"
 
@@ -33,7 +34,13 @@ def settle(engine: Engine, request: RunRequest, image: RunConfig | None) -> tupl
     """(network mode, networking). Raises InvalidArgument, NotFound and Conflict in Docker's words."""
     options = request.networking or NetworkOptions()
     mode = request.network or engine.config.network
-    mode = DEFAULT if mode == "default" else mode
+    uplink = ""
+    if mode in ("", "default"):
+        mode = DEFAULT if engine.config.network in ("", DEFAULT) else engine.config.network
+        if mode == DEFAULT and engine.uid != 0 and not (options.publish or options.publish_all):
+            mode = _unless_poor(engine)
+    elif mode.partition(":")[0] in WAYS_OUT:
+        uplink = _way_out(engine, mode)
     published = tuple([one for given in options.publish for one in ports.parse(given)])
     exposed = _exposed(options, image)
     if options.publish_all:
@@ -44,7 +51,7 @@ def settle(engine: Engine, request: RunRequest, image: RunConfig | None) -> tupl
         return _without(engine, mode, options, exposed)
     if engine.uid != 0:
         _check_ordinary(published)
-    named = (mode, *options.networks)
+    named = (DEFAULT if uplink else mode, *options.networks)
     if len(set(named)) < len(named):
         raise errors.InvalidArgument(f"network {mode!r} is specified multiple times")
     wishes = [_wish(engine, name, options, first=n == 0) for n, name in enumerate(named)]
@@ -59,7 +66,40 @@ def settle(engine: Engine, request: RunRequest, image: RunConfig | None) -> tupl
         egress=_egress(options.egress),
         rate_in=options.rate_in,
         rate_out=options.rate_out,
+        uplink=uplink,
     )
+
+
+def _unless_poor(engine: Engine) -> str:
+    """The default network of an ordinary user; none, in a word, where all that he could have is a way out for TCP."""
+    from atoll.network.rootless import uplink
+
+    if any(one.kind != uplink.FORWARDER for one in uplink.usable(engine.environ, engine.config.uplink)):
+        return DEFAULT
+    if engine.config.uplink == uplink.FORWARDER:
+        return DEFAULT
+    why = uplink.why_not(uplink.PASTA, engine.environ)
+    engine.warnings.append(f"no network: {why} (install passt, or choose --network bridge for TCP alone)")
+    return "none"
+
+
+def _way_out(engine: Engine, mode: str) -> str:
+    """`pasta` or `slirp4netns`: the default network, with this way out and no other. Raises Unsupported."""
+    from atoll.network.rootless import uplink
+
+    kind, _, options = mode.partition(":")
+    if engine.uid == 0:
+        raise errors.Unsupported(f"--network {kind} is an ordinary user's way out", hint="as root: --network bridge")
+    if options:
+        raise errors.Unsupported(
+            f"--network {kind} takes no options: its link is shared by all of this user's networks",
+            hint="--network-rate-in, --egress, network create -o mtu=… are for single networks and containers",
+        )
+    if not uplink.usable(engine.environ, kind):
+        raise errors.Unsupported(
+            f"--network {kind}: {uplink.why_not(kind, engine.environ)}", hint="--network bridge takes what there is"
+        )
+    return kind
 
 
 def _check_ordinary(published: tuple[Port, ...]) -> None:
@@ -95,6 +135,8 @@ def _without(
         return CONTAINER + engine.store.container(mode.removeprefix(CONTAINER)).id, None
     if mode.startswith(PATH) and not mode.removeprefix(PATH).startswith("/"):
         raise errors.InvalidArgument(f"invalid network {mode!r}", hint="write ns:/PATH")
+    if mode.startswith(PATH) and engine.uid != 0 and (theirs := _container_at(engine, mode.removeprefix(PATH))):
+        return CONTAINER + theirs, None
     hosts = tuple([_host(one) for one in options.hosts])
     plain = Networking(
         exposed=exposed,
@@ -104,6 +146,20 @@ def _without(
         hosts=hosts,
     )
     return mode, None if plain == Networking() else plain
+
+
+def _container_at(engine: Engine, path: str) -> str:
+    """The container whose process a path such as /proc/7/ns/net names: an ordinary user enters that namespace by way
+    of the container's user namespace only, which is what joining the container does."""
+    words = path.split("/")
+    if words[:2] != ["", "proc"] or words[3:] != ["ns", "net"]:
+        return ""
+    from atoll.engine.containers.state import state_of
+
+    for row in engine.store.containers():
+        if str(state_of(engine, row.id).pid) == words[2]:
+            return row.id
+    return ""
 
 
 def _exposed(options: NetworkOptions, image: RunConfig | None) -> tuple[Port, ...]:
