@@ -54,6 +54,9 @@ PODS: dict[str, str] = {
     "pod stats": "Show what the containers of pods use, again and again",
     "pod prune": "Remove all pods that have ended",
     "pod exists": "Tell by the exit code whether there is such a pod",
+    "kube play": "Make pods, volumes and secrets of Kubernetes' documents",
+    "kube down": "Remove the pods and secrets that 'kube play' made of documents",
+    "kube generate": "Write Kubernetes' documents that 'kube play' makes the same of",
 }
 IMAGES: dict[str, str] = {
     "pull": "Download an image from a registry",
@@ -130,7 +133,7 @@ OWN: dict[str, str] = {"internal": "For Atoll's own processes"}
 
 GROUPS: dict[str, dict[str, str]] = {
     "Containers": CONTAINERS,
-    "Pods": PODS,
+    "Pods and Kubernetes": PODS,
     "Images": IMAGES,
     "Volumes and secrets": VOLUMES,
     "Networks": NETWORKS,
@@ -150,6 +153,8 @@ SPELLINGS: dict[str, str] = {
     "pod ls": "pod ps",
     "pod list": "pod ps",
     "pod remove": "pod rm",
+    "play kube": "kube play",
+    "generate kube": "kube generate",
     "volume list": "volume ls",
     "network list": "network ls",
     "network remove": "network rm",

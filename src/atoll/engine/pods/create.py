@@ -81,6 +81,7 @@ def record_of(engine: Engine, request: PodRequest, pod: str, name: str) -> PodRe
         devices=request.devices,
         restart=request.restart,
         restart_max=request.restart_max,
+        own_volumes=request.own_volumes,
     )
     return record.replace(memory_swap=_check_limits(engine, record)) if record.limited else record
 

@@ -24,7 +24,8 @@ CONTINUE, STOP = "continue", "stop"
 class PodRequest(Value):
     """`pod create`, as typed. `share` None for the default; `sharing` has --userns, --uidmap, --gidmap and
     --cgroup-parent, and `host` for a namespace of the host's; `volumes`, `security_opt` and `devices` are for every
-    container in it; sizes in bytes, `cpus` in billionths; `replace`: one of that name is removed before."""
+    container in it; sizes in bytes, `cpus` in billionths; `replace_old`: one of that
+    name is removed before; `own_volumes` go with it."""
 
     name: str | None = None
     hostname: str | None = None
@@ -48,11 +49,13 @@ class PodRequest(Value):
     restart: str = "no"
     restart_max: int = 0
     replace_old: bool = False
+    own_volumes: tuple[str, ...] = ()
 
 
 class PodRecord(Value):
     """`share` are the kinds of namespaces that its containers have in common; `hosts` those that are this host's;
-    `cgroup` is its path as runtime-spec's cgroupsPath; `restart` is for containers that name no policy."""
+    `cgroup` is its path as runtime-spec's cgroupsPath; `restart` is for containers that name no policy;
+    `own_volumes` go with it."""
 
     share: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
@@ -73,6 +76,7 @@ class PodRecord(Value):
     devices: tuple[str, ...] = ()
     restart: str = "no"
     restart_max: int = 0
+    own_volumes: tuple[str, ...] = ()
     WIRE = {
         "share": _texts,
         "hosts": _texts,
@@ -93,6 +97,7 @@ class PodRecord(Value):
         "devices": _texts,
         "restart": text,
         "restart_max": int64,
+        "own_volumes": _texts,
     }
 
     @property

@@ -64,10 +64,21 @@ def _take_down(engine: Engine, row: PodRow) -> None:
             remove_container(engine, one.id, force=True, volumes=True, with_pod=True)
         except errors.NotFound:
             continue
+    _remove_volumes(engine, row)
     cgroup.delete(engine, row.id)
     files.remove_tree(directory)
     rows.remove(engine.store, row.id)
     note.note(engine, "pod", "remove", row.id, name=row.name)
+
+
+def _remove_volumes(engine: Engine, row: PodRow) -> None:
+    from atoll.engine.volumes.remove import remove as remove_volume
+
+    for name in row.record.own_volumes:
+        try:
+            remove_volume(engine, name)
+        except (errors.NotFound, errors.Conflict):  # never made; or somebody else's container uses it by now
+            continue
 
 
 def mend(engine: Engine, row: PodRow) -> bool:

@@ -1,0 +1,1 @@
+"""`atoll kube …`: documents of Kubernetes."""
