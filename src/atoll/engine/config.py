@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 class Config(Value):
     """The settings. Sizes in bytes, times in seconds.
 
-    `registries` are `images.values.RegistrySettings`, one a table `[registries."prefix"]`; `trust_policy` is a
-    policy.json that counts instead of the usual ones.
+    `registries` are `images.values.RegistrySettings`, one a table `[registries."prefix"]`; `registries_conf` is a
+    registries.conf of Podman's that is read besides; `trust_policy` is a policy.json that counts instead of the usual
+    ones, `trust_registries_d` a folder that says where GPG signatures lie.
+
+    `isolation_rules` are `engine.isolation_rules.Rule`, those of the system's file before the user's: nobody's file
+    takes away another's.
 
     `pids_limit` 2048 stops a fork bomb long before the host's own limit and is what Podman's users know.
     """
 
     isolation: str = "container"
+    isolation_rules: tuple[Any, ...] = ()
     security: str = "atoll"
     network: str = "none"
     uplink: str = "auto"
@@ -44,7 +49,9 @@ class Config(Value):
     insecure_registries: tuple[str, ...] = ()
     registries: tuple[Any, ...] = ()
     offline: bool = False
+    registries_conf: str | None = None
     trust_policy: str | None = None
+    trust_registries_d: str | None = None
     detach_keys: str = "ctrl-p,ctrl-q"
     secrets_key: str = ""
     userns: str = "host"
@@ -134,9 +141,16 @@ def _cgroup(value: Any) -> str:
     return "/" + path.strip("/")
 
 
+def _rules(value: Any) -> tuple[Any, ...]:
+    from atoll.engine import isolation_rules
+
+    return isolation_rules.parse(value)
+
+
 # table -> key -> (field, reader); the empty table is the top of the file.
 KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "": {"isolation": ("isolation", _text)},
+    "isolation": {"default": ("isolation", _text), "rules": ("isolation_rules", _rules)},
     "defaults": {
         "security": ("security", _choice("atoll", "docker")),
         "network": ("network", _choice("none", "host", "bridge")),
@@ -169,8 +183,12 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "memory": ("vm_memory", _size),
         "kernel": ("vm_kernel", _text),
     },
-    "registries": {"insecure": ("insecure_registries", _texts), "offline": ("offline", _flag)},
-    "trust": {"policy": ("trust_policy", _path)},
+    "registries": {
+        "insecure": ("insecure_registries", _texts),
+        "offline": ("offline", _flag),
+        "conf": ("registries_conf", _path),
+    },
+    "trust": {"policy": ("trust_policy", _path), "registries_d": ("trust_registries_d", _path)},
 }
 
 
@@ -226,6 +244,8 @@ def parse(content: bytes, path: str, base: Config) -> Config:
                     _read(path, key, inner, inner_value, changes)
         else:
             _read(path, "", key, value, changes)
+    if "isolation_rules" in changes:
+        changes["isolation_rules"] = (*base.isolation_rules, *changes["isolation_rules"])
     return base.replace(**changes, source=(*base.source, path))
 
 

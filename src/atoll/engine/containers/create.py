@@ -238,6 +238,11 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
         from atoll.spec.image import parse_config
 
         config = parse_config(image.config.encode(), f"the configuration of {request.image}")
+    raised = None
+    if engine.config.isolation_rules and image is not None and config is not None:
+        from atoll.engine import isolation_rules
+
+        request, raised = isolation_rules.settle(engine, request, image, config)
     mounts = _mounts(engine, request, config.config.volumes if config is not None else ())
     known = facts.gather(request, engine.config, engine.uid)
     hooks, idmap = None, engine.idmap
@@ -310,6 +315,8 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
             idmap=idmap,
             **common,
         )
+    if raised is not None:
+        planned = planned.replace(record=planned.record.replace(notes=(*planned.record.notes, raised)))
     if request.pod:
         from atoll.engine.pods import member
 
