@@ -28,6 +28,7 @@ from atoll.vm.files import copy_data
 from atoll.vm.machine import Link, Machine
 from atoll.vm.qemu import Qemu
 from atoll.vm.qmp import Control
+from atoll.vm.template import restore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
     image = os.open(f"{PLACE}/image.img", read) if config["image"] else None
     disk = os.open(f"{PLACE}/disk.img", both) if config["disk"] else None
     template = config["template"]
-    state = os.open(f"{PLACE}/template/state", read) if template else None
-    memory = _memory(config["memory"], f"{PLACE}/template/memory" if template else None)
+    state = os.open(f"{PLACE}/state", read) if template else None
+    memory = _memory(config["memory"], f"{PLACE}/memory" if template else None)
     os.makedirs(os.path.dirname(DOOR), 0o755, exist_ok=True)
     door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     door.bind(DOOR)
@@ -105,7 +106,7 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
         console=sink,
         memory_fd=memory,
         link=Link(tap=taps[0] if taps else None, user=bool(link and not taps)),
-        state=state,
+        restored=state is not None,
         volumes=volumes,
     )
     # 4. The VMM, as a user of its own who owns nothing, with nothing but these descriptors.
@@ -123,8 +124,8 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
     protocol = Control(control)
     try:
         protocol.greet()
-        if template:
-            _restore(protocol)
+        if state is not None:
+            restore(protocol, state, RESTORE_SECONDS)
     except errors.Unavailable as error:
         raise errors.Unavailable(error.message, hint=_words(console)) from None
     return Started(
@@ -207,9 +208,3 @@ def _words(console: int) -> str | None:
     except BlockingIOError:
         return None
     return "".join([c if c.isprintable() else " " for c in text]).strip() or None
-
-
-def _restore(protocol: Control) -> None:
-    """Take the saved devices in, and let it go on. Its memory is there already."""
-    protocol.ask("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])
-    raise errors.Internal("no template yet")

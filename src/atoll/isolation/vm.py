@@ -31,6 +31,7 @@ from atoll.vm import kernel as kernels
 from atoll.vm.closure import Closure, closure
 from atoll.vm.machine import KVM
 from atoll.vm.qemu import Qemu
+from atoll.vm.template import Template, ensure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +96,10 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
     kernel = kernels.installed(root, machine.kernel)
     if guest.volumes and not made.virtiofsd:
         raise errors.Unsupported("volumes of a machine need virtiofsd", hint="apt install qemu-system-common")
-    _write_note(plan, machine, guest, made)
+    saved = None
+    if machine.template and not guest.volumes:  # a server of files cannot be saved
+        saved = ensure(root, kernel, made, memory=machine.memory, cpus=machine.cpus, accel=machine.accel)
+    _write_note(plan, machine, guest, made, saved)
     linux = plan.spec.linux or oci.Linux()
     own_user = any(one.type == "user" for one in linux.namespaces)
     capabilities = FILE_CAPABILITIES if guest.volumes else ["CAP_SETUID", "CAP_SETGID"]
@@ -114,7 +118,7 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
         oom_score_adj=wanted.oom_score_adj,
     )
     kinds = [one for one in linux.namespaces if one.type in (*_NEW, "network", "user")]
-    mounts = [*_SYSTEM, *_files(plan, machine, made, kernel.path)]
+    mounts = [*_SYSTEM, *_files(plan, machine, made, kernel.path, saved)]
     if guest.volumes:
         mounts.append(Mount(destination="/volumes", type="tmpfs", source="volumes", options=("mode=755", "size=64k")))
         mounts += guest.volumes
@@ -152,7 +156,9 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
 _KVM_NODE = oci.Device(path="/dev/kvm", type="c", major=10, minor=232, file_mode=0o666, uid=0, gid=0)
 
 
-def _write_note(plan: ContainerPlan, machine: MachinePlan, guest: Guest, made: Closure) -> None:
+def _write_note(
+    plan: ContainerPlan, machine: MachinePlan, guest: Guest, made: Closure, saved: Template | None
+) -> None:
     """What the keeper reads: everything is decided here."""
     wanted = plan.spec.process
     assert wanted is not None
@@ -166,7 +172,7 @@ def _write_note(plan: ContainerPlan, machine: MachinePlan, guest: Guest, made: C
         "user": _vmm_user(plan),
         "image": True,
         "disk": machine.disk is not None,
-        "template": None,
+        "template": saved is not None,
         "volumes": bool(guest.volumes),
         "terminal": plan.terminal or wanted.terminal,
         "stdin": plan.stdin,
@@ -208,13 +214,17 @@ def _filter(plan: ContainerPlan, guest: Guest) -> dict[str, str]:
     return {name: binascii.b2a_base64(content, newline=False).decode()}
 
 
-def _files(plan: ContainerPlan, machine: MachinePlan, made: Closure, kernel: str) -> list[Mount]:
+def _files(
+    plan: ContainerPlan, machine: MachinePlan, made: Closure, kernel: str, saved: Template | None
+) -> list[Mount]:
     """The files of this one machine, and no other's."""
     shown = {
         "kernel": (kernel, "ro"),
         "agent.img": (made.agent, "ro"),
         "image.img": (machine.image, "ro"),
     }
+    if saved is not None:
+        shown |= {"memory": (saved.memory, "ro"), "state": (saved.state, "ro")}
     if machine.disk is not None:
         shown["disk.img"] = (machine.disk, "rw")
     found = []

@@ -26,6 +26,8 @@ COMMAND_LINE = (
     "console=hvc0 quiet loglevel=3 reboot=t panic=-1 tsc=reliable no_timer_check random.trust_cpu=on "
     "raid=noautodetect cryptomgr.notests root=/dev/vda ro rootfstype=erofs init={init}"
 )
+WARM = "atoll.warm"
+"""On the kernel's command line: what the kernel does not know goes into init's environment (bootparam(7))."""
 INIT = "/init"
 """In the agent's root (`closure.py`). Without arguments: QEMU appends its devices to the command line."""
 
@@ -41,8 +43,9 @@ class Link(Value):
 class Machine(Value):
     """One machine. `memory` in MiB. Of descriptors: `agent` and `image` read-only images, `disk` what is written
     (None: none), `port` a connected stream socket to the agent's port, `control` one for the VMM's protocol (QMP),
-    `console` one where the guest's kernel writes, `memory_fd` a memfd for the guest's memory, `state` a saved machine's
-    devices, to be restored with the memory that is in `memory_fd`. `volumes`: the path of virtiofsd's socket."""
+    `console` one where the guest's kernel writes, `memory_fd` a memfd for the guest's memory. `restored`: a saved machine
+    is to be taken in, whose memory is in `memory_fd`. `volumes`: the path of virtiofsd's socket.
+    `warm`: the agent is to do everything once before it says that it is there."""
 
     kernel: str
     memory: int
@@ -56,13 +59,14 @@ class Machine(Value):
     console: int
     memory_fd: int
     link: Link = Link()
-    state: int | None = None
+    restored: bool = False
     volumes: str | None = None
+    warm: bool = False
 
     @property
     def command_line(self) -> str:
         """The kernel's."""
-        return COMMAND_LINE.format(init=INIT)
+        return COMMAND_LINE.format(init=INIT) + (f" {WARM}=1" if self.warm else "")
 
 
 class Availability(Value):
@@ -94,5 +98,5 @@ class Driver(ABC):
     def descriptors(self, machine: Machine) -> tuple[int, ...]:
         """What the VMM inherits, under the same numbers."""
         found: list[Any] = [machine.agent, machine.image, machine.disk, machine.port, machine.control]
-        found += [machine.console, machine.memory_fd, machine.link.tap, machine.state]
+        found += [machine.console, machine.memory_fd, machine.link.tap]
         return tuple([fd for fd in found if fd is not None])

@@ -56,7 +56,7 @@ class Qemu(Driver):
         if machine.volumes is not None:
             words += ["-chardev", f"socket,id=volumes,path={machine.volumes}"]
             words += ["-device", "vhost-user-fs-device,chardev=volumes,tag=volumes,queue-size=256"]
-        if machine.state is not None:
+        if machine.restored:
             words += ["-S", "-incoming", "defer"]
         return words
 

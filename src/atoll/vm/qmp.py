@@ -8,6 +8,8 @@ nothing in them is believed beyond "it was done" and "it was not".
 from __future__ import annotations
 
 import time
+from _socket import SCM_RIGHTS, SOL_SOCKET
+from _struct import pack
 from select import POLLIN, poll
 
 from atoll.base import errors, jsontext
@@ -35,11 +37,16 @@ class Control:
         self._line(time.monotonic() + self._seconds)
         self.ask("qmp_capabilities")
 
-    def ask(self, command: str, **arguments: Any) -> Any:
+    def give(self, name: str, fd: int) -> None:
+        """Hand it a copy of a descriptor, which its commands call `name`. Raises as `ask`."""
+        self.ask("getfd", fds=(fd,), fdname=name)
+
+    def ask(self, command: str, fds: tuple[int, ...] = (), **arguments: Any) -> Any:
         """What a command returns. Raises Unavailable when it fails, is not answered, or the VMM has gone."""
         message = {"execute": command, **({"arguments": arguments} if arguments else {})}
+        rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
         try:
-            self._connection.sendall(jsontext.dumps(message).encode() + b"\n")
+            self._connection.sendmsg([jsontext.dumps(message).encode() + b"\n"], rights)
         except OSError as error:
             raise errors.Unavailable(f"the virtual machine monitor has gone: {error.strerror}") from None
         deadline = time.monotonic() + self._seconds
