@@ -264,3 +264,30 @@ def test_a_policy_that_cannot_be_read_accepts_nothing(atoll: Atoll, busybox: str
     atoll("pull", busybox).failed(1, "cannot be used", "nothing is accepted")
     path.unlink()
     atoll("pull", busybox).failed(1, "does not exist")
+
+
+def test_podmans_settings_for_registries(atoll: Atoll, registry: Registry):
+    """Aliases, a search that goes on, mirrors and what is blocked, out of a registries.conf."""
+    name = registry.push(images.busybox(), "short/box")
+    conf = Path(atoll.folder, "registries.conf")
+    conf.write_text(
+        f'unqualified-search-registries = ["127.0.0.1:1", "{registry.host}"]\n'
+        f'[aliases]\n"mine" = "{registry.host}/short/box"\n'
+        f'[[registry]]\nprefix = "far.example/team"\nlocation = "{registry.host}/short"\n'
+        '[[registry]]\nlocation = "bad.example"\nblocked = true\n'
+        f'[[registry]]\nlocation = "gone.example"\n[[registry.mirror]]\nlocation = "{registry.host}/short"\n'
+    )
+    Path(atoll.config).write_text(f'[registries]\nconf = "{conf}"\n')
+    assert atoll.good("run", "--rm", "mine", "echo", "alias") == "alias"
+    assert atoll.good("images", "--format", "{{.Repository}}") == name.removesuffix(":latest")
+    atoll.good("pull", "-q", "short/box")
+    assert atoll.good("run", "--pull", "never", "--rm", "short/box", "echo", "found") == "found"
+    atoll.good("pull", "-q", "far.example/team/box")
+    atoll.good("pull", "-q", "gone.example/box")
+    atoll("pull", "bad.example/app").failed(1, "blocked")
+    Path(atoll.config).write_text(
+        f'[registries]\nconf = "{conf}"\n[registries."bad.example"]\nlocation = "{registry.host}/short"\n'
+    )
+    atoll.good("pull", "-q", "bad.example/box")
+    conf.write_text("surprise = true")
+    atoll("pull", "mine").failed(1, "surprise", "registries.conf")

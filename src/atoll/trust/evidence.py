@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SIMPLE, DSSE = "simplesigning", "dsse"
+GPG, ATOMIC = "gpg", "atomic"  # a signed message as it came, and the document that was in it
 MAX_PAYLOAD = 8 << 20
 
 
@@ -36,7 +37,8 @@ class Log(Value):
 
 
 class Evidence(Value):
-    """One signature. `payload` is what was signed: the simple-signing document, or the DSSE payload whose
+    """One signature. `payload` is what was signed (of GPG the message, which holds its signature too): the
+    simple-signing document, or the DSSE payload whose
     `payload_type` is signed with it. `certificate` and `chain` (PEM) are there for keyless signatures."""
 
     kind: str

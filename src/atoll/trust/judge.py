@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from atoll.base import errors
 from atoll.base.value import Value
-from atoll.trust import authority, identity, keys, payload, policy
+from atoll.trust import authority, gpg, identity, keys, payload, policy
+from atoll.trust.evidence import GPG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +47,6 @@ def judge(
             continue
         if requirement.kind == policy.REJECT:
             raise errors.Denied(f"running image {shown} is rejected by policy", hint=f"the policy is {where}")
-        if requirement.kind == policy.GPG:
-            raise errors.Denied(
-                f"image {shown}: the policy {where} asks for signedBy: GPG signatures are not read here",
-                hint="sigstoreSigned is: sign with 'atoll image sign' or cosign",
-            )
         found, reasons = vouched(requirement, subject, evidence())
         if not found:
             why = "; ".join(dict.fromkeys(reasons)) or "a signature was required, but no signature exists"
@@ -66,7 +62,13 @@ def vouched(
     reasons: list[str] = []
     for one in evidence:
         try:
-            signer = signed_by(requirement, one)
+            if (one.kind == GPG) != (requirement.kind == policy.GPG):
+                continue
+            signer = None
+            if one.kind == GPG:
+                one = gpg.opened(one, requirement.keys)
+            else:
+                signer = signed_by(requirement, one)
             claim = payload.read(one)
             _check_claim(requirement, subject, claim, any_name=any_name)
             good.append(Vouched(claim=claim, signer=signer))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from atoll.base import errors, jsontext
 from atoll.base.value import Value
 from atoll.spec import digest as digests
-from atoll.trust.evidence import MAX_PAYLOAD, SIMPLE
+from atoll.trust.evidence import ATOMIC, MAX_PAYLOAD, SIMPLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from atoll.trust.evidence import Evidence
 
 COSIGN = "cosign container image signature"
+PODMAN = "atomic container signature"
 IN_TOTO = "application/vnd.in-toto+json"
 COSIGN_SIGN = "https://sigstore.dev/cosign/sign/v1"
 _STATEMENTS = ("https://in-toto.io/Statement/v0.1", "https://in-toto.io/Statement/v1")
@@ -39,7 +40,9 @@ def read(evidence: Evidence) -> Claim:
     try:
         document = jsontext.loads(evidence.payload)
         if evidence.kind == SIMPLE:
-            return _simple(document)
+            return _simple(document, COSIGN)
+        if evidence.kind == ATOMIC:
+            return _simple(document, PODMAN)
         if evidence.payload_type != IN_TOTO:
             raise ValueError(f"a payload of type {evidence.payload_type!r}")
         return _statement(document)
@@ -47,12 +50,12 @@ def read(evidence: Evidence) -> Claim:
         raise errors.Corrupt(f"a signature's payload is malformed: {error}") from None
 
 
-def _simple(document: dict[str, Any]) -> Claim:
+def _simple(document: dict[str, Any], kind: str) -> Claim:
     """As strict as containers/image: nothing beside what is known may be in `critical`."""
     critical = document["critical"]
     if set(document) - {"critical", "optional"} or set(critical) != {"type", "image", "identity"}:
         raise ValueError("unknown members")
-    if critical["type"] != COSIGN:
+    if critical["type"] != kind:
         raise ValueError(f"it is a {critical['type']!r}")
     if set(critical["image"]) != {"docker-manifest-digest"} or set(critical["identity"]) != {"docker-reference"}:
         raise ValueError("unknown members of image or identity")

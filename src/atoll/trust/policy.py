@@ -33,7 +33,7 @@ class Fulcio(Value):
 
 
 class Requirement(Value):
-    """One rule. `keys` and `rekor` are PEM texts, read when the policy is."""
+    """One rule. `keys` and `rekor` are PEM texts (with `signedBy` GPG keyrings), read when the policy is."""
 
     kind: str
     keys: tuple[bytes, ...] = ()
@@ -124,7 +124,7 @@ def _requirement(document: Any) -> Requirement:
         _only(document, "type")
         return Requirement(kind=kind)
     if kind == GPG:
-        return Requirement(kind=GPG)  # `judge.py` says why it cannot be met
+        return _signed_by(document)
     if kind != SIGSTORE:
         raise ValueError(f"a rule of type {kind!r} is not known")
     _only(document, "type", "fulcio", "signedIdentity", *_KEYS, *_REKOR)
@@ -137,6 +137,16 @@ def _requirement(document: Any) -> Requirement:
         raise ValueError("sigstoreSigned with fulcio needs rekorPublicKeyPath or rekorPublicKeyData")
     signed = identity.parse(document.get("signedIdentity"))
     return Requirement(kind=SIGSTORE, keys=keys, fulcio=fulcio, rekor=rekor, identity=signed)
+
+
+def _signed_by(document: dict[str, Any]) -> Requirement:
+    _only(document, "type", "keyType", "keyPath", "keyPaths", "keyData", "signedIdentity")
+    if document.get("keyType") != "GPGKeys":
+        raise ValueError("signedBy has keyType GPGKeys, and no other")
+    keys = _material(document, "keyPath", "keyData")
+    if not keys:
+        raise ValueError("signedBy needs keyPath, keyPaths or keyData")
+    return Requirement(kind=GPG, keys=keys, identity=identity.parse(document.get("signedIdentity")))
 
 
 def _fulcio(document: Any) -> Fulcio:

@@ -64,14 +64,34 @@ class Admission:
         wanted = (target.digest, manifest.digest)
 
         def evidence() -> list[Evidence]:
-            from atoll.engine.images.signatures import collect
-
             if not self._evidence:
-                self._evidence = collect(self.source, wanted)
+                self._evidence = self._collected(wanted, {one.kind for one in requirements})
             return self._evidence
 
         subject = judge.Subject(reference=self.reference, digests=wanted)
         judge.judge(requirements, subject, evidence, self._path or "the default")
+
+    def _collected(self, wanted: tuple[str, ...], kinds: set[str]) -> list[Evidence]:
+        """What there is of the kinds of signatures that are asked for."""
+        from atoll.trust import policy
+
+        found: list[Evidence] = []
+        if policy.SIGSTORE in kinds:
+            from atoll.engine.images.signatures import collect
+
+            found += collect(self.source, wanted)
+        if policy.GPG in kinds and self.place.transport == "docker":
+            from atoll.engine.images.registries import options
+            from atoll.images import lookaside
+            from atoll.trust.evidence import GPG, Evidence
+
+            engine = self.engine
+            store = lookaside.Settings(
+                uid=engine.uid, environ=engine.environ, folder=engine.config.trust_registries_d
+            )
+            messages = lookaside.collect(self.reference, wanted, options(engine), store)
+            found += [Evidence(kind=GPG, payload=one, signature=b"") for one in messages]
+        return found
 
     def remember(self, image: str) -> None:
         """Under which policy this image was let in, and by what."""

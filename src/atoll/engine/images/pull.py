@@ -13,6 +13,7 @@ from atoll.spec import reference as references
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from atoll.engine.engine import Engine
     from atoll.images.places import Place
@@ -36,6 +37,37 @@ def pull(
 
     Raises what `images.pull` does, Denied by the policy, InvalidArgument for `host`, which is no image of a registry.
     """
+    if engine.config.registries_conf is not None:
+        return _first_of(
+            engine, name, progress=progress, platform=platform, all_platforms=all_platforms, options=options
+        )
+    return _pull(engine, name, progress=progress, platform=platform, all_platforms=all_platforms, options=options)
+
+
+def _first_of(engine: Engine, name: str, **how: Any) -> PulledImage:
+    """A short name may stand for several: the first that is there."""
+    from atoll.engine.images.registries import candidates
+    from atoll.images import places
+
+    elsewhere = places.parse(name).transport != places.REGISTRY or name.startswith("docker://")
+    found = (name,) if elsewhere else candidates(engine, name)
+    for one in found[:-1]:
+        try:
+            return _pull(engine, one, **how)
+        except (errors.NotFound, errors.Denied, errors.Unavailable):  # Podman goes on, whatever the reason
+            continue
+    return _pull(engine, found[-1], **how)
+
+
+def _pull(
+    engine: Engine,
+    name: str,
+    *,
+    progress: Callable[[Progress], None] | None,
+    platform: str | None,
+    all_platforms: bool = False,
+    options: RegistryOptions | None = None,
+) -> PulledImage:
     from atoll.engine.images.admission import Admission
     from atoll.engine.images.registries import options as options_of
     from atoll.images import places

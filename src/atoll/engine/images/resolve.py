@@ -19,7 +19,7 @@ def find(engine: Engine, name: str, *, platform: str | None = None) -> ImageRow 
 
     Raises InvalidArgument for what is neither, and for a beginning that several have.
     """
-    row = _find(engine, name)
+    row = _find(engine, name) if engine.config.registries_conf is None else _find_short(engine, name)
     if row is None or platform is None:
         return row
     from atoll.spec import platform as platforms
@@ -27,6 +27,17 @@ def find(engine: Engine, name: str, *, platform: str | None = None) -> ImageRow 
 
     have = parse_config(row.config.encode(), name).platform
     return row if platforms.rank(platforms.parse(platform), have) is not None else None
+
+
+def _find_short(engine: Engine, name: str) -> ImageRow | None:
+    """With a registries.conf: the first of what a short name may stand for, then the name as ever."""
+    from atoll.engine.images.registries import candidates
+
+    for one in (*candidates(engine, name), name):
+        row = _find(engine, one)
+        if row is not None:
+            return row
+    return None
 
 
 def _find(engine: Engine, name: str) -> ImageRow | None:
