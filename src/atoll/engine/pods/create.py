@@ -169,8 +169,8 @@ def _check_limits(engine: Engine, record: PodRecord) -> int | None:
 def _check_name(engine: Engine, request: PodRequest) -> None:
     """A name that may be one, and is free, or is made free. Raises InvalidArgument, Conflict."""
     name = request.name or ""
-    if not ids.valid_name(name):
-        raise errors.InvalidArgument(f"Invalid pod name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    if not (ids.valid_name(name) or (len(name) == 1 and name.isascii() and name.isalnum())):
+        raise errors.InvalidArgument(f"Invalid pod name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed")
     try:
         old = rows.find(engine, name)
     except errors.NotFound:
