@@ -6,13 +6,15 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from kit import processes
+from atoll.engine.containers.init_program import PLACES
+from kit import processes, system
 from kit.command import Atoll
+from kit.sandbox import Sandbox
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -218,6 +220,33 @@ def test_init_passes_signals_on_reaps_and_gives_the_exit_code(anyone: Atoll, bus
     anyone.good("stop", "-t", "5", "web")
     assert anyone.state("web")["ExitCode"] == 6
     anyone.good("rm", "web")
+
+
+@pytest.fixture
+def no_init_installed(sandbox: Sandbox) -> Iterator[None]:
+    """In this corner neither catatonit nor tini can be read."""
+    hidden = [path for path in dict.fromkeys(map(os.path.realpath, PLACES)) if os.path.exists(path)]
+    for path in hidden:
+        system.mount("/dev/null", path, "", system.MS_BIND)
+    yield
+    for path in hidden:
+        system.umount(path)
+
+
+@pytest.mark.parametrize("user", ["atoll", "single"])
+def test_our_own_init(no_init_installed: None, request: pytest.FixtureRequest, user: str, busybox: str):
+    one: Atoll = request.getfixturevalue(user)
+    script = "(sleep 0.1 &) ; trap 'exit 6' TERM; while :; do sleep 0.05; done"
+    one.good("run", "-d", "--init", "--name", "web", busybox, "sh", "-c", script)
+    time.sleep(0.3)
+    found = [line.split() for line in one.good("exec", "web", "ps", "-o", "stat,ppid").splitlines()]
+    assert not [words for words in found if words[0].startswith("Z") and words[1] == "1"]
+    assert one.good("exec", "web", "cat", "/proc/1/comm") == "init"
+    assert int(one.good("exec", "web", "grep", "VmRSS", "/proc/1/status").split()[1]) < 64
+    one.good("stop", "-t", "5", "web")
+    assert one.state("web")["ExitCode"] == 6
+    one.good("rm", "web")
+    assert one("run", "--rm", "--init", busybox, "no-such-program").code == 127
 
 
 def test_usage_is_kept_over_restarts_and_after_a_crash(atoll: Atoll, busybox: str):

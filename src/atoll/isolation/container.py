@@ -329,7 +329,7 @@ def _await_change(run: str, deadline: float | None, said: list[Status]) -> bool:
         try:
             attachment = client.attach(run, output=False)
             poller.register(attachment.fileno(), select.POLLIN)
-        except (errors.NotFound, errors.Unavailable):
+        except (errors.NotFound, errors.Unavailable, errors.Unsupported):
             try:
                 pidfd = state.open_init(state.read(run))
             except errors.NotFound:

@@ -337,7 +337,7 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
     if planned.record.init:
         from atoll.engine.containers.init_program import with_init
 
-        planned = with_init(planned)
+        planned = with_init(planned, engine.paths.data)
     if hooks is not None:
         spec = planned.container.spec.replace(hooks=hooks)
         planned = planned.replace(container=planned.container.replace(spec=spec))

@@ -1,7 +1,8 @@
 """`--init`: a small first process that passes signals on and reaps what is orphaned.
 
-Holds: `find`, `with_init`. Does not hold: the program; it is the host's catatonit or tini, bound read-only into the
-container's `/dev`, which is a file system of its own and so keeps nothing of it in the container's layer.
+Holds: `find`, `own`, `with_init`. Does not hold: the program; it is the host's catatonit or tini, else ours
+(`own_init/`), which lies in the data root's cache. It is bound read-only into the container's `/dev`, which is a file
+system of its own and so keeps nothing of it in the container's layer.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from struct import unpack_from
 
-from atoll.base import errors
+from atoll.base import errors, files
 from atoll.spec import runtime as oci
 
 TYPE_CHECKING = False
@@ -30,8 +31,8 @@ _INTERPRETER = 3
 """PT_INTERP of elf(5): a program that needs a loader, which the container may not have."""
 
 
-def find(places: tuple[str, ...] = PLACES) -> str:
-    """The first program of these that runs anywhere. Raises Unsupported."""
+def find(places: tuple[str, ...] = PLACES) -> str | None:
+    """The first program of these that runs anywhere."""
     for path in places:
         try:
             with open(path, "rb") as file:
@@ -39,10 +40,30 @@ def find(places: tuple[str, ...] = PLACES) -> str:
                     return os.path.realpath(path)
         except OSError:
             continue
-    raise errors.Unsupported(
-        "--init needs catatonit, or a statically linked tini, and this host has none",
-        hint="install the package catatonit, or leave out --init",
-    )
+    return None
+
+
+def own(data_root: str, machine: str = "") -> str:
+    """Our own, made if it is not there, or not what it should be. Raises Unsupported for a machine that we have none
+    for, OSError."""
+    from atoll.engine.containers.own_init import image
+
+    machine = machine or os.uname().machine
+    program = image(machine)
+    if program is None:
+        raise errors.Unsupported(
+            f"--init needs catatonit, or a statically linked tini; this host has none, and Atoll none for {machine}",
+            hint="install the package catatonit, or leave out --init",
+        )
+    path = f"{data_root}/cache/init-{machine}"
+    try:
+        if files.read_bytes(path) == program and os.access(path, os.X_OK):
+            return path
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    # Replaced by another name: containers that have the one before go on with it.
+    files.write_atomic(path, program, mode=0o555)
+    return path
 
 
 def is_static(head: bytes) -> bool:
@@ -56,14 +77,16 @@ def is_static(head: bytes) -> bool:
     return all(unpack_from("<I", head, at + size * index)[0] != _INTERPRETER for index in range(count))
 
 
-def with_init(planned: Planned) -> Planned:
+def with_init(planned: Planned, data_root: str) -> Planned:
     """The plan with that program in front. What `inspect` shows as the container's command stays. Raises
-    Unsupported."""
+    Unsupported, OSError."""
     container = planned.container
     spec = container.spec
     if spec.process is None:
         return planned
-    bind = oci.Mount(destination=TARGET, type="bind", source=find(), options=("bind", "ro", "nosuid", "nodev"))
+    bind = oci.Mount(
+        destination=TARGET, type="bind", source=find() or own(data_root), options=("bind", "ro", "nosuid", "nodev")
+    )
     process = spec.process.replace(args=(TARGET, "--", *spec.process.args))
     spec = spec.replace(process=process, mounts=(*spec.mounts, bind))
     return planned.replace(container=container.replace(spec=spec))
