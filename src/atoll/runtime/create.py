@@ -118,7 +118,7 @@ def create(
             process=proc.replace(terminal=terminal),
             root=root_plan,
             held=tuple(held),
-            open_sources=rootless and own_user_namespace and prepare.is_stranger(linux),
+            open_sources=rootless and user_namespace and prepare.is_stranger(linux),
             bundle=bundle,
             run=run,
             new_namespaces=flags,
