@@ -38,9 +38,7 @@ PLACE = "/vm"
 TAPS_MAX = 8
 RESTORE_SECONDS = 30.0
 VOLUMES_DOOR = "/run/atoll/volumes.sock"
-FILE_CAPABILITIES = (
-    "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_SETGID CAP_SETUID CAP_MKNOD CAP_SETFCAP".split()
-)
+FILE_CAPABILITIES = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_SETGID CAP_SETUID CAP_SETFCAP CAP_SETPCAP CAP_SYS_CHROOT".split()
 
 
 class Started(Value):
@@ -88,10 +86,10 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
     os.chmod(DOOR, 0o600)
     door.listen(64)
     # 3. The server of volumes, with the rights over files that a container's root has, in a tree of nothing else.
-    volumes = _serve_volumes(config) if config["volumes"] else None
+    console, sink = (one.detach() for one in socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC))
+    volumes = _serve_volumes(config["virtiofsd"], sink) if config["volumes"] else None
     port, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     control, qmp = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-    console, sink = (one.detach() for one in socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC))
     driver = Qemu()
     machine = Machine(
         kernel=f"{PLACE}/kernel",
@@ -148,21 +146,21 @@ def _memory(size: int, template: str | None) -> int:
     return fd
 
 
-def _serve_volumes(config: dict[str, Any]) -> str:
+def _serve_volumes(program: str, console: int) -> str:
     """virtiofsd(1) over what the jail has mounted below /volumes."""
     listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     listener.bind(VOLUMES_DOOR)
     os.chmod(VOLUMES_DOOR, 0o666)  # nobody else is in this mount namespace
     listener.listen(1)
-    words = [config["virtiofsd"], f"--fd={listener.fileno()}", "-o", "source=/volumes,sandbox=chroot,cache=auto"]
+    words = [program, f"--fd={listener.fileno()}", "-o", "source=/volumes,sandbox=chroot,cache=auto"]
     words += ["-o", "xattr,announce_submounts,modcaps=-mknod"]
     pid = os.fork()
     if pid == 0:
         try:
             os.set_inheritable(listener.fileno(), True)
             null = os.open("/dev/null", os.O_RDWR)
-            for number in (0, 1):
-                os.dup2(null, number)
+            for number, fd in enumerate((null, console, console)):
+                os.dup2(fd, number)
             os.execve(words[0], words, {})
         finally:
             os._exit(125)

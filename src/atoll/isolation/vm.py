@@ -102,8 +102,7 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
     _write_note(plan, machine, guest, made, saved)
     linux = plan.spec.linux or oci.Linux()
     own_user = any(one.type == "user" for one in linux.namespaces)
-    capabilities = FILE_CAPABILITIES if guest.volumes else ["CAP_SETUID", "CAP_SETGID"]
-    held = tuple([*capabilities, *(("CAP_SYS_CHROOT",) if guest.volumes else ())])
+    held = tuple(FILE_CAPABILITIES) if guest.volumes else ("CAP_SETUID", "CAP_SETGID")
     wanted = plan.spec.process
     assert wanted is not None
     process = oci.Process(
@@ -122,8 +121,6 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
     if guest.volumes:
         mounts.append(Mount(destination="/volumes", type="tmpfs", source="volumes", options=("mode=755", "size=64k")))
         mounts += guest.volumes
-    from atoll.runtime import seccomp
-
     spec = plan.spec.replace(
         process=process,
         root=oci.Root(path="rootfs", readonly=True),
@@ -135,7 +132,7 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
             namespaces=tuple(kinds),
             devices=(_KVM_NODE,) if machine.accel == KVM else (),
             resources=_resources(linux.resources, machine),
-            seccomp=seccomp.default_profile(frozenset(held)),
+            seccomp=_jail_filter(held, serves=bool(guest.volumes)),
             sysctl=(),
             rootfs_propagation=None,
             masked_paths=("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sysrq-trigger"),
@@ -194,6 +191,19 @@ def _write_note(
         },
     }
     files.write_atomic(f"{plan.run}/{enter.NOTE}", jsontext.dumps(note))
+
+
+def _jail_filter(held: tuple[str, ...], *, serves: bool) -> oci.Seccomp:
+    """The default profile; whoever serves files gives each of its threads a root and directory of its own."""
+    from atoll.runtime import seccomp
+
+    profile = seccomp.default_profile(frozenset(held))
+    if not serves:
+        return profile
+    rule = oci.SyscallRule(
+        names=("unshare",), action="SCMP_ACT_ALLOW", args=(oci.SeccompArg(index=0, value=0x200, op="SCMP_CMP_EQ"),)
+    )
+    return profile.replace(syscalls=(*profile.syscalls, rule))
 
 
 def _filter(plan: ContainerPlan, guest: Guest) -> dict[str, str]:
