@@ -82,15 +82,18 @@ class Atoll:
         os.makedirs(folder, exist_ok=True)
         if user is not None:
             os.chown(folder, user.uid, user.gid)
-        with open(self.config, "w"):
-            pass
-        os.chmod(self.config, 0o644)
+        # Below the settings that tests write over: a bridge is for those whose subject it is, and makes links.
+        usual = os.path.join(folder, "usual.toml")
+        for path, content in ((usual, '[network]\ndefault = "none"\n'), (self.config, "")):
+            with open(path, "w") as stream:
+                stream.write(content)
+            os.chmod(path, 0o644)
         self.env = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": user.home if user else "/root",
             "ATOLL_DATA_ROOT": self.data,
             "ATOLL_RUN_ROOT": self.run_root,
-            "ATOLL_CONFIG": self.config,
+            "ATOLL_CONFIG": f"{usual}:{self.config}",
             **LANGUAGE,
             **({"XDG_RUNTIME_DIR": user.runtime_dir, "USER": user.name} if user else {}),
             **(env or {}),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
 from atoll.base import errors
@@ -94,3 +96,35 @@ def test_root_does_not_read_a_users_file():
 def test_a_named_file_must_be_there(tmp_path):
     with pytest.raises(errors.NotFound, match="does not exist"):
         load({"ATOLL_CONFIG": str(tmp_path / "none")}, 0)
+
+
+PLAIN = (
+    '[network]\ndefault = "none"\n\n# a word\n[log]\nmax_files = 7\n',
+    'isolation = "container"\n[registries]\noffline = true\n',
+    "",
+)
+OTHER = (
+    "[network]\ndefault = 'none'",
+    '[network]\ndefault = "no\\u006ee"',
+    '[log]\nmax_size = "1m" # a word',
+    '[registries]\ninsecure = ["a"]',
+    '[network]\ndefault = "none"\n[network]\ndefault = "host"',
+    "[log]\nmax_files = 007",
+)
+
+
+@pytest.mark.parametrize("content", PLAIN)
+def test_a_plain_file_is_read_as_toml_is(content):
+    assert config._plain(content) == tomllib.loads(content)
+
+
+@pytest.mark.parametrize("content", OTHER)
+def test_what_is_not_plain_is_left_to_tomllib(content):
+    assert config._plain(content) is None
+
+
+def test_several_named_files_go_over_one_another(tmp_path):
+    (tmp_path / "one").write_text('[network]\ndefault = "none"\n[log]\nmax_files = 2\n')
+    (tmp_path / "two").write_text("[log]\nmax_files = 4\n")
+    found = load({"ATOLL_CONFIG": f"{tmp_path}/one:{tmp_path}/two"}, 0)
+    assert (found.network, found.log_max_files) == ("none", 4)
