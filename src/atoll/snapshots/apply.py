@@ -39,6 +39,7 @@ _OPAQUE = b".wh..wh..opq"
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_NS = (1 << 62) - 1
+_SMALL = 64 << 10  # bytes that are copied once rather than looked at in place
 
 
 def apply(next_chunk: Callable[[], bytes], root_fd: int, policy: ApplyPolicy) -> ApplyResult:
@@ -138,11 +139,18 @@ class _Applier(Tree):
         try:
             if entry.sparse is not None:
                 self._write_sparse(fd, entry)
-            elif entry.size:
+            elif entry.size > _SMALL:
                 for piece in self.stream.pieces(entry.size):
                     written = os.write(fd, piece)
                     while written < len(piece):
                         written += os.write(fd, piece[written:])
+            elif entry.size:
+                content = self.stream.take(entry.size)
+                if not content:
+                    raise tar.broken("the archive breaks off within a file")
+                written = os.write(fd, content)
+                while written < len(content):
+                    written += os.write(fd, content[written:])
             # The order matters: chown clears set-id bits and capabilities, any write or attribute the time.
             if self.chown:
                 if entry.uid or entry.gid:

@@ -27,6 +27,9 @@ _KNOWN = _WITHOUT_DATA | {REGULAR}
 
 _unpack = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s").unpack
 _ZERO = bytes(BLOCK)
+_MAX_READ = 4096
+_read: dict[bytes, tuple[int, int, int, int]] = {}
+"""Fields of headers, as they stand there → mode, uid, gid, mtime in nanoseconds."""
 
 
 class Entry:
@@ -194,11 +197,19 @@ def _member(
         name = prefix.partition(b"\0")[0] + b"/" + name
     entry.name = name if long_name is None else long_name
     entry.link = link.partition(b"\0")[0] if long_link is None else long_link
-    entry.mode = _number(mode, "mode") & 0o7777
-    entry.uid = _number(uid, "uid")
-    entry.gid = _number(gid, "gid")
+    # Most members of an archive share these four with others: reading them anew is a fifth of the parsing.
+    found = _read.get(header[100:124] + mtime)
+    if found is None:
+        found = (
+            _number(mode, "mode") & 0o7777,
+            _number(uid, "uid"),
+            _number(gid, "gid"),
+            _signed(mtime) * 1_000_000_000,
+        )
+        if len(_read) < _MAX_READ:
+            _read[header[100:124] + mtime] = found
+    entry.mode, entry.uid, entry.gid, entry.mtime_ns = found
     entry.size = _number(size, "size")
-    entry.mtime_ns = _signed(mtime) * 1_000_000_000
     entry.major = entry.minor = 0
     entry.xattrs = entry.sparse = None
     entry.real_size = -1
