@@ -68,7 +68,7 @@ def enter(module: str) -> NoReturn:
     A SystemExit or an exception is left to the interpreter, so that its traceback is printed as ever.
     """
     if sys.flags.no_site:
-        sys.meta_path.append(_LateSite())
+        find_late()
     if module in _QUICK:
         beside = module.removesuffix("main") + "quick"
         __import__(beside)
@@ -89,6 +89,11 @@ def enter(module: str) -> NoReturn:
     import posix
 
     posix._exit(status)
+
+
+def find_late() -> None:
+    """Let what pip installed be found by an interpreter that was started without `site`, once something is missing."""
+    sys.meta_path.append(_LateSite())
 
 
 _packed: list[Pack] = []

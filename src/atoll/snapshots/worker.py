@@ -39,7 +39,11 @@ if TYPE_CHECKING:
 
     from atoll.spec.idmap import RootlessMap
 
-_BOOT = "import sys; sys.path[:0] = sys.argv[2:]; from atoll.snapshots.unpacker import main; main(int(sys.argv[1]))"
+# Packages that the caller has not asked for yet may lie where only `site` knows.
+_BOOT = (
+    "import sys; sys.path[:0] = sys.argv[2:]; from atoll.base.launch import find_late; find_late(); "
+    "from atoll.snapshots.unpacker import main; main(int(sys.argv[1]))"
+)
 
 
 class Worker:
