@@ -136,6 +136,8 @@ class Keeper:
         if self.started.link is not None:
             linux = wanted["spec"]["linux"]
             linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "network"]
+            sysctl = linux.get("sysctl") or {}
+            linux["sysctl"] = {name: value for name, value in sysctl.items() if not name.startswith("net.")}
         return wanted
 
     def _setup(self) -> dict[str, Any]:
@@ -147,6 +149,7 @@ class Keeper:
             "entropy": entropy,
             "time": time.time_ns(),
             "links": [] if self.started.link is None else [self.started.link],
+            "sysctl": self.config["container"]["spec"]["linux"].get("sysctl") or {},
         }
 
     def _console_ready(self) -> None:

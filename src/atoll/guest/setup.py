@@ -66,6 +66,9 @@ def renew(message: dict[str, Any]) -> None:
     time.clock_settime_ns(time.CLOCK_REALTIME, int(message["time"]))
     process.sethostname(str(message["hostname"]))
     _links(message["links"])
+    for name, value in message["sysctl"].items() if message["links"] else ():
+        if name.startswith("net."):  # the container has the guest's own network
+            files.write_file(f"/proc/sys/{name.replace('.', '/')}", value)
 
 
 def _links(links: list[dict[str, Any]]) -> None:
@@ -73,7 +76,9 @@ def _links(links: list[dict[str, Any]]) -> None:
     devices."""
     route = Netlink(NETLINK_ROUTE)
     try:
-        found = sorted([one for one in rtnetlink.links(route) if one.name != "lo"], key=lambda one: one.index)
+        # Of devices: kernels bring software interfaces of their own.
+        real = [one for one in rtnetlink.links(route) if os.path.exists(f"/sys/class/net/{one.name}/device")]
+        found = sorted(real, key=lambda one: one.index)
         for have, wanted in zip(found, links, strict=False):
             _set_mac(have.name, bytes.fromhex(wanted["mac"]))
             wishes = [rtnetlink.set_mtu(have.index, int(wanted["mtu"]))]
