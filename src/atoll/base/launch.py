@@ -92,7 +92,7 @@ def enter(module: str) -> NoReturn:
 
 
 def find_late() -> None:
-    """Let what pip installed be found by an interpreter that was started without `site`, once something is missing."""
+    """Let an interpreter that was started without `site` find what pip installed, once something is missing."""
     sys.meta_path.append(_LateSite())
 
 
