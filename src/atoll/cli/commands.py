@@ -57,6 +57,8 @@ PODS: dict[str, str] = {
     "kube play": "Make pods, volumes and secrets of Kubernetes' documents",
     "kube down": "Remove the pods and secrets that 'kube play' made of documents",
     "kube generate": "Write Kubernetes' documents that 'kube play' makes the same of",
+    "generate systemd": "Write systemd units that start and stop a container, or a pod and its containers",
+    "generate quadlet": "Make systemd units of .container, .pod, .volume, .network, .kube and .image files",
 }
 IMAGES: dict[str, str] = {
     "pull": "Download an image from a registry",

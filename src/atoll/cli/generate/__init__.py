@@ -1,0 +1,1 @@
+"""`atoll generate …`: units for systemd."""
