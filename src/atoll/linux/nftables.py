@@ -40,7 +40,7 @@ _NEWRULE, _GETRULE, _DELRULE, _NEWSET, _GETSET, _DELSET, _NEWELEM, _GETELEM, _DE
 _DESTROYELEM = 30
 _LIST_ELEM = 1
 
-SET_INTERVAL, SET_MAP, SET_TIMEOUT, SET_CONCAT = 0x4, 0x8, 0x10, 0x80
+SET_INTERVAL, SET_MAP, SET_TIMEOUT, SET_DYNAMIC, SET_CONCAT = 0x4, 0x8, 0x10, 0x20, 0x80
 _INTERVAL_END = 1
 # What `nft list` shows a value as; nothing to the kernel (nftables, include/datatype.h).
 T_VERDICT, T_MARK, T_IP, T_IP6, T_ETHER, T_PROTO, T_PORT, T_IFNAME = 1, 19, 7, 8, 9, 12, 13, 41
@@ -57,12 +57,15 @@ DST_NAT = 0x20
 
 class Element:
     """One member of a set: `key`, with `data` in a map (a chain's name in a map of verdicts), `timeout` in
-    milliseconds (0: stays), `end` for the upper bound of an interval (not in it)."""
+    milliseconds (0: stays), `end` for the upper bound of an interval (not in it). In a set of ranges of several
+    fields `last` is the upper bound (in it) of each."""
 
-    __slots__ = ("data", "end", "key", "timeout")
+    __slots__ = ("data", "end", "key", "last", "timeout")
 
-    def __init__(self, key: bytes, data: bytes | None = None, *, timeout: int = 0, end: bool = False) -> None:
-        self.key, self.data, self.timeout, self.end = key, data, timeout, end
+    def __init__(
+        self, key: bytes, data: bytes | None = None, *, timeout: int = 0, end: bool = False, last: bytes | None = None
+    ) -> None:
+        self.key, self.data, self.timeout, self.end, self.last = key, data, timeout, end, last
 
 
 def _message(kind: int, family: int, flags: int, body: bytes, what: str, quiet: tuple[int, ...] = ()) -> Message:
@@ -147,9 +150,10 @@ def add_set(
     data: tuple[int, ...] = (),
     flags: int = 0,
     number: int = 1,
+    size: int = 0,
 ) -> Message:
     """A set of keys of these types (T_…), or with `data` a map. One that is there is fine. `number` is unlike that
-    of the other new sets of a batch."""
+    of the other new sets of a batch; `size` is how many members it may have (0: any)."""
     kind = length = 0
     for one in key:
         kind, length = kind << 6 | one, length + (_padded(_LENGTH[one]) if len(key) > 1 else _LENGTH[one])
@@ -160,6 +164,8 @@ def add_set(
     if len(key) > 1 and flags & SET_INTERVAL:
         fields = [nested(_LIST_ELEM, be32(1, _LENGTH[one])) for one in key]
         described = nested(9, nested(2, *fields))
+    elif size:
+        described = nested(9, be32(1, size))
     if data:
         flags |= SET_MAP
     body += be32(3, flags) + be32(4, kind) + be32(5, length)
@@ -192,6 +198,8 @@ def _elements(table: str, name: str, elements: list[Element], *, verdicts: bool,
             parts.append(be32(3, _INTERVAL_END))
         if one.timeout and not keys_only:
             parts.append(be64(4, one.timeout))
+        if one.last is not None:
+            parts.append(nested(10, attr(1, one.last)))
         members.append(nested(_LIST_ELEM, *parts))
     return text(1, table) + text(2, name) + nested(3, *members)
 
@@ -215,6 +223,17 @@ def destroy_elements(family: int, table: str, name: str, elements: list[Element]
     """Away with members, there or not (Linux 6.3)."""
     body = _elements(table, name, elements, verdicts=False, keys_only=True)
     return _message(_DESTROYELEM, family, 0, body, f"delete {len(elements)} of {_in_words(family, table)} {name}")
+
+
+def flush_set(family: int, table: str, name: str) -> Message:
+    """Away with all members of one set (of ours)."""
+    body = text(1, table) + text(2, name)
+    return _message(_DELELEM, family, 0, body, f"empty {_in_words(family, table)} {name}", quiet=(errno.ENOENT,))
+
+
+def delete_set(family: int, table: str, name: str) -> Message:
+    """Away with a set; no rule may ask it."""
+    return _message(_DELSET, family, 0, text(1, table) + text(2, name), f"delete {_in_words(family, table)} {name}")
 
 
 # --- expressions ----------------------------------------------------------------------------------------------------
@@ -274,6 +293,17 @@ def lookup(name: str, *, register: int = R, into: int | None = None, absent: boo
     if absent:
         parts.append(be32(5, 1))
     return _expression("lookup", *parts)
+
+
+def remember(name: str, timeout: int, register: int = R) -> bytes:
+    """Put the register's value into a set with SET_TIMEOUT and SET_DYNAMIC for so many milliseconds, anew where it is
+    there; a full set takes no more, and the rule ends here."""
+    return _expression("dynset", text(1, name), be32(3, 1), be32(4, register), be64(6, timeout))
+
+
+def header6(kind: int, offset: int, length: int, register: int = R) -> bytes:
+    """Load bytes of an extension header of IPv6; go on only where there is one of that kind."""
+    return _expression("exthdr", be32(1, register), attr(2, bytes((kind,))), be32(3, offset), be32(4, length))
 
 
 def immediate(data: bytes, register: int = R) -> bytes:
@@ -394,7 +424,8 @@ def chain_exists(sock: Netlink, family: int, table: str, chain: str | None) -> b
 
 
 def elements(sock: Netlink, family: int, table: str, name: str) -> list[tuple[bytes, bytes]]:
-    """(key, data) of a set's members, b"" where it is no map. A set that is not there has none. Raises OSError."""
+    """(key, data) of a set's members: b"" where it is no map, a chain's name in one of verdicts. A set that is not
+    there has none. Raises OSError."""
     found = []
     body = text(1, table) + text(2, name)
     try:
@@ -408,7 +439,9 @@ def elements(sock: Netlink, family: int, table: str, name: str) -> list[tuple[by
         for _, member in netlink.each_attribute(listed):
             known = netlink.attributes(member)
             key = netlink.attributes(known.get(1, b"")).get(1, b"")
-            found.append((key, netlink.attributes(known.get(2, b"")).get(1, b"")))
+            data = netlink.attributes(known.get(2, b""))
+            verdict = netlink.attributes(data.get(2, b"")).get(2, b"").rstrip(b"\0")
+            found.append((key, data.get(1, verdict)))
     return found
 
 

@@ -111,14 +111,13 @@ def new_veth(
     master: int,
     peer: str,
     peer_ns: int,
-    peer_index: int = 0,
     peer_mac: bytes | None = None,
     mtu: int = 0,
 ) -> Message:
     """A pair: `name` here, up, in the bridge with index `master` (0: none), `peer`, down, in the
-    namespace of the descriptor `peer_ns`, there with `peer_index` (0: any). One message: no half made pair."""
+    namespace of the descriptor `peer_ns`. One message: no half made pair."""
     peer_payload = (
-        _ifinfo(index=peer_index)  # a pair that is not complete yet cannot be up
+        _ifinfo()  # a pair that is not complete yet cannot be up
         + _common(peer, peer_mac, mtu)
         + u32(_IFLA_NET_NS_FD, peer_ns)
     )

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
     from atoll.network.firewall import Change
 
-_FIRST = 2
-"""The index of the first interface in a fresh network namespace: 1 is its loopback."""
-
 
 class Bridge(Value):
     """A network's bridge. `gateways` are its own addresses, one a subnet (none: no way out). `apart`: its containers
@@ -265,11 +262,9 @@ def _write(name: str, value: str) -> None:
         raise errors.from_os_error(error, f"set {name}", hint=hint) from error
 
 
-def attach(
-    host: Host, bridge: Bridge, master: int, port: Port, ns: int, inner: Netlink, *, index: int = _FIRST
-) -> None:
+def attach(host: Host, bridge: Bridge, master: int, port: Port, ns: int, inner: Netlink) -> None:
     """Put a container, whose network namespace is the descriptor `ns` and answers by `inner`, on a bridge with index
-    `master`. `index` is the interface's in there. Raises AtollError; then nothing of it is left."""
+    `master`. Raises AtollError; then nothing of it is left."""
     try:
         # 1. What it may send from, before it can send.
         host.commit(firewall.port(port.link, port.mac, port.addresses).add())
@@ -279,7 +274,6 @@ def attach(
             master=master,
             peer=port.inside,
             peer_ns=ns,
-            peer_index=index,
             peer_mac=port.mac,
             mtu=bridge.mtu or host.mtu,
         )
@@ -295,7 +289,11 @@ def attach(
             assert found is not None
             host.route.send([rtnetlink.set_port(found.index, isolated=True)])
         # 3. Inside. Routes come after the addresses that they go by.
-        inner.send(inside(bridge, port, index))
+        # Its index there is asked for: the kernel heeds a wish for a pair's only where both ends have one.
+        arrived = rtnetlink.link(inner, port.inside)
+        if arrived is None:
+            raise OSError(errno.ENODEV, "it did not arrive in the container", port.inside)
+        inner.send(inside(bridge, port, arrived.index))
     except OSError as error:
         try:
             detach(host, port)

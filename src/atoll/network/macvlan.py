@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from atoll.network.bridge import Host
 
 
-def attach(host: Host, network: Bridge, mode: str, port: Port, ns: int, inner: Netlink, *, index: int) -> None:
+def attach(host: Host, network: Bridge, mode: str, port: Port, ns: int, inner: Netlink) -> None:
     """Put a container on the parent `network.name` ("": that of the default route). Raises AtollError."""
     try:
         parent = _parent(host, network.name)

@@ -224,6 +224,7 @@ def attach(engine: Engine, plan: ContainerPlan, prepared: Prepared, pid: int) ->
         return
     ns, inner = enter(pid, prepared.ns)
     try:
+        judged = follow_policies(engine, prepared)
         # 5. In the order of its interfaces; the first that has a way out gives the default route.
         routed = _routed(prepared)
         for row, endpoint in list(prepared.networks):
@@ -249,7 +250,7 @@ def attach(engine: Engine, plan: ContainerPlan, prepared: Prepared, pid: int) ->
     for row, _ in prepared.networks:
         if row.network.driver == "cni":
             continue
-        if prepared.held.ports or needs_names(row, prepared.networking, host):
+        if prepared.held.ports or judged or needs_names(row, prepared.networking, host):
             from atoll.engine.networks import helpers
 
             helpers.tell(engine, row, prepared.held)
@@ -257,11 +258,23 @@ def attach(engine: Engine, plan: ContainerPlan, prepared: Prepared, pid: int) ->
         prepared.host.ready()
 
 
+def follow_policies(engine: Engine, prepared: Prepared) -> bool:
+    """Have the networks' policies know the container before anybody reaches it; whether there are any. Raises
+    AtollError."""
+    if not any(row.network.policy for row, _ in prepared.networks) and not rows.has_policies(engine.store):
+        return False
+    from atoll.engine.networks import netpolicies
+
+    netpolicies.follow(engine, {row.id for row, _ in prepared.networks}, host=prepared.host)
+    return any(netpolicies.applies(engine, row) for row, _ in prepared.networks)
+
+
 def attach_further(engine: Engine, prepared: Prepared, network: str, pid: int) -> None:
     """One network more for a running container. It gives the default route only where there was none. Raises
     AtollError."""
     ns, inner = enter(pid)
     try:
+        follow_policies(engine, prepared)
         routed = _routed(prepared)
         for row, endpoint in list(prepared.networks):
             if row.id == network and row.network.driver == "cni":
@@ -318,13 +331,12 @@ def _attach_one(
 ) -> None:
     assert prepared.host is not None
     port = endpoint.port(routed=routed)
-    index = 2 + endpoint.place
     if row.network.driver == "macvlan":
         from atoll.network import macvlan
 
-        macvlan.attach(prepared.host, row.network.bridge, row.network.mode, port, ns, inner, index=index)
+        macvlan.attach(prepared.host, row.network.bridge, row.network.mode, port, ns, inner)
         return
-    bridges.attach(prepared.host, row.network.bridge, prepared.masters[row.id], port, ns, inner, index=index)
+    bridges.attach(prepared.host, row.network.bridge, prepared.masters[row.id], port, ns, inner)
 
 
 def _publish(engine: Engine, prepared: Prepared, routed: str) -> None:

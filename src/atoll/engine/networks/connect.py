@@ -7,7 +7,7 @@ from atoll.engine.containers.state import PAUSED, RUNNING, state_of
 from atoll.engine.events import note
 from atoll.engine.locks import lock_container
 from atoll.engine.networks import attach, outer, publish, rows
-from atoll.engine.networks.release import withdraw
+from atoll.engine.networks.release import follow_policies, withdraw
 from atoll.engine.networks.settle import named, wish_on
 from atoll.network import bridge as bridges
 
@@ -116,6 +116,7 @@ def _detach_now(
             policy.lift_from(host, container, [found])
             bridges.detach(host, found.port(routed=False))
         rows.give_back(engine.store, container, row.id)
+        follow_policies(engine, host, [found])
     finally:
         host.close()
     networking, names = attach.load(bundle)

@@ -81,7 +81,7 @@ def create(engine: Engine, request: CreateRequest) -> str:
         apart=not _on(options.get(_ICC[0], "true"), _ICC[0]) or _on(options.get(_ICC[1], "false"), _ICC[1]),
         names=request.names and request.driver == "bridge",
         mode=_mode(options) if request.driver == "macvlan" else "",
-        policy=options.get("policy", ""),
+        policy=_policy(request, options),
         labels=request.labels,
         options=request.options,
     )
@@ -89,6 +89,18 @@ def create(engine: Engine, request: CreateRequest) -> str:
     rows.add(engine.store, row)
     note.note(engine, "network", "create", network_id, name=request.name, type=request.driver)
     return network_id
+
+
+def _policy(request: CreateRequest, options: dict[str, str]) -> str:
+    """What holds for containers that no policy selects: everything, or with deny, deny-in, deny-out nothing."""
+    from atoll.network.netpolicy import DEFAULTS
+
+    word = options.get("policy", "")
+    if word and (word not in DEFAULTS or request.driver != "bridge"):
+        raise errors.InvalidArgument(
+            f"invalid policy: {word!r}", hint="one of " + ", ".join(DEFAULTS) + ", on a bridge"
+        )
+    return word
 
 
 def _on(value: str, name: str) -> bool:

@@ -122,6 +122,13 @@ def _document(engine: Engine, row: NetworkRow, *, whole: bool) -> dict[str, Any]
         "Options": options,
         "Labels": dict(network.labels),
     }
+    if network.driver == "bridge":
+        from atoll.engine.networks import netpolicies
+
+        document["Policies"] = {
+            "default": network.policy or "allow",
+            "names": [one.policy.name for one in netpolicies.known(engine, row.id)],
+        }
     if network.driver == "cni":
         from atoll.engine.networks import cni
 
@@ -275,6 +282,7 @@ def explain(engine: Engine, name: str) -> list[str]:
                     f"  rule:  table inet atoll, map {name_of_map}{'at' if one.address else ''}: "
                     f"{key}{one.protocol} . {one.port} : {addresses.show(address)} . {one.inner}"
                 )
+        lines += _closed(engine, row.id, endpoints)
         lines.append("  first: chain user of table inet atoll may drop it (nft add rule inet atoll user ...)")
         if not one.address or ":" in one.address:
             lines.append("  ::1:   the helper of the network carries it (IPv6 routes no loopback)")
@@ -289,6 +297,23 @@ def _by_helper(engine: Engine, endpoints: list[Endpoint]) -> list[str]:
         f"  rule:  none of this host's: {helper} accepts and connects onwards, from the address of who came",
         "  first: this host's own filter (chain input) may drop it",
     ]
+
+
+def _closed(engine: Engine, container: str, endpoints: list[Endpoint]) -> list[str]:
+    """Policies that let only some in."""
+    if not rows.has_policies(engine.store) and not any(
+        row.network.policy for one in endpoints if (row := rows.by_id(engine.store, one.network)) is not None
+    ):
+        return []
+    from atoll.engine.networks import netpolicies
+
+    found = []
+    for one in endpoints:
+        names = netpolicies.names_for(engine, one.network, container).get("in", [])
+        row = rows.by_id(engine.store, one.network)
+        if names and row is not None:
+            found.append(f"  only:  whom a policy of network {row.name} lets in ({', '.join(names)}), and this host")
+    return found
 
 
 def _who(address: str) -> str:

@@ -37,12 +37,24 @@ def release(engine: Engine, container: str) -> None:
         _lift(engine, host, container, endpoints)
         # 3. The rows.
         rows.give_back(engine.store, container)
+        follow_policies(engine, host, endpoints)
         # 4. Those who answer for it are told; the last one out takes the bridge along.
         for one in endpoints:
             settle_network(engine, one.network)
     finally:
         if host is not None:
             host.close()
+
+
+def follow_policies(engine: Engine, host: Host | None, endpoints: list[Endpoint]) -> None:
+    """Those who may have reached it by its labels reach nobody by its addresses. Raises AtollError."""
+    if host is None:
+        return
+    networks = [row for one in endpoints if (row := rows.by_id(engine.store, one.network)) is not None]
+    if any(row.network.policy for row in networks) or rows.has_policies(engine.store):
+        from atoll.engine.networks import netpolicies
+
+        netpolicies.follow(engine, {row.id for row in networks}, host=host)
 
 
 def withdraw(host: Host | None, endpoint: Endpoint, ports: list[rows.Taken]) -> None:

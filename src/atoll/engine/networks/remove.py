@@ -39,6 +39,7 @@ def _described(engine: Engine) -> dict[str, str]:
 
 
 def _remove(engine: Engine, row: NetworkRow) -> None:
+    policies = rows.has_policies(engine.store)  # they go with the row
     try:
         rows.remove(engine.store, row)
     except errors.Conflict:
@@ -49,6 +50,10 @@ def _remove(engine: Engine, row: NetworkRow) -> None:
     if host is not None:
         try:
             bridges.remove(host, row.network.bridge)
+            if row.network.policy or policies:
+                from atoll.engine.networks import netpolicies
+
+                netpolicies.clear(engine, host, row.id)
         finally:
             host.close()
     note.note(engine, "network", "destroy", row.id, name=row.name, type=row.network.driver)

@@ -30,6 +30,7 @@ def rebuild(engine: Engine, host: Host) -> None:
         from atoll.engine.networks import reattach
 
         reattach.all_living(engine, host)
+        _follow(engine, host)
         return
     try:
         for row in rows.every(engine.store):
@@ -46,6 +47,7 @@ def rebuild(engine: Engine, host: Host) -> None:
                 ports = rows.ports_of(engine.store, one.container)
                 host.commit(firewall.published(publish.rules_for(ports, one)).add())
         _policies(engine, host, living)
+        _follow(engine, host)
     except OSError as error:
         raise errors.from_os_error(error, "fill the nftables tables again") from error
 
@@ -61,6 +63,12 @@ def _policies(engine: Engine, host: Host, living: set[str]) -> None:
         if networking.egress:
             there = [one for one in rows.of_container(engine.store, container) if one.mac]
             policy.apply(host, container, there, networking.egress)
+
+
+def _follow(engine: Engine, host: Host) -> None:
+    from atoll.engine.networks import netpolicies
+
+    netpolicies.follow(engine, {row.id for row in rows.every(engine.store)}, host=host)
 
 
 def is_living(engine: Engine, container: str) -> bool:

@@ -160,6 +160,11 @@ def remove(store: Store, row: NetworkRow) -> None:
     store.write(work)
 
 
+def has_policies(store: Store) -> bool:
+    """Whether any network has policies between containers."""
+    return bool(store.read("SELECT 1 FROM network_policies LIMIT 1"))
+
+
 # --- who is on them -------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from atoll.engine.networks.outside import Outside
 from atoll.linux import netns, nflog
 from atoll.linux.netlink import NETLINK_NETFILTER, Netlink
 from atoll.network import addresses, egress
+from atoll.network.addresses import link_local
 from atoll.network.dns.zone import Book, Zone
 from atoll.network.helper.gate import Gate
 from atoll.network.helper.loop import READ, Loop
@@ -90,6 +91,8 @@ class Worker:
         self.forwards: dict[tuple[str, str, int, bool], tuple[bytes, int, TcpForward | UdpForward | socket]] = {}
         self.bundles: dict[str, str] = {}
         self.told: dict[tuple[str, str, str], float] = {}
+        self.log: nflog.Log | None = None
+        self.owners: dict[bytes, str] = {}
 
     # -- being told
 
@@ -169,6 +172,7 @@ class Worker:
             self._fill(engine, row, members, wishes)
             problems = self._listen(row, wishes)
             problems += self._limit(engine, members, wishes)
+            self._judge(engine, row, members)
             problems += self._forward(engine, row, members)
         finally:
             engine.store.close()
@@ -267,16 +271,28 @@ class Worker:
             self.proxy = Proxy(self.loop, self.gate, self.resolver.outward)
             self.proxy.listen()
             self.resolver.gate = self.gate
-            log = nflog.Log(egress.log_group(self.network))
-            self.loop.watch(log.fileno(), READ, lambda events: self._packets(log))
+            self._hear()
         if self.gate is not None:
             known = {one: self._addresses(engine, one) for one in limited}
             self.gate.containers = {address: one for one, own in known.items() for address in own}
             self.gate.policies = {address: limited[one] for one, own in known.items() for address in own}
         return []
 
+    def _judge(self, engine: Engine, row: NetworkRow, members: list[Endpoint]) -> None:
+        """Policies between containers: who is told what they refuse."""
+        self.owners = {address: one.container for one in members for address in one.addresses}
+        self.owners |= {link_local(one.mac): one.container for one in members if one.mac}
+        if row.network.policy or rows.has_policies(engine.store):
+            self._hear()
+
+    def _hear(self) -> None:
+        """Of packets that rules refuse."""
+        if self.log is None:
+            self.log = log = nflog.Log(egress.log_group(self.network))
+            self.loop.watch(log.fileno(), READ, lambda events: self._packets(log))
+
     def _packets(self, log: nflog.Log) -> None:
-        for _, packet in log.packets():
+        for prefix, packet in log.packets():
             if len(packet) < 24:
                 continue
             six = packet[0] >> 4 == 6
@@ -286,8 +302,19 @@ class Worker:
             what = f"{protocol} {addresses.show(target) if len(target) in (4, 16) else '?'}"
             if protocol in ("tcp", "udp") and len(packet) >= at + 4:
                 what += f":{int.from_bytes(packet[at + 2 : at + 4], 'big')}"
+            if prefix in ("policy-in", "policy-out"):
+                self._refused_by_policy(prefix, source, target, what)
+                continue
             container = self.gate.containers.get(source, "") if self.gate is not None else ""
             self._refused(container, what, "no rule allows it")
+
+    def _refused_by_policy(self, prefix: str, source: bytes, target: bytes, what: str) -> None:
+        """To the log of the container whose policy it is."""
+        if prefix == "policy-out":
+            self._refused(self.owners.get(source, ""), what, f"no policy of network {self.name} lets it out")
+        elif len(source) in (4, 16):
+            reason = f"no policy of network {self.name} lets {addresses.show(source)} in"
+            self._refused(self.owners.get(target, ""), what, reason)
 
     def _refused(self, container: str, what: str, reason: str) -> None:
         """One line in the container's own file; the same again only after a second, and no file without end."""

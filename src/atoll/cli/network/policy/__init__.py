@@ -1,0 +1,1 @@
+"""`atoll network policy VERB`: who reaches whom on a network."""
