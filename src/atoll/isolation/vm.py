@@ -265,4 +265,5 @@ def _resources(wanted: oci.Resources | None, machine: MachinePlan) -> oci.Resour
         memory = memory.replace(limit=(machine.memory << 20) + OVERHEAD, swap=None, reservation=None)
     rules = (oci.DeviceRule(allow=True, type="c", major=10, minor=232, access="rw"),) if machine.accel == KVM else ()
     devices = (*base.devices, *rules) if base.devices else ()
-    return base.replace(memory=memory, pids=oci.Pids(limit=PIDS), devices=devices)
+    pids = oci.Pids(limit=PIDS) if base.pids is not None else None  # an ordinary user may have no such controller
+    return base.replace(memory=memory, pids=pids, devices=devices)
