@@ -80,7 +80,8 @@ class Unit:
 def _joined(text: str) -> Iterable[tuple[int, str]]:
     """Logical lines with the number of their first."""
     waiting, first = "", 0
-    for number, raw in enumerate(text.splitlines(), 1):
+    # systemd ends a line at a carriage return, too, and at nothing else that Python's splitlines knows.
+    for number, raw in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
         line = raw.strip()
         if line.startswith(("#", ";")) or (not line and not waiting):
             continue
@@ -143,7 +144,7 @@ def quoted(word: str) -> str:
     """A word of a command line in which `%` and `$` mean what systemd makes of them; quoted if need be."""
     if word and all(c.isalnum() or c in "-_./:=,@%+${}~^" for c in word):
         return word
-    for special, written in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t")):
+    for special, written in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
         word = word.replace(special, written)
     return f'"{word}"'
 
