@@ -25,7 +25,6 @@ class Atoll:
     """One data root and one run root; `rootless` runs as an ordinary user in a delegated cgroup."""
 
     packages = ("uidmap",)
-    syncs = "every blob, all unpacked files before a layer counts as there, its database at each change"
 
     def __init__(self, world: World, *, rootless: bool = False, disk: bool = False) -> None:
         self.world = world

@@ -15,7 +15,7 @@ class Containerd:
     """ctr + runc; `disk` puts the store on the machine's disk."""
 
     packages = ("containerd", "runc")
-    syncs = "every blob; its database at each change"
+    syncs = "blobs, records"
 
     def __init__(self, world: World, *, disk: bool = False) -> None:
         self.world = world

@@ -14,7 +14,7 @@ class Docker:
     """dockerd starts its own containerd; all of it lives in the benchmark's namespaces and goes with them."""
 
     packages = ("docker.io", "containerd", "runc")
-    syncs = "records of layers and images; no blob (it keeps none), no unpacked file"
+    syncs = "records"
 
     def __init__(self, world: World, *, disk: bool = False) -> None:
         self.world = world
