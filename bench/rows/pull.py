@@ -4,8 +4,8 @@ one of twelve layers with 18,000 small files.
 On tmpfs the engine is measured; on the disk, the disk too, whose rate falls after a burst: read it as a side note.
 The goal is met when it is against each peer. `syncs` is what a peer flushes before it says that it is done, by
 strace(1) of fsync, fdatasync and syncfs: all of them their records of layers and images, containerd also the blobs
-that it keeps (podman and docker keep none), none of them an unpacked file. Atoll flushes blobs, records and, once, all
-files of its layers. On tmpfs that costs nothing, on a disk much.
+that it keeps (podman and docker keep none), none of them an unpacked file. Atoll flushes blobs, records and, once,
+all files of its layers. On tmpfs that costs nothing, on a disk much.
 """
 
 from __future__ import annotations
