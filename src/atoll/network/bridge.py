@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from atoll.network.firewall import Change
 
 
+_LINGERING: list[Netlink] = []
+
+
 class Bridge(Value):
     """A network's bridge. `gateways` are its own addresses, one a subnet (none: no way out). `apart`: its containers
     reach the outside but not one another (Docker's com.docker.network.bridge.enable_icc=false)."""
@@ -69,6 +72,7 @@ class Host:
     ) -> None:
         self.route, self.filters = route, filters
         self.run_inside, self.ready, self.release, self.mtu = run_inside, ready, release, mtu
+        self.took = False
 
     @classmethod
     def here(cls) -> Host:
@@ -84,6 +88,7 @@ class Host:
 
     def take_away(self, change: Change) -> None:
         """Remove elements, there or not. Raises OSError."""
+        self.took = True
         try:
             self.commit(change.remove())
         except OSError as error:
@@ -126,9 +131,16 @@ class Host:
             raise errors.from_os_error(error, "remove the nftables tables") from error
 
     def close(self) -> None:
-        """Close both."""
+        """Close both. After elements were taken away, closing the one for filters would wait until the kernel has
+        freed those (net/netfilter/nf_tables_api.c, nft_rcv_nl_event: 8 ms and more): the next one of this process
+        waits, or its end, and neither has to for long."""
         self.route.close()
-        self.filters.close()
+        while _LINGERING:
+            _LINGERING.pop().close()
+        if self.took:
+            _LINGERING.append(self.filters)
+        else:
+            self.filters.close()
         if self.release is not None:
             self.release()
             self.release = None
