@@ -10,10 +10,9 @@ value that was there is noted in the data root, so that `undo` puts back just wh
 
 from __future__ import annotations
 
-import json
 import os
 
-from atoll.base import errors, files
+from atoll.base import errors, files, jsontext
 from atoll.base.value import Value
 from atoll.engine.doctor.findings import Host
 
@@ -140,7 +139,7 @@ def apply(engine: Engine, host: Host | None = None) -> list[Step]:
     for step in plan(host):
         if step.state == DIFFERS:
             before.setdefault(step.setting, step.now)
-            files.write_atomic(note, json.dumps(before, indent=1, sort_keys=True), sync=True)
+            files.write_atomic(note, jsontext.dumps(before), sync=True)
             step = _write(host, step, step.wanted, CHANGED)
         done.append(step)
     lines = [f"{name} = {_wanted()[name]}\n" for name in sorted(before)]
@@ -174,7 +173,7 @@ def undo(engine: Engine, host: Host | None = None) -> list[Step]:
             del left[name]
         done.append(step)
     if left:
-        files.write_atomic(note, json.dumps(left, indent=1, sort_keys=True), sync=True)
+        files.write_atomic(note, jsontext.dumps(left), sync=True)
     else:
         files.unlink_if_present(host.root + DROP_IN)
         files.unlink_if_present(note)
@@ -205,7 +204,7 @@ def _note(engine: Engine) -> str:
 
 def _load(path: str) -> dict[str, str]:
     try:
-        found = json.loads(files.read_text(path))
+        found = jsontext.loads(files.read_text(path))
     except FileNotFoundError:
         return {}
     except ValueError as error:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 
-from atoll.base import files
+from atoll.base import files, ids
 from atoll.engine.doctor.findings import GOOD, NOTE, POOR, Finding
 from atoll.engine.doctor.trials import attempt
 
@@ -19,7 +18,8 @@ _LITTLE_SHARE = 0.05
 
 def storage(host: Host, data_root: str) -> list[Finding]:
     """Tried on the very file system of the data root; nothing stays there."""
-    place = tempfile.mkdtemp(prefix="doctor-", dir=data_root)
+    place = f"{data_root}/doctor-{ids.new_id()[:12]}"
+    os.mkdir(place, 0o700)
     try:
         for name in ("lower", "upper", "work", "root"):
             os.mkdir(f"{place}/{name}")
