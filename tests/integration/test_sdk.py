@@ -32,6 +32,45 @@ def test_the_examples(anyone: Atoll, busybox: str):
     assert anyone.all() == []
 
 
+PODS = """
+import sys, atoll
+client = atoll.Client()
+pod = client.pods.create("shop", memory="64m", labels={"a": "b"})
+one = pod.run(sys.argv[1], ["sh", "-c", "echo hello; sleep 600"], name="one")
+pod.create(sys.argv[1], ["sleep", "600"], name="two")
+print(pod.status, sorted(one.name for one in pod.containers), client.pods.get("shop") == pod)
+pod.restart(timeout=0)
+print(pod.status, pod.details["memory_limit"], client.pods.list(["label=a=b"]) == [pod])
+pod.pause(); print(pod.status); pod.unpause()
+print(sorted(set(pod.logs()))[0])
+text = client.pods.generate("shop")
+try:
+    client.pods.create("shop")
+except atoll.Conflict:
+    print("taken")
+pod.stop(timeout=0); print(pod.status)
+(again,) = client.pods.play(text, replace_old=True, network="none")
+print(again.name, again.status, len(again.containers))
+again.remove(force=True)
+print(client.pods.list())
+"""
+
+
+def test_pods(atoll: Atoll, busybox: str):
+    atoll.good("pull", "-q", busybox)
+    shown = python(atoll, "-c", PODS, busybox)
+    assert shown.splitlines() == [
+        "Degraded ['one', 'two'] True",
+        f"Running {64 << 20} True",
+        "Paused",
+        "('one', 'stdout', b'hello\\n')",
+        "taken",
+        "Exited",
+        "shop Running 2",
+        "[]",
+    ]
+
+
 def test_many_at_once(atoll: Atoll, busybox: str):
     atoll.good("pull", "-q", busybox)
     shown = python(atoll, f"{EXAMPLES}/fleet.py", busybox)

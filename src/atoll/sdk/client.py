@@ -1,7 +1,7 @@
 """`Client`: the engine of one store, for any thread.
 
 Holds: `Client` and the engines behind it, one a thread (a connection to the store is for one). Does not hold: the
-objects (`containers.py`, `things.py`).
+objects (`containers.py`, `pods.py`, `things.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import threading
 
 from atoll.engine.engine import Engine
 from atoll.sdk.containers import Containers
+from atoll.sdk.pods import Pods
 from atoll.sdk.things import Images, Volumes
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """Containers, images and volumes of this user. `data_root` and `run_root` are other places than the usual ones;
+    """Containers, pods, images and volumes of this user. `data_root` and `run_root` are other places than the usual ones;
     `environ` stands for the environment (settings, `$HOME`). Raises AtollError for places that cannot be used."""
 
     def __init__(
@@ -32,6 +33,7 @@ class Client:
                 self._environ[name] = value
         self._local = threading.local()
         self.containers = Containers(self)
+        self.pods = Pods(self)
         self.images = Images(self)
         self.volumes = Volumes(self)
         self._engine.store.container_count()  # what is wrong with the store is said here
