@@ -152,8 +152,8 @@ def test_an_image_made_here_is_theirs_too(ours: Atoll, world: World, tool: str):
     assert seen == "made"
 
 
-# What podman does otherwise: its root is 0555; a directory that a layer only implies gets root's attributes, not those
-# of the layer below (umoci agrees with us); an entry for a hard link changes the file that it links to.
+# What podman does otherwise: its root is 0555; a directory that a layer only implies gets root's attributes, not
+# those of the layer below (umoci agrees with us); an entry for a hard link changes the file that it links to.
 OTHERWISE = {"rich": ("/", "/kept", "/opaque", "/bin/alias", "/bin/tool"), "debian": ("/",)}
 # Directories in which a whiteout was carried out, or that no entry describes, have the time of unpacking.
 UNTIMED = {"rich": ("/gone", "/swap", "/é", "/é/" + "long" * 30), "debian": ()}
