@@ -9,11 +9,14 @@ Start reading at: `engine.py`, then `containers/create.py` and `containers/plan.
 
 Locks, always taken in this order, never two of one line but by ascending id:
 
+    0  pods/<id>/           flock on a pod's directory: its making and removal, around those of its containers
+       │
     1  images.lock          flock, data root: shared by whoever makes content that no row names yet (pull),
        │                    exclusive by whoever removes what no row names
     1  volumes.lock         flock, data root: shared from a volume's making until a container's row names it,
        │                    exclusive by whoever removes volumes; never held with images.lock
-    2  containers/<id>/     flock on the container's own directory: its life cycle
+    2  containers/<id>/     flock on the container's own directory: its life cycle; of two, that of a pod's container
+       │                    before that of the one which holds the pod's namespaces
        │
     3  atoll.db             BEGIN IMMEDIATE … COMMIT, nothing slow inside, no other lock taken inside
 
