@@ -36,7 +36,7 @@ def test_gvisor(atoll: Atoll, busybox: str):
 
 
 def test_a_level_that_is_not_there_is_an_error(atoll: Atoll, busybox: str):
-    for level in ("kata", "vm", "no-such"):
+    for level in ("kata", "no-such"):
         atoll("run", "--rm", "--isolation", level, busybox, "true").failed(125, f"isolation level '{level}'")
     atoll("run", "--rm", "--runtime", "/no/such", busybox, "true").failed(125, "not there")
     assert atoll.all() == []

@@ -123,6 +123,7 @@ SYSTEM: dict[str, str] = {
     "version": "Show version information",
     "usage": "Show what containers have used since they were made",
     "isolation ls": "List the levels of isolation, and why one cannot be had",
+    "vm kernel install": "Install the kernel that virtual machines boot",
     "system boot-unit": "Write a systemd unit that starts containers by their restart policies",
     "system df": "Show what takes the space",
     "system prune": "Remove unused data",

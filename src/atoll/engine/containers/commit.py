@@ -11,6 +11,7 @@ import time
 from atoll.base import clock, errors
 from atoll.base.rollback import Rollback
 from atoll.base.value import Value
+from atoll.engine.containers import machine
 from atoll.engine.containers.diff import have_writable, image_of, made_places
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import RUNNING, state_of
@@ -44,6 +45,7 @@ def commit(engine: Engine, container: str, asked: Asked) -> str:
 
     row = engine.store.container(container)
     record = Record.from_text(row.record)
+    machine.refuse(row, "commit a container: what it has written is on the guest's own disk")
     image = engine.store.image(image_of(row, "commit"))
     assert image is not None  # a container keeps its image
     config = documents.changed(

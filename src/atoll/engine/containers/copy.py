@@ -11,7 +11,7 @@ import stat
 
 from atoll.base import errors
 from atoll.base.value import Value
-from atoll.engine.containers import bundle
+from atoll.engine.containers import bundle, machine
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import is_up, state_of
 from atoll.engine.events import note as events
@@ -40,6 +40,7 @@ def open_files(engine: Engine, name: str, undo: Rollback, *, bare: bool = False)
     from atoll.isolation.files.client import Files
 
     row = engine.store.container(name)
+    machine.refuse(row, "copy files: they are on the guest's own disk; use a volume, or tar by exec")
     run, place = engine.paths.container_run(row.id), engine.paths.container(row.id)
     if not is_up(state_of(engine, row.id)):
         lock = lock_container(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atoll.base import errors
+from atoll.engine.containers import machine
 from atoll.engine.containers.record import Record
 from atoll.engine.locks import lock_container
 
@@ -18,6 +19,7 @@ def diff(engine: Engine, name: str) -> list[Change]:
     from atoll.snapshots.diff import changes_of
 
     row = engine.store.container(name)
+    machine.refuse(row, "say what has changed: that is on the guest's own disk")
     chains = engine.store.chain_ids(image_of(row, "diff"))
     have_writable(engine, row)
     return changes_of(engine.snapshots, row.id, chains, skip=made_places(Record.from_text(row.record)))

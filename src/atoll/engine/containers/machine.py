@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from atoll.engine.containers.plan import Planned
     from atoll.engine.containers.record import Record
     from atoll.engine.engine import Engine
-    from atoll.engine.store import ImageRow
+    from atoll.engine.store import ContainerRow, ImageRow
 
 LEVEL = "vm"
 BESIDE = 96
@@ -33,6 +33,7 @@ def with_machine(engine: Engine, planned: Planned, image: ImageRow | None, size:
             hint="name an image, or use --isolation container",
         )
     record, container = planned.record, planned.container
+    accel = accelerator(engine)
     made = erofs.make(engine.snapshots, engine.store.chain_ids(image.id))
     place = None
     if not record.remove:
@@ -45,15 +46,19 @@ def with_machine(engine: Engine, planned: Planned, image: ImageRow | None, size:
         kernel=engine.config.vm_kernel,
         memory=_memory(engine, record),
         cpus=-(-record.cpus // 10**9) if record.cpus else 1,
-        accel=accelerator(engine),
+        accel=accel,
     )
     return planned.replace(container=container.replace(machine=machine))
 
 
 def accelerator(engine: Engine) -> str:
     """`kvm` where a kernel came up by it, `tcg` only where the configuration says so. Raises Unsupported."""
-    from atoll.vm import probe
+    from atoll.vm import kernel, probe
 
+    try:
+        kernel.installed(f"{engine.paths.data}/vm", engine.config.vm_kernel)
+    except errors.NotFound as error:
+        raise errors.Unsupported(f"isolation level 'vm': {error.message}", hint=error.hint) from None
     wanted = engine.config.vm_accel
     if wanted == "tcg":
         return wanted
@@ -66,9 +71,9 @@ def accelerator(engine: Engine) -> str:
     return "kvm"
 
 
-def refuse(record: Record, what: str) -> None:
-    """Raises Unsupported for a container in a machine."""
-    if record.isolation == LEVEL:
+def refuse(row: ContainerRow, what: str) -> None:
+    """Raises Unsupported for a container in a machine: its files and processes are the guest's."""
+    if '"isolation":"vm"' in row.record:
         raise errors.Unsupported(f"isolation level 'vm' cannot {what}", hint="'atoll isolation ls' says what it can")
 
 

@@ -11,6 +11,7 @@ import time
 
 from atoll.base import errors, files
 from atoll.base.value import Value
+from atoll.engine.containers import machine
 from atoll.engine.containers.state import is_up, state_of
 from atoll.engine.events import note as events
 
@@ -38,6 +39,7 @@ def top(engine: Engine, name: str, options: tuple[str, ...] = ()) -> Top:
     row = engine.store.container(name)
     if not is_up(state_of(engine, row.id)):
         raise errors.FailedPrecondition(f"Container {row.id} is not running")
+    machine.refuse(row, "show a container's processes from outside: run ps in it")
     pids = engine.driver.pids(engine.paths.container_run(row.id))
     events.container(engine, row.id, "top")
     program = next((place for place in _PLACES if os.access(place, os.X_OK)), None)

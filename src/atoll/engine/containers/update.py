@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from atoll.base import errors
 from atoll.base.value import Value, fields
-from atoll.engine.containers import bundle
+from atoll.engine.containers import bundle, machine
 from atoll.engine.containers.limits import Limits
 from atoll.engine.containers.plan_record import MEMORY_MIN
 from atoll.engine.containers.plan_spec import resources
@@ -48,6 +48,8 @@ class Update(Value):
 def update(engine: Engine, name: str, asked: Update) -> None:
     """Change it, at once for one that runs. Raises NotFound, InvalidArgument, and what the kernel says to a value."""
     row = engine.store.container(name)
+    if (asked.memory, asked.memory_swap, asked.memory_reservation, asked.pids_limit) != (None,) * 4:
+        machine.refuse(row, "change the limits of memory or processes: they are the guest's")
     with lock_container(engine.paths.container(row.id)):
         before = Record.from_text(engine.store.container(row.id).record)
         after = changed(before, asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atoll.base import errors
+from atoll.engine.containers import machine
 from atoll.engine.containers.state import PAUSED, RUNNING, state_of
 from atoll.engine.events import note
 from atoll.engine.locks import lock_container
@@ -37,6 +38,7 @@ def connect(
         status = state_of(engine, known.id)
         if status.status in (RUNNING, PAUSED) and status.pid:
             try:
+                machine.refuse(known, "be connected to a network while it runs: stop it first")
                 _attach_now(engine, known.id, bundle, row, status.pid)
             except BaseException:
                 rows.leave(engine.store, known.id, row.id)

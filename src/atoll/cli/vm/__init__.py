@@ -1,0 +1,1 @@
+"""`atoll vm …`: what containers in virtual machines are made of."""

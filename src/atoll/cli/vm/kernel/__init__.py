@@ -1,0 +1,1 @@
+"""`atoll vm kernel …`: the kernels that guests boot."""

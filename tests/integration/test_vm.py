@@ -1,0 +1,202 @@
+"""The level `vm` through the whole of Atoll: the same commands with one flag changed, under TCG."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from kit import processes, vm
+from kit.command import Atoll
+from kit.sandbox import Sandbox
+
+pytestmark = pytest.mark.timeout(300)
+VM = ("--isolation", "vm")
+
+
+@pytest.fixture(scope="module")
+def store(sandbox: Sandbox) -> str:
+    """Kernel, closure and templates, for all tests here."""
+    return vm.store(sandbox.run_outside)
+
+
+@pytest.fixture
+def machines(fresh: Callable[..., Atoll], store: str) -> Atoll:
+    """Root's Atoll, which may emulate, and has a kernel."""
+    one = fresh()
+    vm.give(one, store)
+    return one
+
+
+def test_a_day_of_a_machine(machines: Atoll, busybox: str):
+    box = machines
+    script = "echo up; trap 'echo term; exit 4' TERM; while :; do sleep 0.1; done"
+    box.good("run", "-d", "--name", "web", *VM, "-e", "WORD=given", "-m", "64m", busybox, "sh", "-c", script)
+    assert box.good("exec", "web", "sh", "-c", "uname -r; echo $WORD").split() == [_release(box), "given"]
+    assert box.good("exec", "web", "cat", "/sys/fs/cgroup/memory.max") == str(64 << 20)
+    assert box("exec", "web", "sh", "-c", "exit 7").code == 7
+    box("exec", "web", "/no/such").failed(127)
+    assert box("exec", "-i", "web", "cat", stdin="typed").good() == "typed"
+    assert "1 " in box.good("exec", "web", "ps")
+    box.good("exec", "web", "sh", "-c", "echo kept > /kept")
+    box.good("pause", "web")
+    assert box.state("web")["Paused"]
+    box.good("unpause", "web")
+    assert box.good("logs", "web") == "up"
+    box.good("stop", "web")
+    assert box.state("web")["ExitCode"] == 4
+    assert box.good("logs", "web").split() == ["up", "term"]
+    box.good("start", "web")
+    assert box.good("exec", "web", "cat", "/kept") == "kept"
+    for words in (("top", "web"), ("cp", "web:/kept", "."), ("diff", "web"), ("update", "-m", "128m", "web")):
+        box(*words).failed(1, "isolation level 'vm' cannot")
+    box.good("rm", "-f", "web")
+    assert box("system", "check").code == 0
+
+
+def _release(box: Atoll) -> str:
+    """The guest's kernel: not ours."""
+    release = box.good("exec", "web", "uname", "-r")
+    assert release != os.uname().release
+    return release
+
+
+def test_exit_codes_and_streams(machines: Atoll, busybox: str):
+    done = machines("run", "--rm", *VM, busybox, "sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (done.code, done.out, done.err) == (3, "out\n", "err\n")
+    machines("run", "--rm", *VM, busybox, "/no/such").failed(127)
+    assert machines("run", "--rm", "-i", *VM, busybox, "cat", stdin="x" * 300_000).good() == "x" * 300_000
+    assert machines.all() == []
+
+
+def test_two_restores_share_nothing_that_must_differ(machines: Atoll, busybox: str):
+    """threats.md 44: what a template had is renewed before anything of the user's runs."""
+    look = "cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; head -c 32 /dev/urandom | od -An -tx1; hostname; date +%s"
+    seen = [machines.good("run", "--rm", *VM, busybox, "sh", "-c", look).splitlines() for _ in range(2)]
+    for first, second in zip(seen[0][:-1], seen[1][:-1], strict=True):
+        assert first != second
+    for one in seen:
+        assert abs(int(one[-1]) - time.time()) < 60
+    for folder, _, names in os.walk(f"{machines.data}/vm/templates/"):
+        for name in names:
+            if not name.endswith(".lock"):
+                assert os.stat(f"{folder}/{name}").st_mode & 0o777 == 0o600
+
+
+def test_volumes(machines: Atoll, busybox: str, sandbox: Sandbox):
+    place = f"{sandbox.scratch}/volume"
+    os.mkdir(place)
+    with open(f"{place}/a", "w") as stream:
+        stream.write("from the host\n")
+    script = "cat /data/a /one; echo from the guest > /data/b; echo no > /ro/c"
+    volumes = ("-v", f"{place}:/data", "-v", f"{place}:/ro:ro", "-v", f"{place}/a:/one:ro", "-v", "named:/bin2")
+    done = machines("run", "--rm", *VM, *volumes, busybox, "sh", "-c", script)
+    assert done.out == "from the host\n" * 2
+    assert "Read-only" in done.err
+    with open(f"{place}/b") as stream:
+        assert stream.read() == "from the guest\n"
+    assert not os.path.exists(f"{place}/c")
+
+
+def test_what_a_machine_cannot_do_is_refused_by_name(machines: Atoll, busybox: str):
+    for flag in (("--device", "/dev/null:/dev/x"), ("--network", "host"), ("--pid", "host")):
+        machines("run", "--rm", *VM, *flag, busybox, "true").failed(125, "isolation level 'vm' cannot")
+    machines("run", "--rm", *VM, "host", "true").failed(125, "isolation level 'vm' cannot")
+    assert machines.all() == []
+
+
+def test_without_a_kernel_or_kvm_it_says_so(atoll: Atoll, busybox: str):
+    atoll("run", "--rm", *VM, busybox, "true").failed(125, "isolation level 'vm'", "no kernel")
+    assert "no kernel" in atoll.good("isolation", "ls")
+    assert atoll.all() == []
+
+
+def test_the_jail(machines: Atoll, busybox: str):
+    """The VMM is nobody, can do nothing, and sees no file of the host's."""
+    machines.good("run", "-d", "--name", "web", *VM, busybox, "sleep", "600")
+    init = int(machines.state("web")["Pid"])
+    below = [one for one in processes.everyone() if one.pid == init or one.parent == init]
+    assert len(below) == 2
+    for one in below:
+        with open(f"/proc/{one.pid}/status") as stream:
+            status = dict(line.rstrip().split(":\t", 1) for line in stream if ":\t" in line)
+        assert int(status["Uid"].split()[0]) >= 2_000_100_000
+        assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
+        assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+        assert sorted(os.listdir(f"/proc/{one.pid}/root")) != sorted(os.listdir("/"))
+        assert not os.path.exists(f"/proc/{one.pid}/root/etc/shadow")
+    machines.good("rm", "-f", "web")
+
+
+@pytest.mark.parametrize("whom", ["monitor", "keeper", "vmm"])
+def test_a_sigkill_leaves_nothing(machines: Atoll, busybox: str, whom: str):
+    machines.good("run", "-d", "--name", "web", *VM, busybox, "sleep", "600")
+    init = int(machines.state("web")["Pid"])
+    family = {one.pid: one for one in processes.everyone()}
+    vmm = next(pid for pid, one in family.items() if one.parent == init)
+    victim = {"monitor": family[init].parent, "keeper": init, "vmm": vmm}[whom]
+    os.kill(victim, signal.SIGKILL)
+    if whom == "monitor":
+        assert machines("exec", "web", "true").code == 0
+        machines.good("kill", "web")
+    assert machines.wait_for("web", "exited")["ExitCode"] in (137, 255)
+    assert not os.path.exists(f"/proc/{vmm}") or _gone(vmm)
+    machines.good("rm", "web")
+
+
+def _gone(pid: int) -> bool:
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def test_an_ordinary_user(fresh_rootless: Callable[..., Atoll], busybox: str, sandbox: Sandbox, store: str):
+    one = fresh_rootless("atoll-full")
+    vm.allow(one)
+    source = vm.wheel(sandbox.run_outside)
+    one.good("pull", "-q", busybox)
+    one.good("vm", "kernel", "install", "--from", source)
+    assert one.good("run", "--rm", *VM, busybox, "sh", "-c", "id -u; uname -r", timeout=120).split()[0] == "0"
+    assert one.all() == []
+
+
+def test_a_network(net: Atoll, busybox: str, sandbox: Sandbox, store: str):
+    """Bridge, names and published ports are the same objects as a container's."""
+    vm.give(net, store)
+    net.good("network", "create", "front")
+    serve = "while :; do echo served | nc -l -p 80; done"
+    net.good("run", "-d", "--name", "peer", "--network", "front", busybox, "sh", "-c", serve)
+    net.good("run", "-d", "--name", "web", *VM, "--network", "front", "-p", "8080:80", busybox, "sh", "-c", serve)
+    assert "served" in _until(lambda: net("exec", "web", "nc", "-w", "5", "peer", "80").out, "served")
+    assert "served" in _until(lambda: net("exec", "peer", "nc", "-w", "5", "web", "80").out, "served")
+    words = ["nc", "-w", "5", "127.0.0.1", "8080"]
+    asked = lambda: (
+        subprocess.run(["busybox", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+    )  # noqa: E731
+    assert "served" in _until(asked, "served")
+    net.good("rm", "-f", "web", "peer")
+    net.good("network", "rm", "front")
+
+
+def _until(ask: Callable[[], str], wanted: str) -> str:
+    deadline, text = time.monotonic() + 30, ""
+    while wanted not in text and time.monotonic() < deadline:
+        text = ask()
+        time.sleep(0.1)
+    return text
+
+
+def test_ten_at_once(machines: Atoll, busybox: str, full: bool):
+    """All answer; each is its own."""
+    count = 10 if full else 3
+    words = ("run", "--rm", *VM, busybox, "cat", "/proc/sys/kernel/random/boot_id")
+    running = [machines.popen(*words, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    answers = {one.communicate(timeout=200)[0].strip() for one in running}
+    assert len(answers) == count
+    assert all(re.fullmatch(r"[0-9a-f-]{36}", one) for one in answers)
