@@ -41,8 +41,8 @@ class Atoll:
             ("LANG", "C.UTF-8"),
             *((("XDG_RUNTIME_DIR", user.runtime_dir),) if user else ()),
         )
-        with open(os.path.join(self.home, "atoll.toml"), "w"):
-            pass
+        with open(os.path.join(self.home, "atoll.toml"), "w") as stream:
+            stream.write('[network]\ndefault = "none"\n')
         enter = None
         if user is not None:
             for folder in (self.home, os.path.dirname(self.run_root)):

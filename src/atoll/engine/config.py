@@ -35,7 +35,7 @@ class Config(Value):
     isolation: str = "container"
     isolation_rules: tuple[Any, ...] = ()
     security: str = "atoll"
-    network: str = "none"
+    network: str = "bridge"
     uplink: str = "auto"
     cni_config: tuple[str, ...] = ("/etc/cni/net.d",)
     cni_plugins: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")

@@ -140,7 +140,10 @@ class FakeDriver(Driver):
 
 def make_engine(folder, **environ) -> Engine:
     given = {"ATOLL_DATA_ROOT": f"{folder}/data", "ATOLL_RUN_ROOT": f"{folder}/run", "HOME": str(folder)}
-    given["ATOLL_CONFIG"] = environ.pop("ATOLL_CONFIG", "")
+    usual = f"{folder}/usual.toml"
+    with open(usual, "w") as file:  # a bridge is for tests of their own
+        file.write('[network]\ndefault = "none"\n')
+    given["ATOLL_CONFIG"] = ":".join([usual, *filter(None, [environ.pop("ATOLL_CONFIG", "")])])
     engine = Engine({**given, **environ}, os.geteuid(), os.getegid())
     engine._driver = FakeDriver()
     engine._idmap_known = True

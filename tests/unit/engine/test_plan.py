@@ -35,7 +35,7 @@ def make(image=IMAGE, facts=FACTS, config=None, maps=None, mounts=(), environ=No
         idmap=maps,
         mounts=mounts,
         facts=facts,
-        config=config or Config(),
+        config=config or Config(network="none"),
         paths=Paths(data="/d", run="/r"),
         environ=environ or {},
     )
@@ -74,7 +74,7 @@ def test_defaults():
 
 
 def test_dockers_own_defaults_are_one_setting():
-    for planned in (make(config=Config(security="docker")), make(security_opt=("profile=docker",))):
+    for planned in (make(config=Config(security="docker", network="none")), make(security_opt=("profile=docker",))):
         process = planned.container.spec.process
         assert process.no_new_privileges is False
         assert len(process.capabilities.bounding) == 14

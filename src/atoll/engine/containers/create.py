@@ -254,6 +254,8 @@ def _plan(engine: Engine, request: RunRequest, image: ImageRow | None, container
         from atoll.engine.containers import cdi_request
 
         request, mounts, known, hooks = cdi_request.settle(request, mounts, known)
+    if config is None and not request.network and request.networking is None and not request.infra:
+        request = request.replace(network="none")  # this machine's own programs, shut in, unless somebody says more
     if request.networking is not None or (request.network or engine.config.network) not in ("none", "host"):
         from atoll.engine.networks import settle
 

@@ -33,14 +33,8 @@ GATEWAY_WORD = "host-gateway"
 def settle(engine: Engine, request: RunRequest, image: RunConfig | None) -> tuple[str, Networking | None]:
     """(network mode, networking). Raises InvalidArgument, NotFound and Conflict in Docker's words."""
     options = request.networking or NetworkOptions()
-    mode = request.network or engine.config.network
-    uplink = ""
-    if mode in ("", "default"):
-        mode = DEFAULT if engine.config.network in ("", DEFAULT) else engine.config.network
-        if mode == DEFAULT and engine.uid != 0 and not (options.publish or options.publish_all):
-            mode = _unless_poor(engine)
-    elif mode.partition(":")[0] in WAYS_OUT:
-        uplink = _way_out(engine, mode)
+    mode = _named_or_default(engine, request, options, machine=image is None)
+    uplink = _way_out(engine, mode) if mode.partition(":")[0] in WAYS_OUT else ""
     published = tuple([one for given in options.publish for one in ports.parse(given)])
     exposed = _exposed(options, image)
     if options.publish_all:
@@ -68,6 +62,18 @@ def settle(engine: Engine, request: RunRequest, image: RunConfig | None) -> tupl
         rate_out=options.rate_out,
         uplink=uplink,
     )
+
+
+def _named_or_default(engine: Engine, request: RunRequest, options: NetworkOptions, *, machine: bool) -> str:
+    """What is named, or the default. Programs of this machine itself are alone unless somebody says more."""
+    if request.network and request.network != "default":
+        return request.network
+    mode = engine.config.network
+    if options.publish or options.publish_all:
+        return mode
+    if machine and not request.network:
+        return "none"
+    return _unless_poor(engine) if mode == DEFAULT and engine.uid != 0 else mode
 
 
 def _unless_poor(engine: Engine) -> str:
