@@ -77,6 +77,7 @@ NOTES = {
     "oom-kill-disable": "cgroup v1; cgroup v2 has no such switch, and it is left out there, as Docker does",
     "oom-score-adj": "an ordinary user may only raise it",
     "platform": "a foreign one by qemu-user where it is registered with flag F, else what is missing is said",
+    "pod": "Podman's; a name, or `new:NAME` (docs/pods.md)",
     "privileged": "all devices; in a user namespace those that the caller may open",
     "runtime": "an external runtime is a level of `--isolation`",
     "secret": "Podman's; mounted from a tmpfs or a variable, never in `inspect`",

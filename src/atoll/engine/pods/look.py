@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 from atoll.base import errors
 from atoll.engine.containers.logs import entries as entries_of
 from atoll.engine.containers.state import is_up, state_of
@@ -82,6 +80,7 @@ def _as_they_come(
     """Of several at once: a thread each waits for one, with an engine of its own, as a store is for one thread. A
     reader that does not read lets them wait."""
     import queue
+    import threading
 
     from atoll.engine.engine import Engine as Another
 
