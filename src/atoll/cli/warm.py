@@ -36,16 +36,21 @@ from atoll.engine import paths
 from atoll.linux import signals
 from atoll.linux.title import set_title
 from atoll.monitor import sockets
+from atoll.monitor.spares import COMMAND
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from atoll.monitor.spares import Spare
 
 F_SETSIG = 10  # include/uapi/asm-generic/fcntl.h; the module `fcntl` has it from 3.12 on only on some hosts
 O_ASYNC = 0o20000
 REQUEST_MAX = 8 << 20
 RLIMITS = 16
 _FDS = 5
+_MOVING = frozenset(("run", "start", "restart", "exec", "container"))
+"""Commands that put a process into a cgroup, most of them."""
 _SPACES = ("mnt", "user", "net", "pid", "cgroup", "ipc", "uts", "time")
 _RIGHTS = (b"Uid", b"Gid", b"Groups", b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb", b"NoNewPrivs",
            b"Seccomp", b"Seccomp_filters")  # fmt: skip
@@ -136,33 +141,35 @@ class Door:
         if max([changed for changed, _ in self.sources]) > _began():
             self.sources = []
 
-    def serve(self, connection: int) -> int:
-        """Do one command, in a fork that has no other descriptor. Returns nothing that matters: the exit code went
-        over the connection."""
+    def serve(self, connection: int, spare: Spare | None) -> None:
+        """Do one command, in a fork that has no other descriptor of interest; `spare` if that was made beforehand."""
         peer = socket(AF_UNIX, SOCK_STREAM, 0, connection)
         try:
             sockets.check_peer(peer)
             request = _receive(peer)
             if request is None:
-                return 0
+                return
             words, fds = request
             try:
                 argv = self._take_on(peer, words, fds)
             except _UNFIT:
                 peer.sendall(b"c")
-                return 0
+                return
+            if spare is not None and argv[0] in _MOVING:
+                spare.prime()
             me = os.pidfd_open(os.getpid())
             peer.sendmsg([b"w"], [(SOL_SOCKET, SCM_RIGHTS, pack("i", me))])
             os.close(me)
         except (OSError, errors.AtollError):
-            return 0
+            return
         set_title(b"atoll:[command] " + argv[0].encode("utf-8", "surrogateescape"))
         code = _run(argv)
+        if spare is not None:
+            spare.learn(COMMAND)  # while whoever asked is still there: with him goes this process
         try:
             peer.sendall(bytes((code & 0xFF,)))
         except OSError:
             pass
-        return 0
 
     def _take_on(self, peer: socket, words: list[bytes], fds: list[int]) -> list[str]:
         """Become what the asking process is. Nothing here is undone: it happens in a fork that ends if it fails."""
@@ -321,7 +328,7 @@ def _began() -> int:
     return time.time_ns() - age
 
 
-def open_door(run_root: str, data_root: str) -> tuple[str, Callable[[int], int]]:
+def open_door(run_root: str, data_root: str) -> tuple[str, Callable[[int, Spare | None], None]]:
     """Load what commands need. Returns the path at which to listen, and what serves a connection in a fork."""
     door = Door(run_root, data_root)
     return door.path, door.serve

@@ -11,9 +11,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from atoll.monitor.spawner import Door
+    from atoll.monitor.spawner import Door, Serve
 
 CHANNEL_FD = 3
 """Where `client.py` puts the listening socket, or the connection."""
@@ -49,9 +47,9 @@ def main(argv: list[str]) -> int:
 def _door(module: str, run_root: str, data_root: str) -> Door:
     """`open_door` of a module above this room, which says its name when it starts us."""
 
-    def open_door() -> tuple[str, Callable[[int], int]]:
+    def open_door() -> tuple[str, Serve]:
         __import__(module)
-        found: tuple[str, Callable[[int], int]] = sys.modules[module].open_door(run_root, data_root)
+        found: tuple[str, Serve] = sys.modules[module].open_door(run_root, data_root)
         return found
 
     return open_door

@@ -26,10 +26,13 @@ from atoll.monitor.protocol import (
 )
 from atoll.monitor.record import CREATE, EXEC, Charge
 from atoll.monitor.requests import Caller, Create, Exec
+from atoll.monitor.spares import INIT
 from atoll.monitor.stdio import Stdio, open_stdio
 from atoll.runtime import create as runtime_create
+from atoll.runtime import early as early_init
 from atoll.runtime import exec as runtime_exec
 from atoll.runtime.cgroups.detect import detect
+from atoll.runtime.sync import LIMIT
 from atoll.runtime.validate import validate
 
 # What the runtime loads only where a container needs it, this long-lived process has from its start: a fork need not
@@ -47,6 +50,7 @@ for _later in (
     "atoll.runtime.placement",
     "atoll.runtime.seccomp.cache",
     "atoll.runtime.seccomp.flags",
+    "atoll.runtime.seccomp.programs",
 ):
     __import__(_later)
 
@@ -56,7 +60,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from atoll.monitor.spares import Spare
     from atoll.runtime.create import Created
+    from atoll.runtime.early import Early
+    from atoll.runtime.plan import InitPlan
 
 
 class Made(Value):
@@ -71,9 +78,9 @@ class Made(Value):
     start: bool = False
 
 
-def first_request(connection: socket) -> dict[str, Any] | None:
+def first_request(connection: socket, early: Early | None = None) -> dict[str, Any] | None:
     """The first message, however long the command takes to send it; None if it leaves before. It comes alone: a
-    command waits for its answer. Raises Malformed, OSError."""
+    command waits for its answer. `early` reads it too. Raises Malformed, OSError."""
     reader = FrameReader(REQUEST_MAX)
     while True:
         data = connection.recv(DATA_MAX)
@@ -83,23 +90,28 @@ def first_request(connection: socket) -> dict[str, Any] | None:
         if frames:
             if len(frames) > 1 or frames[0][0] != CONTROL or reader.partial:
                 raise Malformed("more than a request")
+            if early is not None:
+                early.tell(frames[0][1])
             return parse_control(frames[0][1])
 
 
-def make(message: dict[str, Any]) -> Made:
+def make(message: dict[str, Any], early: Early | None = None) -> Made:
     """Do what the request asks for. Raises Malformed, or the error of a request that cannot be understood; what
     fails later is in the result, and the container's clean-up may be called for."""
     check_version(message)
     do = message.get("do")
     if do == CREATE:
-        made = _create(Create.from_json(message.get("request")), promise=message.get("promise") is True)
+        request = Create.from_json(message.get("request"))
+        made = _create(request, promise=message.get("promise") is True, early=early)
         return made.replace(start=message.get("start") is True)
+    if early is not None:
+        early.let_go()
     if do == EXEC:
         return execute(Exec.from_json(message.get("request")))
     raise Malformed(f"unknown request {do!r}")
 
 
-def _create(request: Create, *, promise: bool) -> Made:
+def _create(request: Create, *, promise: bool, early: Early | None) -> Made:
     charge = Charge(
         what=CREATE,
         id=request.id,
@@ -125,13 +137,13 @@ def _create(request: Create, *, promise: bool) -> Made:
         take_rlimits(request.caller)
         stdio = None if request.terminal else open_stdio(stdin=request.stdin, run=request.run)
         inside = None if stdio is None else stdio.inside
-        created = foreign.create(request, inside) if request.runtime else _create_own(request, inside)
+        created = foreign.create(request, inside) if request.runtime else _create_own(request, inside, early)
     except (errors.AtollError, OSError) as error:
         return _failed(charge, stdio, error, f"create container {request.id[:12]}", promise)
     return _made(charge, created, stdio, promise)
 
 
-def _create_own(request: Create, inside: tuple[int, int, int] | None) -> Created:
+def _create_own(request: Create, inside: tuple[int, int, int] | None, early: Early | None) -> Created:
     return runtime_create.create(
         container_id=request.id,
         spec=request.spec,
@@ -144,6 +156,7 @@ def _create_own(request: Create, inside: tuple[int, int, int] | None) -> Created
         helpers=request.helpers,
         stands=request.stands,
         cloned=_hand_over_of(request.run),
+        early=early,
     )
 
 
@@ -164,6 +177,38 @@ def _hand_over_of(run: str) -> Callable[[int], None] | None:
             os.close(ns)
 
     return hand_over
+
+
+def begin_early(spare: Spare) -> Early | None:
+    """In a spare: an init that waits; None for who may not make one, or is short of something."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return early_init.begin(lambda end: _await_plan(end, spare), spare.report.fileno())
+    except OSError:
+        return None
+
+
+def _await_plan(end: socket, spare: Spare) -> InitPlan | None:
+    """In an early init: make ready, read the request as it came to the creator, then what the creator made of it."""
+    spare.warm(INIT)
+    raw = end.recv(LIMIT)
+    if not raw:
+        return None
+    try:
+        message = jsontext.loads(raw)
+        if message.get("do") != CREATE:
+            return None
+        request = Create.from_json(message.get("request"))
+    except (errors.AtollError, ValueError, AttributeError):
+        return None  # its creator tells what is wrong with it
+    take_rlimits(request.caller)
+    plan = early_init.receive(
+        end, container_id=request.id, spec=request.spec, root=request.root, bundle=request.bundle, run=request.run
+    )
+    if plan is None:
+        return None
+    return plan.replace(held=(spare.report.fileno(),), ready=lambda: spare.learn(INIT))
 
 
 def execute(request: Exec) -> Made:

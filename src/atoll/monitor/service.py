@@ -38,12 +38,15 @@ from atoll.monitor.peer import Peer
 from atoll.monitor.protocol import FDS_MAX, VERSION, Malformed, control
 from atoll.monitor.record import CREATE
 from atoll.monitor.sockets import check_peer
+from atoll.monitor.spares import MONITOR
 from atoll.monitor.spawning import in_fork
 from atoll.runtime.cgroups.prime import prime_aside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from atoll.monitor.spares import Spare
 
     Report = Callable[[int, str, int | None], None]
 
@@ -54,16 +57,18 @@ UNPOLLED = frozenset(("stdin", "keeper", "told"))
 """Descriptors of a container that are held, and say nothing by themselves."""
 
 
-def serve(connection: int, report: Report, orphan: tuple[str, int] | None = None) -> None:
+def serve(connection: int, report: Report, orphan: tuple[str, int] | None = None, spare: Spare | None = None) -> None:
     """Do the one request of a connection (steps 4 to 19 of `protocol.py`). Returns when all of it has ended; a
     command that leaves before its request, or talks nonsense, ends it at once. Or, for the spawner, take over an
     `orphan` (run directory, terminal): then the connection is where the spawner tells of its end.
 
+    A `spare` has no connection yet: its clerk waits for it.
     `report(pid, run, console)` tells the spawner of a container (pid 0: of an exec session). In a session of its
     own, deaf to what terminals, log-outs and shut-downs send (a container's end is what ends its monitor).
     Raises OSError.
     """
-    set_title(b"atoll:[monitor]")
+    if spare is None:
+        set_title(b"atoll:[monitor]")
     setsid()
     become_subreaper()
     signal(15, SIG_IGN)
@@ -72,9 +77,12 @@ def serve(connection: int, report: Report, orphan: tuple[str, int] | None = None
     if clerk == 0:
         ours.close()
         if orphan is None:
-            in_fork(lambda: first_clerk(connection, theirs, report))
+            in_fork(lambda: first_clerk(connection, theirs, report, spare))
         in_fork(lambda: takeover.relieve(*orphan, connection, theirs, report))
-    close(connection)
+    if spare is None:
+        close(connection)
+    else:
+        spare.gate.close()
     theirs.close()
     # 1. The clerk's word, once there is a container: its title, and spares of all descriptors.
     word, rights, _, _ = ours.recvmsg(WORD_MAX, RIGHTS, MSG_CMSG_CLOEXEC)
@@ -231,25 +239,36 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
     return status
 
 
-def first_clerk(connection: int, line: socket, report: Report) -> int:
+def first_clerk(connection: int, line: socket, report: Report, spare: Spare | None) -> int:
     """The clerk that a command's request is for: its exit status. It is the reaper of what it makes."""
     become_subreaper()
+    early = None
+    if spare is not None:
+        early = creator.begin_early(spare)  # before this process has pages of its own, which it would share anew
+        spare.warm(MONITOR)
+        given = spare.await_connection()
+        if given is None:
+            return 0
+        connection = given
+        spare.prime()
     set_title(b"atoll:[clerk]")
     peer = socket(AF_UNIX, SOCK_STREAM, 0, connection)
     try:
         check_peer(peer)
-        if not select([connection], [], [], 0)[0]:
+        if spare is None and not select([connection], [], [], 0)[0]:
             prime_aside()
             creator.warm_up()
-        message = creator.first_request(peer)
+        message = creator.first_request(peer, early)
         if message is None:
             return 0
         if message.get("do") == "ping":
             peer.sendall(control({"is": "pong", "v": VERSION}))
             return 0
         if message.get("do") == "adopt":
+            if early is not None:
+                early.let_go()
             return takeover.adopt(message, peer, line, report)
-        made = creator.make(message)
+        made = creator.make(message, early)
     except errors.AtollError as error:
         peer.sendall(control({"is": "error", "error": error.to_json()}))
         return 0
@@ -257,6 +276,9 @@ def first_clerk(connection: int, line: socket, report: Report) -> int:
         return 0
     del message
     if made.charge.what == CREATE:
-        return monitor.keep(made, Peer(peer), line, report)
+        ended = monitor.keep(made, Peer(peer), line, report)
+        if spare is not None:
+            spare.learn(MONITOR)
+        return ended
     report(0, made.charge.run, None)  # so that long sessions do not count as commands that never asked
     return session.keep(made, Peer(peer))

@@ -15,7 +15,8 @@ never. Everything that monitors need is imported here, before the first fork: th
 replaced under running containers.
 
 With a `door`, a module of the room that starts it, it also runs whole commands in forks: once the first monitor is
-forked and nobody waits, that module is loaded and a second socket opened (`cli/warm.py`).
+forked and nobody waits, that module is loaded and a second socket opened (`cli/warm.py`). From then on it also keeps
+a spare of either kind of fork (`spares.py`).
 
 Its end, once it has been idle for `idle` seconds without a fork: unlink the socket under the lock that clients
 connect and bind under, serve whoever connected before that, go.
@@ -41,14 +42,16 @@ from atoll.monitor import restart, service, sockets
 from atoll.monitor.company import ignore_terminals
 from atoll.monitor.monitor import mourn
 from atoll.monitor.protocol import control
+from atoll.monitor.spares import COMMAND, KEPT_SECONDS, MONITOR, Spare, Spares
 from atoll.monitor.spawning import in_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
-    Door = Callable[[], tuple[str, Callable[[int], int]]]
+    Serve = Callable[[int, Spare | None], None]
+    Door = Callable[[], tuple[str, Serve]]
 
 DOOR_DELAY_MS = 200
 """How long nothing happens before the door is made: not while the first commands need the processors."""
@@ -56,7 +59,7 @@ UNCLAIMED_MAX = 256
 """Most forks that have not yet reported a container; further connections wait in the backlog."""
 REPLACED_MAX = 8
 """How often the monitor of one container is replaced: one that dies each time would go on for ever."""
-REPORT_MAX = 8192
+REPORT_MAX = 1 << 15
 FD_LAST = 0x7FFFFFFF
 _OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -85,7 +88,8 @@ class Spawner:
     def __init__(self, listener: socket, path: str, lock: str, idle: float, door: Door | None = None) -> None:
         self.listener, self.path, self.lock, self.idle = listener, path, lock, idle
         self.door = door
-        self.doorway: tuple[socket, str, tuple[int, int], Callable[[int], int]] | None = None
+        self.doorway: tuple[socket, str, tuple[int, int], Serve] | None = None
+        self.spares = Spares(self._be_spare, min(KEPT_SECONDS, idle / 2))
         self.listening = True
         self.forks: set[int] = set()
         self.monitors: dict[int, tuple[int, str, int]] = {}  # monitor -> its init, run directory, spare terminal
@@ -105,15 +109,20 @@ class Spawner:
         listener, reports = self.listener.fileno(), self.reports.fileno()
         for fd in (listener, woken, reports):
             poll.register(fd, select.POLLIN)
-        fork, close, forks, monitors = os.fork, os.close, self.forks, self.monitors
+        fork, close, forks, monitors, spares = os.fork, os.close, self.forks, self.monitors, self.spares
         gc.collect()
         gc.freeze()  # a collection in a fork would write to every page of what lies here
         last, used, doorway = time.monotonic(), False, -1
         while True:
-            if used and self.door is not None:
+            if used and not spares.kinds:
                 ready = poll.poll(DOOR_DELAY_MS)
                 if not ready:
                     doorway = self._open_door(poll)
+                    spares.begin([MONITOR] if doorway < 0 else [MONITOR, COMMAND])
+            elif (wait := spares.wait_ms()) >= 0:
+                ready = poll.poll(wait)
+                if not ready:
+                    spares.look()
             else:
                 ready = poll.poll(-1 if forks or self.orphans else max(20, int(self.idle * 1000)))
             for fd, _ in ready:
@@ -125,13 +134,14 @@ class Spawner:
                         if error.errno in _OUT_OF:
                             time.sleep(0.05)  # until descriptors or memory are given back
                         continue
+                    kind = MONITOR if fd == listener else COMMAND
                     try:
-                        pid = fork()
+                        pid = spares.hand(kind, connection) or fork()
                     except OSError as error:
                         refuse(connection, error)
                         continue
                     if pid == 0:
-                        in_fork(lambda: self._serve(connection, command=fd != listener))  # noqa: B023 - called at once
+                        in_fork(lambda: self._serve(connection, command=kind == COMMAND))  # noqa: B023 - called at once
                     close(connection)
                     forks.add(pid)
                     used = True
@@ -156,7 +166,8 @@ class Spawner:
     def _open_door(self, poll: select.poll) -> int:
         """Load what commands need and listen for them; the descriptor, or -1. Only once, whatever comes of it."""
         door, self.door = self.door, None
-        assert door is not None
+        if door is None:
+            return -1
         try:
             path, serve = door()
             listener = sockets.listen(f"{path}.{os.getpid()}")
@@ -174,18 +185,40 @@ class Spawner:
     def _serve(self, connection: int, *, command: bool) -> None:
         """In the fork: of the spawner's descriptors it keeps the connection and the way to report."""
         _signal.set_wakeup_fd(-1)  # its pipe is about to go, and its number to be used anew
-        low, high = sorted((connection, self.report.fileno()))
-        os.closerange(3, low)
-        os.closerange(low + 1, high)
-        os.closerange(high + 1, FD_LAST)
+        self._keep_only(connection)
         if not command or self.doorway is None:
             service.serve(connection, self._report)
             return
+        self._command(connection, None)
+
+    def _command(self, connection: int, spare: Spare | None) -> None:
         # It may last, and is not to count as one that never asked.
         self.report.send(b"%d 0 " % os.getpid())
-        self.report.close()
         _signal.signal(17, _signal.SIG_DFL)
-        self.doorway[3](connection)
+        assert self.doorway is not None
+        self.doorway[3](connection, spare)
+
+    def _be_spare(self, kind: int, gate: socket) -> NoReturn:
+        """In the fork: keep the gate and the way to report, make ready, wait, and then be as any other fork."""
+        _signal.set_wakeup_fd(-1)
+        self._keep_only(gate.fileno())
+        set_title(b"atoll:[spare]")
+        in_fork(lambda: self._wait(kind, Spare(gate, self.report, self.spares)))
+
+    def _wait(self, kind: int, spare: Spare) -> None:
+        if kind == MONITOR:
+            service.serve(-1, self._report, spare=spare)
+            return
+        spare.warm(COMMAND)
+        connection = spare.await_connection()
+        if connection is not None:
+            self._command(connection, spare)
+
+    def _keep_only(self, fd: int) -> None:
+        low, high = sorted((fd, self.report.fileno()))
+        os.closerange(3, low)
+        os.closerange(low + 1, high)
+        os.closerange(high + 1, FD_LAST)
 
     def _report(self, init: int, run: str, console: int | None) -> None:
         """In a clerk: tell the spawner of its monitor's container."""
@@ -206,6 +239,9 @@ class Spawner:
                 return
             except OSError:  # no descriptor left for the spare: the container does without
                 continue
+            if data[:1] == b"p":
+                self.spares.learned(data)
+                continue
             monitor, init, run = data.split(b" ", 2)
             if int(init) in self.orphans and self.orphans[int(init)].monitor == int(monitor):
                 self.orphans[int(init)].taken = True
@@ -224,6 +260,7 @@ class Spawner:
         ended = dict(children())
         self.hear()  # a report that was sent before one of these ends has come by now
         for pid, status in ended.items():
+            self.spares.ended(pid)
             if pid not in self.forks:
                 continue
             self.forks.discard(pid)

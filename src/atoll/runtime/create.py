@@ -14,6 +14,7 @@ from atoll.base.rollback import Rollback
 from atoll.linux import process
 from atoll.linux.userns import in_initial
 from atoll.runtime import cloning, init, joining, prepare, seccomp, state, sync
+from atoll.runtime import early as early_init
 from atoll.runtime.cgroups.cgroup import Cgroup
 from atoll.runtime.cgroups.detect import detect
 from atoll.runtime.cgroups.paths import default_path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from atoll.linux.netlink import Netlink
+    from atoll.runtime.early import Early
     from atoll.spec.rootfs import RootPlan
     from atoll.spec.runtime import Spec
 
@@ -53,6 +55,7 @@ def create(
     systemd: bool = False,
     stands: bool = False,
     cloned: Callable[[int], None] | None = None,
+    early: Early | None = None,
 ) -> Created:
     """Create a container in the run directory `run` (made by the caller, mode 0700, empty).
 
@@ -60,6 +63,7 @@ def create(
     compiled filters are kept, `helpers` the programs newuidmap and newgidmap. With `start` the program is executed
     at once instead of waiting for `start.start`. The program gets `preserve_fds` descriptors from 3 on, a session
     keyring of its own with `keyring`, its root by pivot_root(2), or without `pivot` by moving the mount.
+    `early` is an init that waits already and has been told of the request: it is used where it fits, or let go.
     `rootless`: do without cgroups that may not be made; None to find out. `cloned` is called with the pid of the init
     while an ordinary user can still open its namespaces: later it is not dumpable. `stands`: `InitPlan`'s. Raises
     AtollError; then the cgroup, the process and the files in `run` are gone.
@@ -73,6 +77,8 @@ def create(
     if rootless is None:
         rootless = os.geteuid() != 0 or not initial
     with Rollback() as undo:
+        if early is not None:
+            undo.push(early.let_go)
         # What can be known before the clone is found out before it.
         flags, joins = joining.open_namespaces(linux.namespaces, undo)
         own_mounts = any(namespace.type == "mount" for namespace in linux.namespaces)
@@ -105,8 +111,6 @@ def create(
         if not meanwhile:
             made.append(Cgroup.create(path, linux.resources or Resources(), hierarchy, rootless=rootless))
         timing.mark("filter, cgroup")
-        ours, theirs = sync.pair()
-        undo.push(ours.close)
         root_plan, mounts = root if root is not None else prepare.root_of(spec, bundle), spec.mounts
         held: list[int] = []
         if user_namespace and linux.uid_mappings and own_mounts and not rootless:
@@ -144,10 +148,21 @@ def create(
         # other with its offsets.
         later = process.CLONE_NEWCGROUP | process.CLONE_NEWTIME
         into = made[0] if made else None
-        pid, pidfd = cloning.clone(flags & ~later, joins, into, lambda: _become_init(ours, theirs, plan))
+        if early is not None and early.waits and not (joins or rootless or scope) and early_init.fits(plan):
+            ours, pid, pidfd = early.take(), early.pid, early.pidfd
+            undo.push(ours.close)
+        else:
+            if early is not None:
+                early.let_go()
+                early = None
+            ours, theirs = sync.pair()
+            undo.push(ours.close)
+            pid, pidfd = cloning.clone(flags & ~later, joins, into, lambda: _become_init(ours, theirs, plan))
+            theirs.close()
         timing.mark("clone")
-        theirs.close()
         undo.push(cloning.end, pidfd, pid, made)
+        if early is not None:
+            early_init.hand(ours, plan)
         prepare.close_all(held)
 
         # P2

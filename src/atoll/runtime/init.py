@@ -77,6 +77,8 @@ def _become_container(plan: InitPlan, end: socket) -> None:
 
     if timing.enabled():
         timing.begin()
+    if plan.unshared:
+        process.unshare(plan.unshared)
     # The way to the mount point may be closed to the mapped root: held while we still are the caller.
     place = os.open(plan.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if plan.root is not None else -1
     opened: list[int] = []
@@ -162,6 +164,8 @@ def _become_container(plan: InitPlan, end: socket) -> None:
 
     # C5: everything that can fail has been done, but for the filter and execve itself.
     timing.mark("pivot, rights")
+    if plan.ready is not None:
+        plan.ready()
     sync.send(end, {"at": "ready", "steps": timing.take()})
 
     # C6: the creator has written its record; then `start` opens the other end of the fifo. Through our own procfs:

@@ -10,6 +10,8 @@ from atoll.base.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from atoll.spec.rootfs import RootPlan
     from atoll.spec.runtime import Process, Spec
 
@@ -39,8 +41,9 @@ class InitPlan(Value):
     three descriptors that become 0, 1 and 2 (None with a terminal, or to inherit); `held` are further ones that
     the init needs, `trees` prepared mounts by their index in the spec's; `placed`: `placement.py` has something to
     do; `servers` lead to those who show parts of the root (`served.py`); with `open_sources` the init opens the
-    mounts' sources while it still is the caller. `stands`: the program stands for another, elsewhere, and gets the
-    socket to the creator as descriptor 3, to say there whether that one runs."""
+    mounts' sources while it still is the caller. `unshared` namespaces are made by the init itself, whose clone was
+    made beforehand (`early.py`); `ready` is called before its last word. `stands`: the program stands for another,
+    elsewhere, and gets the socket to the creator as descriptor 3, to say there whether that one runs."""
 
     spec: Spec
     process: Process
@@ -66,6 +69,8 @@ class InitPlan(Value):
     pivot: bool = True
     id: str = ""
     stands: bool = False
+    unshared: int = 0
+    ready: Callable[[], None] | None = None
 
 
 class Created(Value):
