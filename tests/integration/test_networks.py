@@ -273,3 +273,26 @@ def test_a_rate_is_kept(net: Atoll) -> None:
     assert "rate 8388Kbit" in shown
     table = subprocess.run(["nft", "list", "table", "netdev", "atoll"], capture_output=True, text=True).stdout
     assert "limit rate over 2 mbytes/second" in table
+
+
+def test_the_default_network(net: Atoll, busybox: str) -> None:
+    """A bridge for images, as Docker's users expect; nothing for this machine's own programs; a setting for both."""
+    with open(net.config, "w") as stream:
+        stream.write('[network]\ndefault = "bridge"\n')
+    assert "eth0" in net.good("run", "--rm", busybox, "cat", "/proc/net/dev")
+    assert "eth0" not in net.good("run", "--rm", "host", "cat", "/proc/net/dev")
+    assert "eth0" in net.good("run", "--rm", "--network", "default", "host", "cat", "/proc/net/dev")
+    net.good("run", "-d", "--name", "web", "-p", "8080:80", "host", "sleep", "60")
+    assert net.inspect("web")["HostConfig"]["NetworkMode"] == "bridge"  # type: ignore[index]
+    with open(net.config, "w") as stream:
+        stream.write('[network]\ndefault = "host"\n')
+    assert "up0" in net.good("run", "--rm", busybox, "cat", "/proc/net/dev")
+
+
+def test_an_ordinary_user_without_a_way_out_is_told(rootless: Atoll, busybox: str) -> None:
+    """Here nobody but root may open /dev/net/tun."""
+    with open(rootless.config, "w") as stream:
+        stream.write('[network]\ndefault = "bridge"\n')
+    done = rootless("run", "--rm", busybox, "cat", "/proc/net/dev")
+    assert "eth0" not in done.good()
+    assert "no network: /dev/net/tun is not open to this user" in done.err
