@@ -148,6 +148,7 @@ class Worker:
         try:
             return self.refresh()
         except (errors.AtollError, OSError) as error:
+            self._end_if_forsaken()
             return str(error) or type(error).__name__
         finally:
             for one in self.handed.values():
@@ -181,12 +182,22 @@ class Worker:
     def _end_if_idle(self) -> None:
         from atoll.engine.engine import Engine
 
-        engine = Engine(os.environ, os.geteuid(), os.getegid())
         try:
-            if not rows.of_network(engine.store, self.network):
-                self.loop.stop()
-        finally:
-            engine.store.close()
+            engine = Engine(os.environ, os.geteuid(), os.getegid())
+            try:
+                if not rows.of_network(engine.store, self.network):
+                    self.loop.stop()
+            finally:
+                engine.store.close()
+        except (errors.AtollError, OSError):
+            self._end_if_forsaken()
+
+    def _end_if_forsaken(self) -> None:
+        """The store was removed from under it: nobody will ever tell it anything again."""
+        if os.path.isdir(os.environ["ATOLL_DATA_ROOT"]):
+            self.loop.later(PATIENCE, self._end_if_idle)
+        else:
+            self.loop.stop()
 
     def _wishes(self, engine: Engine, one: Endpoint) -> tuple[Networking | None, tuple[str, ...]]:
         self.bundles[one.container] = engine.paths.container(one.container)
