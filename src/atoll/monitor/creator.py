@@ -161,8 +161,8 @@ def _create_own(request: Create, inside: tuple[int, int, int] | None, early: Ear
 
 
 def _hand_over_of(run: str) -> Callable[[int], None] | None:
-    """Where a command waits for the container's network namespace, which an ordinary user cannot open once the init is
-    not dumpable: send it there as soon as there is one."""
+    """Where a command waits for the container's network namespace, which an ordinary user cannot open once the init
+    is not dumpable: send it there as soon as there is one."""
     path = f"{run}/{NETWORK_SOCKET}"
     if not os.path.exists(path):
         return None
