@@ -6,8 +6,8 @@
         print(done.text, done.exit_code)
 
 Holds: `Sandbox` (`sandbox.py`), `Client` (`client.py`) and what it gives: containers (`containers.py`), pods
-(`pods.py`), images and volumes (`things.py`), processes and results (`processes.py`). Does not hold: any way of its own to do something:
-every method asks the engine, as the command line does.
+(`pods.py`), images (`images.py`), volumes (`things.py`), processes and results (`processes.py`). Does not hold: any
+way of its own to do something: every method asks the engine, as the command line does.
 May import: engine, isolation (its values), base.
 Start reading at: `sandbox.py`. `import atoll` loads none of this before a name of it is used.
 
@@ -36,10 +36,11 @@ from atoll.base.errors import (
 )
 from atoll.sdk.client import Client
 from atoll.sdk.containers import Container
+from atoll.sdk.images import Image, Layer
 from atoll.sdk.pods import Pod
 from atoll.sdk.processes import CommandFailed, Process, Result, TimedOut
 from atoll.sdk.sandbox import Sandbox, run
-from atoll.sdk.things import Image, Volume
+from atoll.sdk.things import Volume
 
 __all__ = [
     "AtollError",
@@ -57,6 +58,7 @@ __all__ = [
     "Image",
     "Internal",
     "InvalidArgument",
+    "Layer",
     "NotFound",
     "Pod",
     "Process",

@@ -1,7 +1,7 @@
 """`Client`: the engine of one store, for any thread.
 
 Holds: `Client` and the engines behind it, one a thread (a connection to the store is for one). Does not hold: the
-objects (`containers.py`, `pods.py`, `things.py`).
+objects (`containers.py`, `images.py`, `pods.py`, `things.py`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import threading
 
 from atoll.engine.engine import Engine
 from atoll.sdk.containers import Containers
+from atoll.sdk.images import Images
 from atoll.sdk.pods import Pods
-from atoll.sdk.things import Images, Volumes
+from atoll.sdk.things import Volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """Containers, pods, images and volumes of this user. `data_root` and `run_root` are other places than the usual ones;
-    `environ` stands for the environment (settings, `$HOME`). Raises AtollError for places that cannot be used."""
+    """Containers, pods, images and volumes of this user. `data_root` and `run_root` are other places than the usual
+    ones; `environ` stands for the environment (settings, `$HOME`). Raises AtollError for places that cannot be
+    used."""
 
     def __init__(
         self, *, data_root: str | None = None, run_root: str | None = None, environ: Mapping[str, str] | None = None
@@ -46,6 +48,13 @@ class Client:
             engine = Engine(self._environ, os.geteuid(), os.getegid())
             self._local.engine = engine
         return engine
+
+    def close(self) -> None:
+        """Give up this thread's connection to the store; the next call makes another. Idempotent."""
+        engine: Engine | None = getattr(self._local, "engine", None)
+        if engine is not None:
+            engine.store.close()
+            self._local.engine = None
 
     def _pull(self, reference: str) -> object:
         return self._engine.pull(reference)
