@@ -252,6 +252,17 @@ def test_a_passing_fault_is_overcome(place: str, fault: str):
         assert server.count("/blobs/") in (3, 4)
 
 
+def test_one_blob_that_is_several_layers_is_unpacked_for_each_while_it_comes(place: str):
+    one = layer(lambda tar: entry(tar, "big", os.urandom(1_500_000)))
+    image = assemble([one, one, one, one], {})
+    with FaultServer(image, "slow") as server:
+        pulled = good("pull", f"{server.host}/app", f"{place}/a")
+        assert server.count(one[0].digest) == 1
+    assert len(set(pulled["chains"])) == 4
+    for chain in pulled["chains"]:
+        assert os.path.getsize(f"{place}/a/snapshots/layers/{chain[7:]}.id/fs/big") == 1_500_000
+
+
 def test_a_killed_pull_goes_on_where_it_was(place: str):
     image = big()
     with FaultServer(image, "slow") as server:

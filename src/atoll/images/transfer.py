@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _DOWNLOADS = 3
+_UNPACKERS = 4
 _INTERVAL = 0.1  # seconds between two progress reports of one layer
 
 
@@ -54,21 +55,26 @@ class Feed:
         self.fresh = False
         self.readable = threads.Gate()
         self.finished = threads.Gate()
-        self._listener: Callable[[int], None] | None = None
+        self._listeners: list[Callable[[int], None]] = []
         self._lock = _thread.allocate_lock()
 
     def advance(self, available: int) -> None:
         """More bytes are in the file."""
         with self._lock:
             self.available = available
-            listener = self._listener
-        if listener is not None:
+            listeners = list(self._listeners)
+        for listener in listeners:
             listener(available)
 
-    def listen(self, listener: Callable[[int], None] | None) -> None:
-        """Who is told about more bytes."""
+    def listen(self, listener: Callable[[int], None]) -> None:
+        """Who is told about more bytes, too: one blob may be several layers, unpacked at the same time."""
         with self._lock:
-            self._listener = listener
+            self._listeners.append(listener)
+
+    def forget(self, listener: Callable[[int], None]) -> None:
+        """Tell it no more."""
+        with self._lock:
+            self._listeners.remove(listener)
 
     def offer(self, fd: int, available: int) -> None:
         """The file exists: takes over the descriptor."""
@@ -179,8 +185,8 @@ class Transfer:
     def _start_threads(self, unpack: list[PulledLayer], layers: Sequence[PulledLayer]) -> None:
         downloads, jobs = list(self._feeds.values()), list(unpack)
         bottom = layers[0].chain_id if layers else ""
-        # The unpacking process inflates in one thread and writes files in another: one per two processors.
-        unpackers = min(len(unpack), max(1, (os.cpu_count() or 2) // 2), 4)
+        # One inflates and hashes in a thread while it writes files in another, but neither all of the time.
+        unpackers = min(len(unpack), os.cpu_count() or 2, _UNPACKERS)
         for _ in range(min(_DOWNLOADS, len(downloads))):
             self._threads.append(threads.start(self._guard, self._download_all, downloads))
         for _ in range(unpackers):
@@ -298,7 +304,7 @@ class Transfer:
             self._blame(feed)
             raise
         finally:
-            feed.listen(None)
+            feed.forget(worker.feed)
             os.close(root_fd)
         if diff_id != layer.diff_id:
             self._blame(feed)
