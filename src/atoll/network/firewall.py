@@ -259,11 +259,12 @@ def _spoof() -> list[Message]:
     unspecified = (_SOURCE6, nft.compare(bytes(16)))
     return [
         rule(*own("mac", LINK, 6, 6), nft.drop(), comment="a MAC that is not its own"),
+        # Most packets first: each pays for the rules before its own.
+        rule(*ip, *own("ip4", NETWORK, 12, 4), nft.drop(), comment="an address that is not its own"),
+        rule(*ip, nft.accept()),
         rule(*arp, *own("mac", NETWORK, 8, 6), nft.drop(), comment="ARP for another's MAC"),
         rule(*arp, *own("ip4", NETWORK, 14, 4), nft.drop(), comment="ARP for another's address"),
         rule(*arp, nft.accept()),
-        rule(*ip, *own("ip4", NETWORK, 12, 4), nft.drop(), comment="an address that is not its own"),
-        rule(*ip, nft.accept()),
         rule(*ip6, *icmp6, kind, nft.compare(b"\x86"), nft.drop(), comment="no container is a router"),
         rule(*ip6, *icmp6, kind, nft.compare(b"\x89"), nft.drop(), comment="no container is a router"),
         rule(
