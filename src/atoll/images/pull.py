@@ -41,13 +41,15 @@ def pull(
     source: Source | None = None,
     at: str | None = None,
     all_platforms: bool = False,
+    fresh: bool = False,
     check: Check | None = None,
 ) -> PulledImage:
     """Pull an image, or an artifact: every blob in `store`, every layer in `snapshots`, all digests checked before
     anything is visible. What is there already is not moved again. Interrupted, it keeps the bytes that came.
 
     `platform` None is this machine. `source` None is the registry of `reference`; `at` is what to ask another source
-    for. `all_platforms` also fetches the content for the other platforms, to be pushed or saved. `check(target,
+    for. `all_platforms` also fetches the content for the other platforms, to be pushed or saved. `fresh`: nothing is
+    known by that name, so that its document is asked for at once, not first whether it is another one. `check(target,
     manifest)` sees the verified documents before anything that they name is asked for, and raises to end the pull.
     `progress` is called from several threads, one call at a time; it must be quick.
     Uses threads and a process; both are gone when it returns or raises, KeyboardInterrupt included.
@@ -62,6 +64,7 @@ def pull(
     workers: list[Worker] = []
     resolved = _Resolver(reference, opened, store, platform or platforms.host(), reference.at if at is None else at)
     resolved.expect = lambda: workers.append(_worker(snapshots))
+    resolved.fresh = fresh
     try:
         resolved.run(explicit=platform is not None, check=check)
         others = resolved.others() if all_platforms else []
@@ -164,6 +167,7 @@ class _Resolver:
         self.at = at
         self.expect: Callable[[], None] = lambda: None
         """Called once, before something new is fetched."""
+        self.fresh = False
         self.fetched = 0
         self.other_bodies: list[bytes] = []
         self._index: Index | None = None
@@ -205,13 +209,14 @@ class _Resolver:
 
     def _target(self) -> tuple[bytes, str | None]:
         """What the reference points at. A tag is asked for each time, but only its digest when that is known."""
-        known = self.reference.digest or self.source.digest(self.at)
+        known = self.reference.digest or (None if self.fresh else self.source.digest(self.at))
         if known is not None and self.store.has(known):
             return self.store.read(known, limit=documents.MAX_MANIFEST_BYTES), None
-        if known is not None:
+        likely = known is not None or self.fresh
+        if likely:
             self.expect()
         fetched = self.source.document(self.at)
-        if known is None and not self.store.has(fetched.digest):
+        if not likely and not self.store.has(fetched.digest):
             self.expect()
         if self.reference.digest is not None and fetched.digest != self.reference.digest:
             raise errors.Corrupt(f"{self.source.where}: {fetched.digest} instead of {self.reference.digest}")

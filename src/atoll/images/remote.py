@@ -8,7 +8,7 @@ must not is told `pull = "digests"`.
 
 from __future__ import annotations
 
-from atoll.base import errors, threads
+from atoll.base import errors
 from atoll.base.value import Value
 from atoll.images import settings
 from atoll.images.registry import Registry
@@ -63,28 +63,6 @@ def _at(name: str, *, insecure: bool, mirror: bool = False, pull: str = "all") -
     return Endpoint(host=host, repository=repository, insecure=insecure, mirror=mirror, pull=pull)
 
 
-class Question:
-    """Something asked in a thread of its own. `answer` waits, and raises what the thread raised."""
-
-    def __init__(self, ask: Callable[[], str | None]) -> None:
-        self._answer: str | None = None
-        self._error: BaseException | None = None
-        self._ended = threads.start(self._run, ask)
-
-    def _run(self, ask: Callable[[], str | None]) -> None:
-        try:
-            self._answer = ask()
-        except BaseException as error:  # noqa: BLE001 - carried to the thread that wants the answer
-            self._error = error
-
-    def answer(self) -> str | None:
-        """What came of it."""
-        self._ended.wait()
-        if self._error is not None:
-            raise self._error
-        return self._answer
-
-
 class Repository:
     """`Source` over a registry and its mirrors. Safe to use from several threads."""
 
@@ -95,19 +73,10 @@ class Repository:
         self._places = endpoints(reference, self.options)
         self._registries: dict[str, Registry] = {}
         self._stopped = False
-        self._asked: Question | None = None
         self._problems: list[str] = []
-
-    def ask(self, at: str) -> None:
-        """Ask what a tag points at while the caller does something else: `digest` then waits for the answer."""
-        self._asked = Question(lambda: self._digest(at))
 
     def digest(self, at: str) -> str | None:
         """What a tag points at, by HEAD."""
-        asked, self._asked = self._asked, None
-        return asked.answer() if asked is not None else self._digest(at)
-
-    def _digest(self, at: str) -> str | None:
         return self._first(at, lambda registry, repository: registry.manifest_digest(repository, at))
 
     def document(self, at: str) -> Document:
@@ -156,8 +125,6 @@ class Repository:
 
     def close(self) -> None:
         """Close the connections."""
-        if self._asked is not None:  # nobody wants to know any more
-            self.stop()
         for registry in self._registries.values():
             registry.close()
 

@@ -86,30 +86,3 @@ def test_offline_only_this_machine_is_asked():
         Registry("reg.example", options).manifest("app", "v1")
     with filled() as local:
         assert Registry(local.host, options).manifest("app", "v1").body == BODY
-
-
-def test_what_a_tag_means_can_be_asked_ahead(monkeypatch):
-    import threading
-
-    asked, may_answer = [], threading.Event()
-
-    def digest(self, repository, at):
-        asked.append((at, threading.get_ident() == threading.main_thread().ident))
-        assert may_answer.wait(20)
-        if at == "gone":
-            raise errors.NotFound("no such tag")
-        return "sha256:" + "0" * 64
-
-    monkeypatch.setattr(Registry, "manifest_digest", digest)
-    repository = Repository(references.parse("127.0.0.1:1/a"))
-    repository.ask("tag")
-    may_answer.set()
-    assert repository.digest("tag") == "sha256:" + "0" * 64
-    assert repository.digest("tag") == "sha256:" + "0" * 64
-    assert asked == [("tag", False), ("tag", True)]
-    repository.ask("gone")
-    with pytest.raises(errors.NotFound, match="no such tag"):
-        repository.digest("gone")
-    repository.ask("tag")
-    repository.close()
-    assert repository._stopped

@@ -85,8 +85,7 @@ def _pull(
         try:
             at, reference = _what(place, source)
             admission = Admission(engine, place, reference, source)
-            if reference.digest is None:
-                _ask_ahead(engine, source, at)
+            fresh = not engine.store.read("SELECT 1 FROM tags WHERE reference = ?", reference.full)
             image = mechanism.pull(
                 reference,
                 store=engine.content(),
@@ -96,6 +95,7 @@ def _pull(
                 source=source,
                 at=at,
                 all_platforms=all_platforms,
+                fresh=fresh,
                 check=admission.check,
             )
         finally:
@@ -109,15 +109,6 @@ def _pull(
 
         keep_within(engine, (image.config_digest,))
     return image
-
-
-def _ask_ahead(engine: Engine, source: Source, at: str) -> None:
-    """Have a registry asked what the tag means while the store is opened: together most of a pull of nothing new."""
-    from atoll.images.remote import Repository
-
-    if isinstance(source, Repository):
-        source.ask(at)
-        engine.store.read("SELECT 1")
 
 
 def _what(place: Place, source: Source) -> tuple[str, Reference]:
