@@ -41,7 +41,7 @@ def _against(world: World, peer: type, what: str, reference: str, disk: bool, co
     ours = world.peer(Atoll, disk=disk).pull(reference)
     goal = None if disk else GOAL
     place = "disk" if disk else "tmpfs"
-    yield from compared("pull", f"{what}, {place}", ours, theirs, 2 if disk else count, goal, peer)
+    yield from compared("pull", f"{what}, {place}", ours, theirs, 1 if disk else count, goal, peer)
 
 
 def compared(

@@ -4,7 +4,7 @@ Holds: threads, their queues, locks over processes, the order of commits. Does n
 
     download threads (3)     blob lock → bytes → hash, partial file → fsync, rename
                                           │ "n bytes are there"
-    unpack threads (1–2)     own process: inflate, hash, apply  → staged directory, diffID checked
+    unpack threads (1–4)     own process: inflate, hash, apply  → staged directory, diffID checked
     the calling thread       layer locks, bottom first → … waits … → attributes of implied directories
                              → one flush → commits, bottom first
 
