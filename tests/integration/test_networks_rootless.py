@@ -16,11 +16,11 @@ import pytest
 from kit import egress, processes, system
 from kit import outside as world
 from kit.command import Atoll
-from kit.networks import GET, fetch, get, settings, web
+from kit.networks import GET, STEPS, fetch, get, kill_at, settings, web
 from kit.outside import HOSTS, Outside, ip
 from kit.sandbox import Sandbox
 
-UPLINKS = ("pasta", "slirp4netns", "forwarder")
+UPLINKS = ("pasta", pytest.param("slirp4netns", marks=pytest.mark.full), "forwarder")
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_udp_and_a_port_that_is_taken(mine: Callable[..., Atoll], outside: Outsi
     assert outside.run("python3", "-c", ask).stdout.strip() == world.THERE
 
 
-@pytest.mark.parametrize("uplink", ["pasta", "forwarder"])
+@pytest.mark.parametrize("uplink", ["pasta", pytest.param("forwarder", marks=pytest.mark.full)])
 def test_egress_in_a_container_with_all_rights(mine: Callable[..., Atoll], uplink: str) -> None:
     """The policy is kept in a namespace that its root cannot enter; what it does in its own opens nothing."""
     net = mine(uplink)
@@ -201,7 +201,10 @@ def test_policies_are_closed_when_helpers_die(mine: Callable[..., Atoll]) -> Non
     assert "name" in open_ways(net)
 
 
-@pytest.mark.parametrize("victims", ["atoll:[outer]", "atoll:[outer+]", "pasta", "atoll:[net]", "both"])
+_RARE = [pytest.param(one, marks=pytest.mark.full) for one in ("atoll:[outer+]", "atoll:[net]")]
+
+
+@pytest.mark.parametrize("victims", ["atoll:[outer]", "pasta", "both", *_RARE])
 def test_what_is_killed_is_made_again(mine: Callable[..., Atoll], victims: str) -> None:
     net = mine()
     net.good("network", "create", "app")
@@ -250,6 +253,23 @@ def test_a_way_out_by_name(mine: Callable[..., Atoll]) -> None:
     said = net("run", "--rm", "--network", "slirp4netns", "host", "true")
     said.failed(125, "go out by pasta, not by slirp4netns")
     net("run", "--rm", "--network", "pasta:--mtu,1400", "host", "true").failed(125, "takes no options")
+
+
+@pytest.mark.parametrize("who", ["root", "user"])
+def test_killed_at_a_step(
+    tun: None, who: str, request: pytest.FixtureRequest, rng: random.Random, full: bool
+) -> None:
+    """Wherever a command is killed that attaches and detaches, the next ones find the truth and leave nothing."""
+    net: Atoll = request.getfixturevalue("net") if who == "root" else request.getfixturevalue("mine")("forwarder")
+    net.good("network", "create", "app")
+    words = ("run", "--rm", "--network", "app", "--network", "bridge", "-p", "8080:80", "host", "true")
+    for step in STEPS if full else rng.sample(STEPS, 3):
+        kill_at(net, step, *words)
+        until(lambda: not net.all() or (net("rm", "-f", *net.all()) and not net.all()))
+        net.good("system", "check", "--repair")
+        assert net.good("system", "check") == "nothing to repair", step
+        assert net.good(*words[:-1], "echo", "up") == "up", step
+    until(lambda: not [line for line in ip("-o", "link").splitlines() if " atv" in line])
 
 
 def test_the_outer_namespace_goes_by_itself(mine: Callable[..., Atoll]) -> None:

@@ -1,6 +1,7 @@
-"""`atoll-runtime` that ends by SIGKILL at a chosen point: run as a program with POINT COUNT, then its arguments.
+"""`atoll-runtime` that ends by SIGKILL at a chosen point: run as a program with POINT COUNT, then its arguments; with
+`--cli` before them it is `atoll`.
 
-Holds: the points, which are functions of the runtime; the process dies just before (`before:`) or just after
+Holds: the points, which are functions; the process dies just before (`before:`) or just after
 (`after:`) the COUNT-th call of one. With `inner:` before that it is not the creator that dies but its child that
 makes the call: the container's init, or an exec's newcomer. Does not hold: what is to be found afterwards.
 """
@@ -30,6 +31,17 @@ POINTS = {
     "unshare": "atoll.linux.process:unshare",
     "hook": "atoll.runtime.hooks:run",
     "execute": "atoll.runtime.program:execute",
+    # Networks, of a command:
+    "addresses": "atoll.engine.networks.rows:claim",
+    "ports": "atoll.engine.networks.rows:take_ports",
+    "bridge": "atoll.network.bridge:ensure",
+    "attach": "atoll.network.bridge:attach",
+    "rules": "atoll.linux.nftables:commit",
+    "links": "atoll.linux.netlink:Netlink.send",
+    "tell": "atoll.engine.networks.helpers:tell",
+    "withdraw": "atoll.engine.networks.release:withdraw",
+    "forget": "atoll.network.bridge:forget",
+    "rows": "atoll.engine.networks.rows:give_back",
 }
 
 
@@ -62,6 +74,10 @@ def main(argv: list[str]) -> int:
 
     bound = outer and hasattr(original, "__self__")  # a class method
     setattr(holder, name, staticmethod(dying) if bound else dying)
+    if argv[2] == "--cli":
+        from atoll.cli import main as command
+
+        return command.main(argv[3:])
     from atoll.runtime import main as runtime
     from atoll.runtime import quick
 

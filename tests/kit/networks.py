@@ -6,6 +6,7 @@ Does not hold: the host outside (`outside.py`), a machine at a tap (`guest.py`).
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -88,3 +89,30 @@ def settings(net: Atoll, name: str, network: str) -> dict[str, Any]:
     found = net.inspect(name)["NetworkSettings"]["Networks"][network]  # type: ignore[index]
     assert isinstance(found, dict)
     return found
+
+
+STEPS = tuple(
+    [
+        (f"{when}:{point}", count)
+        for point, most in (
+            ("addresses", 1), ("ports", 1), ("bridge", 2), ("attach", 2), ("rules", 4), ("links", 6), ("tell", 1),
+            ("withdraw", 2), ("forget", 2), ("rows", 1),
+        )
+        for when in ("before", "after")
+        for count in range(1, most + 1)
+    ]
+)  # fmt: skip
+"""Points of a command that puts a container on two networks with a port, and takes it off again."""
+
+
+def kill_at(net: Atoll, step: tuple[str, int], *words: str) -> None:
+    """Run a command that ends by SIGKILL at a step (`killed.py`), if it gets there."""
+    path = os.path.join(net.folder, "killed")
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "killed.py")
+    source = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(program))), "src")
+    with open(path, "w") as stream:
+        stream.write(
+            f'#!/bin/sh\nPYTHONPATH={source} exec {sys.executable} {program} {step[0]} {step[1]} --cli "$@"\n'
+        )
+    os.chmod(path, 0o755)
+    net(*words, program=path)
