@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import random
+import shutil
 import signal
 import time
 
@@ -196,6 +197,22 @@ def test_commands_killed_in_the_middle(atoll: Atoll, busybox: str, rng: random.R
         assert atoll.all() == []
         check = atoll("system", "check")
         assert check.code == 0, check
+    assert cgroups_of_pods() == []
+
+
+def test_a_reboot(atoll: Atoll, busybox: str):
+    """What is gone then is made again: cgroup, limits, namespaces."""
+    atoll.good("run", "-d", "--pod", "new:web", "--name", "one", "--restart", "always", busybox, *SLEEP)
+    atoll.good("pod", "stop", "-t", "0", "web")
+    atoll.end_spawner()
+    for place in sorted(cgroups_of_pods(), key=len, reverse=True):
+        os.rmdir(place)
+    shutil.rmtree(atoll.run_root)
+    assert pod_of(atoll, "web")["State"] == "Exited"
+    assert atoll.good("internal", "boot") == "one"
+    assert pod_of(atoll, "web")["State"] == "Running"
+    assert any("/pods" not in place for place in cgroups_of_pods())
+    atoll.good("pod", "rm", "-f", "-t", "0", "web")
     assert cgroups_of_pods() == []
 
 

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -22,6 +23,8 @@ from atoll.engine.pods.list import list_pods, status_of
 from atoll.engine.pods.program import image
 from atoll.engine.pods.record import PodRecord, PodRequest
 from atoll.engine.pods.remove import check, remove
+from atoll.engine.schema import STEPS
+from atoll.engine.store import Store
 
 TEXTS = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8)
 PAIRS = st.dictionaries(TEXTS, TEXTS, max_size=3).map(lambda pairs: tuple(pairs.items()))
@@ -135,3 +138,21 @@ def test_names_filters_and_what_is_left_half_made(engine):
     remove(engine, "one", force=False)
     assert rows.every(engine.store) == []
     assert os.listdir(f"{engine.paths.data}/pods") == []
+
+
+def test_a_store_without_pods_is_brought_up_to_date(tmp_path: object):
+    """Containers of before are in none, and stay."""
+    path = f"{tmp_path}/atoll.db"
+    before = next(number for number, step in enumerate(STEPS) if any("TABLE pods" in line for line in step))
+    old = sqlite3.connect(path)
+    for step in STEPS[:before]:
+        for statement in step:
+            old.execute(statement)
+    old.execute("INSERT INTO containers VALUES ('a', 'web', NULL, 1, '{}')")
+    old.execute(f"PRAGMA user_version = {before}")
+    old.commit()
+    old.close()
+    store = Store(path)
+    assert [(row.name, row.pod) for row in store.containers()] == [("web", None)]
+    assert rows.every(store) == []
+    store.close()
