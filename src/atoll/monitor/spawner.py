@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 DOOR_DELAY_MS = 200
 """How long nothing happens before the door is made: not while the first commands need the processors."""
-DOOR_HASTE_MS = 20
+DOOR_HASTE_MS = 50
 """By how much less with each connection: who asks again and again without a pause gains most by it."""
 UNCLAIMED_MAX = 256
 """Most forks that have not yet reported a container; further connections wait in the backlog."""
