@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from atoll.isolation.container import ContainerDriver
 from atoll.isolation.external import ExternalDriver
 from atoll.isolation.protocol import Driver
-from kit import leaks
+from kit import leaks, vm
 from kit.level import Level
 from kit.sandbox import Sandbox
 
@@ -31,16 +31,21 @@ LEVELS: dict[str, Callable[[str, str], Driver]] = {
     "container": ContainerDriver,
     "container-without-spawner": lambda run_root, data: ContainerDriver(run_root, data, spawner="off"),
     **{name: _external(name) for name in ("runc", "crun", "gvisor")},
+    "vm": vm.LevelDriver,
 }
 OTHERWISE = {
     "test_a_terminal_with_a_size[gvisor]": "this runsc gives the program a terminal that tty(1) does not know",
     "test_a_detached_exec_outlives_its_command[gvisor]": "this runsc ends such a process with its own command",
     "test_pause_and_resume[gvisor]": "refused by name: test_external.py",
     "test_what_it_uses_and_other_limits[gvisor]": "its cgroup counts the sentry's threads",
+    "test_what_it_uses_and_other_limits[vm]": "its cgroup counts the VMM's threads: test_vm.py",
+    "test_nothing_runs_before_the_start_and_attach_is_legal_then[vm]": "what it writes is on the guest's disk",
+    "test_a_detached_exec_outlives_its_command[vm]": "what it writes is on the guest's disk",
+    "test_pause_and_resume[vm]": "what it writes is on the guest's disk: test_vm.py",
 }
 """What a level does otherwise; these tests are left out for it."""
-GVISOR_SAMPLE = 4
-"""How many tests of the slowest level run without --full, chosen by the seed."""
+SLOW_SAMPLES = {"gvisor": 4, "vm": 4}
+"""How many tests of the slow levels run without --full, chosen by the seed."""
 _serial = itertools.count()
 
 
@@ -48,9 +53,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Containers need namespaces and cgroups. What a level does otherwise is left out, and of the slowest most."""
     items[:] = [item for item in items if item.name not in OTHERWISE]
     if items and not items[0].config.getoption("--full"):
-        slow = [item for item in items if "gvisor" in item.name]
-        chosen = random.Random(os.environ["ATOLL_TEST_SEED"]).sample(slow, min(GVISOR_SAMPLE, len(slow)))
-        items[:] = [item for item in items if item not in slow or item in chosen]
+        for name, count in SLOW_SAMPLES.items():
+            slow = [item for item in items if f"[{name}" in item.name]
+            chosen = random.Random(os.environ["ATOLL_TEST_SEED"]).sample(slow, min(count, len(slow)))
+            items[:] = [item for item in items if item not in slow or item in chosen]
     if os.geteuid() != 0:
         here = os.path.dirname(os.path.abspath(__file__))
         for item in items:

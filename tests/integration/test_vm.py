@@ -26,10 +26,11 @@ def store(sandbox: Sandbox) -> str:
 
 
 @pytest.fixture
-def machines(fresh: Callable[..., Atoll], store: str) -> Atoll:
+def machines(fresh: Callable[..., Atoll], store: str, busybox: str) -> Atoll:
     """Root's Atoll, which may emulate, and has a kernel."""
     one = fresh()
     vm.give(one, store)
+    one.good("pull", "-q", busybox)
     return one
 
 
@@ -76,7 +77,8 @@ def test_exit_codes_and_streams(machines: Atoll, busybox: str):
 
 def test_two_restores_share_nothing_that_must_differ(machines: Atoll, busybox: str):
     """threats.md 44: what a template had is renewed before anything of the user's runs."""
-    look = "cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; head -c 32 /dev/urandom | od -An -tx1; hostname; date +%s"
+    files = "/proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid"
+    look = f"cat {files}; head -c 32 /dev/urandom | od -An -tx1; hostname; date +%s"
     seen = [machines.good("run", "--rm", *VM, busybox, "sh", "-c", look).splitlines() for _ in range(2)]
     for first, second in zip(seen[0][:-1], seen[1][:-1], strict=True):
         assert first != second
@@ -124,7 +126,7 @@ def test_the_jail(machines: Atoll, busybox: str):
     assert len(below) == 2
     for one in below:
         with open(f"/proc/{one.pid}/status") as stream:
-            status = dict(line.rstrip().split(":\t", 1) for line in stream if ":\t" in line)
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
         assert int(status["Uid"].split()[0]) >= 2_000_100_000
         assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
         assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
@@ -175,13 +177,13 @@ def test_a_network(net: Atoll, busybox: str, sandbox: Sandbox, store: str):
     net.good("run", "-d", "--name", "web", *VM, "--network", "front", "-p", "8080:80", busybox, "sh", "-c", serve)
     assert "served" in _until(lambda: net("exec", "web", "nc", "-w", "5", "peer", "80").out, "served")
     assert "served" in _until(lambda: net("exec", "peer", "nc", "-w", "5", "web", "80").out, "served")
-    words = ["nc", "-w", "5", "127.0.0.1", "8080"]
-    asked = lambda: (
-        subprocess.run(["busybox", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
-    )  # noqa: E731
-    assert "served" in _until(asked, "served")
+    assert "served" in _until(lambda: _output("busybox", "nc", "-w", "5", "127.0.0.1", "8080"), "served")
     net.good("rm", "-f", "web", "peer")
     net.good("network", "rm", "front")
+
+
+def _output(*words: str) -> str:
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
 
 
 def _until(ask: Callable[[], str], wanted: str) -> str:

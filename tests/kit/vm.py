@@ -39,18 +39,8 @@ def wheel(run: Run = subprocess.run) -> str:
         with open(wanted, "w") as stream:
             stream.write(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n")
         place = f"{images.cache()}/vm-wheel"
-        words = [
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--require-hashes",
-            "-d",
-            place,
-            "-r",
-            wanted,
-        ]
-        run([sys.executable, "-m", "pip", *words], check=True)
+        words = ["--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "-d", place, "-r", wanted]
+        run([sys.executable, "-m", "pip", "download", *words], check=True)
         os.rename(f"{place}/{WHEEL}", path)
         shutil.rmtree(place)
     with open(path, "rb") as stream:
@@ -96,10 +86,12 @@ def erofs(source: str, path: str) -> str:
 class LevelDriver(VmDriver):
     """The level `vm` for plans whose root is a directory: the machine gets it as an image."""
 
+    def __init__(self, run_root: str, data_root: str) -> None:
+        super().__init__(run_root, data_root)
+        os.symlink(store(), f"{data_root}/vm")
+
     def create(self, plan: ContainerPlan, *, promise: bool = False, start: bool = False) -> Attachment:
-        """With a machine in the plan, out of the shared store."""
-        if not os.path.exists(f"{self._data_root}/vm"):
-            os.symlink(store(), f"{self._data_root}/vm")
+        """With a machine in the plan."""
         assert plan.root is not None
         (first,) = plan.root.steps
         assert isinstance(first, Bind)

@@ -284,7 +284,7 @@ class Agent:
         self.drain = DRAIN_SECONDS if waiting else None
 
     def _ready(self, session: Session) -> bool:
-        """Whether there is output still to be taken: a process may leave others that hold it open, and say nothing."""
+        """Whether there is output still to be taken: who holds it open besides may never write again."""
         for fd, stream in list(session.outputs.items()):
             if select.select([fd], [], [], 0)[0]:
                 self._output(session, fd, stream)

@@ -1,4 +1,4 @@
-"""The first module of a guest: finds Atoll on the guest's root and becomes the agent. A script, not to be imported."""
+"""The first module of a guest: finds Atoll on the guest's root and becomes the agent. A script, never imported."""
 
 import sys
 

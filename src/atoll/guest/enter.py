@@ -95,8 +95,7 @@ def _stand(wanted: str) -> int:
         if told["is"] == "started":
             end.close()
         elif told["is"] == "failed":
-            error = errors.from_json(told["error"])
-            return _refused(end, error)
+            return _refused(end, errors.from_json(told["error"]))
         elif told["is"] == "ended":
             return int(told["code"])
 

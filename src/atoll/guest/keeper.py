@@ -79,8 +79,8 @@ class Keeper:
                 del self._queue[: os.write(port, self._queue[: 1 << 16])]
         except BlockingIOError:
             pass
-        except OSError:
-            raise errors.Unavailable("the machine has ended") from None
+        except OSError:  # it has ended: what it said before is still to be read
+            self._queue.clear()
         self.loop.change(port, POLLIN | POLLOUT if self._queue else POLLIN)
 
     def _port_ready(self, events: int) -> None:

@@ -38,7 +38,18 @@ PLACE = "/vm"
 TAPS_MAX = 8
 RESTORE_SECONDS = 30.0
 VOLUMES_DOOR = "/run/atoll/volumes.sock"
-FILE_CAPABILITIES = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_SETGID CAP_SETUID CAP_SETFCAP CAP_SETPCAP CAP_SYS_CHROOT".split()
+FILE_CAPABILITIES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETFCAP",
+    "CAP_SETPCAP",
+    "CAP_SYS_CHROOT",
+)
+"""What virtiofsd asks for, and no more: it changes its user for each request, and its root once."""
 
 
 class Started(Value):

@@ -110,5 +110,6 @@ class Booted:
 
 
 def boot(kernel: str, agent_image: str, *, memory: int, cpus: int, accel: str, warm: bool = False) -> Booted:
-    """Start a machine; `warm`: it does everything once before it says that it is there. Raises Unsupported, OSError."""
+    """Start a machine; `warm`: it does everything once before it says that it is there. Raises Unsupported,
+    OSError."""
     return Booted(kernel, agent_image, memory=memory, cpus=cpus, accel=accel, warm=warm)

@@ -198,7 +198,7 @@ def _copy_libraries(target: str, path: str) -> None:
 
 
 def _compile(target: str, python: str, places: tuple[str, ...]) -> None:
-    """Bytecode beside every module, valid whatever its time: the roots are read-only, a guest has nowhere to put it."""
+    """Bytecode beside every module, valid whatever its time: a guest has nowhere to put its own."""
     code = (
         "import compileall, py_compile, sys\n"
         "for place in sys.argv[2:]:\n"

@@ -2,7 +2,7 @@
 
 Holds: `install`, `installed`, `extract` and the kinds of file a kernel is found in. Does not hold: booting it.
 A kernel comes from a file of the user's (an ELF `vmlinux`, or a `bzImage`), from a Debian package (`.deb` with
-`/boot/vmlinuz-*`), or from libkrunfw, whose shared object carries a kernel for such machines with everything built in:
+`/boot/vmlinuz-*`), or from libkrunfw, whose shared object carries a kernel with everything built in:
 alone, or inside the wheel of the Python package `microsandbox`. Linux is GPL-2.0-only; the sources of libkrunfw's are
 at https://github.com/containers/libkrunfw (patches and configuration) and https://www.kernel.org. Atoll ships none.
 
@@ -22,7 +22,9 @@ from atoll.base import errors, files
 from atoll.base.value import Value
 
 PINNED = {
-    "microsandbox-0.7.11-cp310-abi3-manylinux_2_28_x86_64.whl": "7dbc163f30db86ad10e181a16c8957d6f475186fd6106535941f78239a211a38",
+    "microsandbox-0.7.11-cp310-abi3-manylinux_2_28_x86_64.whl": (
+        "7dbc163f30db86ad10e181a16c8957d6f475186fd6106535941f78239a211a38"
+    ),
 }
 """Files known to hold a kernel that works: their names and the SHA-256 of the kernel in them."""
 SOURCES = "GPL-2.0-only; sources: https://github.com/containers/libkrunfw and https://www.kernel.org"
@@ -157,7 +159,7 @@ def _bundle(data: bytes, name: str) -> bytes:
                     place = sections[symbol[3]]
                     offset = place[4] + symbol[4] - place[3]
                     return data[offset : offset + symbol[5]]
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError, MemoryError):
         raise errors.Corrupt(f"{name}: a damaged ELF file") from None
     raise errors.InvalidArgument(f"{name} exports no KERNEL_BUNDLE")
 

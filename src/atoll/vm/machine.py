@@ -43,9 +43,9 @@ class Link(Value):
 class Machine(Value):
     """One machine. `memory` in MiB. Of descriptors: `agent` and `image` read-only images, `disk` what is written
     (None: none), `port` a connected stream socket to the agent's port, `control` one for the VMM's protocol (QMP),
-    `console` one where the guest's kernel writes, `memory_fd` a memfd for the guest's memory. `restored`: a saved machine
-    is to be taken in, whose memory is in `memory_fd`. `volumes`: the path of virtiofsd's socket.
-    `warm`: the agent is to do everything once before it says that it is there."""
+    `console` one where the guest's kernel writes, `memory_fd` a memfd for the guest's memory. `restored`: a saved
+    machine is to be taken in, whose memory is in `memory_fd`. `volumes`: the path of virtiofsd's socket. `warm`: the
+    agent is to do everything once before it says that it is there."""
 
     kernel: str
     memory: int

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from atoll.base import errors, files, jsontext
+from atoll.base import files, jsontext
 from atoll.vm import booting
 from atoll.vm import kernel as kernels
 from atoll.vm.closure import closure

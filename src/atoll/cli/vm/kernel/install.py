@@ -18,7 +18,7 @@ COMMAND = Command(
         Flag(
             name="from",
             kind=TEXT,
-            help="A vmlinux or bzImage, a .deb with one, a libkrunfw library, or the wheel of 'microsandbox' with that",
+            help="A vmlinux or bzImage, a .deb with one, libkrunfw, or the wheel of 'microsandbox'",
         ),
         Flag(name="digest", kind=TEXT, help="The SHA-256 that the kernel must have"),
     ),

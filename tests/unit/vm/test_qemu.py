@@ -1,0 +1,60 @@
+import pytest
+
+from atoll.vm.machine import Link, Machine
+from atoll.vm.qemu import EMPTY, Qemu
+
+BASE = Machine(
+    kernel="/vm/kernel", memory=256, cpus=1, accel="tcg", agent=10, image=None, disk=None, port=11, control=12,
+    console=13, memory_fd=14,
+)  # fmt: skip
+
+
+def line(**changes: object) -> str:
+    return " ".join(Qemu().command(BASE.replace(**changes), "/usr/bin/qemu"))
+
+
+def test_the_devices_are_the_same_whatever_is_in_them():
+    """Else no machine could be restored from another's template."""
+
+    def devices(text: str) -> list[str]:
+        words = text.split()
+        return [words[i + 1].split(",drive")[0] for i, word in enumerate(words) if word == "-device"]
+
+    empty = devices(line())
+    assert empty == devices(line(image=20, disk=21, link=Link(tap=22), restored=True))
+    assert empty == devices(line(link=Link(user=True)))
+    assert str(EMPTY) in line()
+
+
+def test_it_is_confined_and_emulates_only_when_told_to():
+    text = line()
+    assert "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny" in text
+    assert "-nodefaults -no-user-config" in text
+    assert "-accel tcg" in text
+    assert "-accel kvm -cpu host" in line(accel="kvm")
+    assert "/dev/kvm" not in text
+
+
+def test_nothing_in_it_is_a_path_but_the_kernel_and_the_memory():
+    paths = [word for word in line(image=20, disk=21).replace("=", " ").replace(",", " ").split() if word[0] == "/"]
+    allowed = ("/usr/bin/qemu", "/vm/kernel", "/proc/self/fd/14", "/dev/fdset/", "/dev/vda", "/init", "/dev/urandom")
+    assert [path for path in paths if not path.startswith(allowed)] == []
+
+
+def test_only_a_machine_with_volumes_has_a_server_of_them():
+    assert "vhost-user-fs" not in line()
+    assert "tag=volumes" in line(volumes="/run/atoll/volumes.sock")
+
+
+def test_a_restored_one_waits_for_its_state():
+    assert line(restored=True).endswith("-S -incoming defer")
+
+
+def test_it_inherits_what_it_names():
+    given = BASE.replace(image=20, disk=21, link=Link(tap=22))
+    assert sorted(Qemu().descriptors(given)) == [10, 11, 12, 13, 14, 20, 21, 22]
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_template_warms_itself_up(warm):
+    assert ("atoll.warm=1" in line(warm=warm)) == warm
