@@ -168,9 +168,16 @@ def _networks(engine: Engine, up: bool) -> Words:
     return [(str(one["Name"]), str(one.get("Driver", ""))) for one in listed(engine)]
 
 
+def _pods(engine: Engine, up: bool) -> Words:
+    from atoll.engine.pods import rows
+
+    return [(row.name, "pod") for row in rows.every(engine.store)]
+
+
 _SOURCES: dict[str, Callable[[Engine, bool], Words]] = {
     "CONTAINER": _containers,
     "IMAGE": _images,
     "VOLUME": _volumes,
     "NETWORK": _networks,
+    "POD": _pods,
 }

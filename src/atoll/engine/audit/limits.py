@@ -23,6 +23,7 @@ from atoll.runtime.cgroups.detect import detect
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.engine.engine import Engine
+    from atoll.engine.pods.record import PodRecord
     from atoll.engine.store import ContainerRow
     from atoll.runtime.cgroups.detect import Hierarchy
 
@@ -45,7 +46,7 @@ def audit(engine: Engine, *, repair: bool = False) -> list[Finding]:
     """All findings on this user's running containers; with `repair` what can be put right is. Raises what reading
     the store does."""
     hierarchy = detect()
-    found: list[Finding] = []
+    found = _of_pods(engine, hierarchy, repair=repair)
     for row in engine.store.containers():
         if not is_up(state_of(engine, row.id)):
             continue
@@ -56,6 +57,29 @@ def audit(engine: Engine, *, repair: bool = False) -> list[Finding]:
     for one in found:
         action = "audit-repair" if one.repaired else "audit"
         note.note(engine, "container", action, one.container, name=one.name, limit=one.limit, finding=one.what)
+    return found
+
+
+def _of_pods(engine: Engine, hierarchy: Hierarchy, *, repair: bool) -> list[Finding]:
+    """The limits of pods as a whole; those of a pod that does not run are nobody's."""
+    from atoll.engine.pods import cgroup as cgroups
+    from atoll.engine.pods import rows
+
+    found = []
+    for row in rows.every(engine.store):
+        cgroup = cgroups.known(engine, row.id) if row.record.limited else None
+        if cgroup is None or not any(is_up(state_of(engine, one.id)) for one in engine.store.in_pod(row.id)):
+            continue
+        wrong = []
+        for limit, asked in _asked(row.record):
+            directory, _ = _places(cgroup, hierarchy, limit)
+            real = _value(directory, limit) if directory is not None else _NONE
+            if real != asked:
+                what = f"asked for {_shown(limit, asked)} for all of the pod, the kernel has {_shown(limit, real)}"
+                wrong.append(Finding(container=row.id, name=row.name, limit=limit, what=what, repaired=repair))
+        if wrong and repair:
+            cgroup.update(cgroups.resources(row.record, hierarchy).replace(devices=()))
+        found += wrong
     return found
 
 
@@ -81,7 +105,9 @@ def _of_container(engine: Engine, row: ContainerRow, hierarchy: Hierarchy, *, re
             changed = True
             add(limit, f"asked for {_shown(limit, asked)}, the kernel has {_shown(limit, real)}")
         above, place = _ancestors(directory, top, limit)
-        if above < asked:
+        # A pod's limit was asked for with the pod, and is looked at there.
+        of_pod = row.pod is not None and place.endswith(f"/pod-{row.pod}")
+        if above < asked and not of_pod:
             add(limit, f"asked for {_shown(limit, asked)}, but {place} allows {_shown(limit, above)} at most")
     if repair and changed:
         engine.driver.update(run, resources(record, devices=False, unified=not hierarchy.v1))
@@ -99,11 +125,11 @@ def _of_container(engine: Engine, row: ContainerRow, hierarchy: Hierarchy, *, re
     return found
 
 
-def _asked(record: Record) -> list[tuple[str, float]]:
+def _asked(record: Record | PodRecord) -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     if record.memory:
         found.append(("memory", record.memory // _PAGE * _PAGE))
-    if record.pids_limit and record.pids_by == "cgroup":
+    if record.pids_limit and getattr(record, "pids_by", "cgroup") == "cgroup":
         found.append(("pids", record.pids_limit))
     if record.cpus:
         found.append(("cpu", record.cpus * _PERIOD // 10**9 / _PERIOD))

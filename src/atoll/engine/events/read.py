@@ -29,13 +29,14 @@ KEYS = (
     "network",
     "node",
     "plugin",
+    "pod",
     "scope",
     "secret",
     "service",
     "type",
     "volume",
 )
-_OF_TYPE = ("config", "daemon", "network", "node", "plugin", "secret", "service", "volume")
+_OF_TYPE = ("config", "daemon", "network", "node", "plugin", "pod", "secret", "service", "volume")
 _BLOCK = 1 << 18
 
 

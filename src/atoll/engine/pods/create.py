@@ -7,6 +7,7 @@ import time
 
 from atoll.base import errors, files, ids
 from atoll.base.rollback import Rollback
+from atoll.engine.containers.record import Record
 from atoll.engine.events import note
 from atoll.engine.locks import ContainerLock, lock_container
 from atoll.engine.pods import cgroup, infra, rows
@@ -46,6 +47,7 @@ def create(engine: Engine, request: PodRequest) -> str:
         if record.infra:
             made = engine.create(infra.request(request, record, pod))
             undo.push(_remove_container, engine, made)
+            _note_network(engine, pod, record, made)
         # 5. All is there.
         files.write_atomic(f"{directory}/{rows.MADE}", "")
         undo.release()
@@ -203,6 +205,13 @@ def _add_row(engine: Engine, pod: str, name: str, record: PodRecord, *, fixed: b
                 raise
             name = ids.random_name() + os.urandom(1).hex()
     raise errors.Conflict("every name that was tried is taken")
+
+
+def _note_network(engine: Engine, pod: str, record: PodRecord, infra: str) -> None:
+    """The default network is known once it was looked for."""
+    network = Record.from_text(engine.store.container(infra).record).network
+    if network != record.network:
+        rows.change(engine.store, pod, record.replace(network=network))
 
 
 def _remove_container(engine: Engine, container: str) -> None:

@@ -46,7 +46,7 @@ def request(wanted: PodRequest, record: PodRecord, pod: str) -> RunRequest:
         image=IMAGE,
         name=wanted.infra_name or f"{pod[:12]}-infra",
         hostname=None if "uts" in host else record.hostname,
-        network=wanted.network,
+        network=wanted.network or "default",
         networking=wanted.networking,
         sharing=sharing,
         rights=Rights(cap_drop=("ALL",), sysctls=wanted.sysctls),

@@ -34,6 +34,12 @@ def settle(engine: Engine, request: RunRequest) -> RunRequest:
             "the host image cannot be in a pod: its ids are nobody else's", hint="take an image, or leave out --pod"
         )
     pod = rows.find(engine, request.pod)
+    level = request.isolation or engine.config.isolation
+    if level != "container" and (pod.record.share or pod.record.hosts):
+        raise errors.Unsupported(
+            f"a container of isolation {level} cannot be in pod {pod.name}, which shares namespaces of this kernel",
+            hint="--isolation container, or a pod with --infra=false",
+        )
     sharing = _sharing(engine, request, pod)
     changes: dict[str, Any] = {"pod": pod.id, "sharing": sharing}
     changes.update(_network(engine, request, pod))

@@ -1,7 +1,7 @@
 """The pods in the store, and their directories, which are their locks.
 
-Holds: `every`, `find`, `by_id`, `add`, `remove`, `directory`, `is_whole`, `infra_of`. Does not hold: what becomes of
-one that a killed command left (`remove.mend`), which `find` calls on the way.
+Holds: `every`, `find`, `by_id`, `add`, `change`, `remove`, `directory`, `is_whole`, `infra_of`. Does not hold: what
+becomes of one that a killed command left (`remove.mend`), which `find` calls on the way.
 """
 
 from __future__ import annotations
@@ -97,6 +97,11 @@ def remove(store: Store, pod: str) -> None:
         connection.execute("DELETE FROM pods WHERE id = ?", (pod,))
 
     store.write(work)
+
+
+def change(store: Store, pod: str, record: PodRecord) -> None:
+    """Another record."""
+    store.write(lambda at: at.execute("UPDATE pods SET record = ? WHERE id = ?", (record.to_text(), pod)))
 
 
 def infra_of(engine: Engine, row: PodRow) -> ContainerRow | None:

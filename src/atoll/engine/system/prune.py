@@ -1,4 +1,5 @@
-"""system prune: containers that do not run, images that nothing needs, volumes if asked for, half-fetched blobs."""
+"""system prune: pods and containers that do not run, images that nothing needs, volumes if asked for, and blobs that
+are half fetched."""
 
 from __future__ import annotations
 
@@ -29,6 +30,9 @@ def check_filters(filters: tuple[str, ...]) -> None:
 def prune(engine: Engine, *, every: bool = False, volumes: bool = False, filters: tuple[str, ...] = ()) -> Pruned:
     """In Docker's order: containers first, because they keep images and volumes. Raises InvalidArgument."""
     check_filters(filters)
+    from atoll.engine.pods.prune import prune as prune_pods
+
+    prune_pods(engine, filters)
     gone = containers.prune(engine, filters)
     reclaimed = gone.reclaimed
     names: tuple[str, ...] = ()

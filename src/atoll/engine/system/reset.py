@@ -48,6 +48,7 @@ def reset(engine: Engine) -> Reset:
     did not reach is touched.
     """
     check(engine, repair=True)
+    _pods(engine)
     containers = _containers(engine)
     secrets = [remove_secret(engine, one.name) for one in list_secrets(engine)]
     networks = prune_networks(engine)
@@ -70,6 +71,17 @@ def reset(engine: Engine) -> Reset:
         secrets=len(secrets),
         images=len(images),
     )
+
+
+def _pods(engine: Engine) -> None:
+    from atoll.engine.pods import rows
+    from atoll.engine.pods.remove import remove as remove_pod
+
+    for row in rows.every(engine.store):
+        try:
+            remove_pod(engine, row.id, force=True)
+        except errors.NotFound:
+            continue
 
 
 def _containers(engine: Engine) -> int:
