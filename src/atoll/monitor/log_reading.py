@@ -28,6 +28,7 @@ LINE_MAX = 1 << 20
 _POLL_MIN, _POLL_MAX = 0.02, 0.25
 _BLOCK = 1 << 18
 _BEFORE = b'{"log":"'
+_TIME = len("2024-05-01T12:00:00.123456789Z")
 
 
 class Entry(tuple[str, str, bytes]):
@@ -148,21 +149,55 @@ def _k8s_outputs(lines: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _outputs(lines: bytes) -> Iterator[tuple[str, bytes]]:
-    """One piece if all lines are plainly of one stream: then what stands between their texts is cut out, and the rest
+    """One piece if all lines are plainly of one stream: then what stands around their texts is cut off, and the rest
     unescaped as one text. A quote within a text is escaped, so that nothing in a text looks like what is cut."""
     first = lines[: lines.index(b"\n")]
     stream = "stderr" if b'","stream":"stderr","time":"' in first else "stdout"
-    body = _texts(lines, b'","stream":"%b","time":"' % stream.encode())
+    after = b'","stream":"%b","time":"' % stream.encode()
+    plain = _plain(lines, after)
+    if plain is not None:
+        yield stream, plain
+        return
+    every = lines[:-1].split(b"\n")
+    body = _texts(every, after)
     if body is not None:
         try:
             yield stream, _unescaped(body)
             return
         except ValueError:  # one of them is damaged
             pass
-    for line in lines.split(b"\n"):
+    for line in every:
         entry = json_entry(line)
         if entry is not None:
             yield entry.stream, entry.data
+
+
+def _plain(lines: bytes, after: bytes) -> bytes | None:
+    """What most output is: whole lines without anything that is escaped but the newline at their ends, and times with
+    all nine decimals, so that each line is cut at the same places; None for others. A damaged line is part of another
+    one then, whose escapes give it away."""
+    if not lines.startswith(_BEFORE) or not lines.endswith(b'"}\n'):
+        return None
+    every = lines[len(_BEFORE) : -3].split(b'"}\n' + _BEFORE)
+    middle = b"\\n" + after
+    cut = -len(middle) - _TIME
+    found = [one[:cut] for one in every if one[cut:-_TIME] == middle]
+    if len(found) < len(every):
+        return None
+    body = b"\n".join(found)
+    return None if b"\\" in body else body + b"\n"
+
+
+def _texts(every: list[bytes], after: bytes) -> bytes | None:
+    """The lines' texts, still escaped, when each is a text followed by `after` and a time alone; else None."""
+    found = []
+    for line in every:
+        at = line.rfind(after)
+        moment, end = line[at + len(after) : -2], line[-2:]
+        if at < 0 or line[:8] != _BEFORE or end != b'"}' or b"\\" in moment or b'"' in moment:
+            return None
+        found.append(line[8:at])
+    return b"".join(found)
 
 
 def _unescaped(body: bytes) -> bytes:
@@ -174,27 +209,6 @@ def _unescaped(body: bytes) -> bytes:
             return plain
     text: str = jsontext.loads(b'"%b"' % body)
     return text.encode("utf-8", "replace")
-
-
-def _texts(lines: bytes, after: bytes) -> bytes | None:
-    """The lines' texts, still escaped, when each is a text followed by `after` and a time alone; else None.
-
-    All entries of one write have one time: what is between two of them is the same bytes for hundreds of lines.
-    """
-    if not lines.startswith(_BEFORE):
-        return None
-    body = (lines + _BEFORE)[len(_BEFORE) :]
-    count = 0
-    while (at := body.find(after)) >= 0:
-        stop = body.find(b"\n", at) + 1 + len(_BEFORE)
-        between = body[at:stop]
-        time_end = between[len(after) :].partition(b'"')
-        if time_end[2] != b"}\n" + _BEFORE or b"\\" in time_end[0]:
-            return None
-        parts = body.split(between)  # one search, where `count` and `replace` would take three
-        count += len(parts) - 1
-        body = b"".join(parts)
-    return body if count == lines.count(b"\n") else None
 
 
 class _Part:

@@ -124,7 +124,7 @@ class JsonFile(_Lines):
         self._attributes = f',"attrs":{jsontext.dumps(dict(attributes))}' if attributes else ""
 
     def _tail(self, stream: str, now_ns: int) -> bytes:
-        return f'","stream":"{stream}"{self._attributes},"time":"{clock.rfc3339(now_ns)}"}}\n'.encode()
+        return f'","stream":"{stream}"{self._attributes},"time":"{clock.rfc3339_fixed(now_ns)}"}}\n'.encode()
 
     def lines(self, data: bytes, stream: str, now_ns: int) -> bytes:
         """All escaped at once; then each newline becomes what stands between two texts."""

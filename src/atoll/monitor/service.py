@@ -26,6 +26,7 @@ from __future__ import annotations
 from _signal import SIG_IGN, set_wakeup_fd, signal  # type: ignore[import-not-found]
 from _socket import AF_UNIX, CMSG_LEN, MSG_CMSG_CLOEXEC, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
 from _struct import pack, unpack
+from fcntl import F_SETPIPE_SZ, fcntl
 from os import WNOHANG, close, closerange, fork, read, setsid, waitpid
 from select import POLLIN, poll, select
 
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 RIGHTS = CMSG_LEN(4 * FDS_MAX)
 WORD_MAX = 8192
 FD_LAST = 0x7FFFFFFF
+PIPE_SIZE = 1 << 18
 UNPOLLED = frozenset(("stdin", "keeper", "told"))
 """Descriptors of a container that are held, and say nothing by themselves."""
 
@@ -192,7 +194,7 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
         except ChildProcessError:
             pass
 
-    log = None
+    log, widened = None, set()
     streams = {fds[name]: number for name, number in monitor.STREAMS if name in fds}
     poller = poll()
     for name in fds:
@@ -230,6 +232,9 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
                 if log is None:
                     log = monitor.log_of(run)
                 log(streams[fd], data)
+                if len(data) == 65536 and fd not in widened:
+                    widened.add(fd)
+                    widen(fd)
     finally:
         let_go(17)
         if log is not None:
@@ -237,6 +242,14 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
     # Not before the handler is off: an end that it took in while somebody knocked must not be lost with it, or the
     # clerk waits for a word of it for ever.
     return status
+
+
+def widen(fd: int) -> None:
+    """Let a container that writes more than fits into its pipe do so for longer before it waits for us."""
+    try:
+        fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE)
+    except OSError:  # a terminal; or an ordinary user has as much in pipes as he may
+        pass
 
 
 def first_clerk(connection: int, line: socket, report: Report, spare: Spare | None) -> int:
