@@ -34,6 +34,10 @@ def main(given: Given) -> int:
             raise errors.InvalidArgument("cannot write an archive to a terminal", hint="use --output, or redirect")
         export(open_engine(), given.args[0], 1)
         return 0
+    if os.path.exists(path) and not os.path.isfile(path):  # a device or a pipe is written to, never replaced
+        with open(path, "wb", buffering=0) as stream:
+            export(open_engine(), given.args[0], stream.fileno())
+        return 0
     # Under another name until it is whole: what was there before stays until then.
     staged = f"{path}.{os.getpid()}.part"
     with Rollback() as undo:
