@@ -34,4 +34,5 @@ if [ "$(cat .venv/.editable 2> /dev/null)" != "$(cat pyproject.toml bin/* | sha2
 fi
 # Root can run everything, so there a skip that tests/allowed-skips.txt does not name is a failure.
 [ "$(id -u)" != 0 ] || set -- --strict-skips "$@"
-exec .venv/bin/python3 -m pytest "$@"
+# A session a processor, a file at a time: each session has a corner of its own (tests/kit/sandbox.py). -n0: just one.
+exec .venv/bin/python3 -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder "$@"
