@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import subprocess
 import sys
 import time
+
+import pytest
 
 from atoll.base import threads
 
@@ -48,3 +51,47 @@ print(threads.start(fail).wait(20), "threading" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
+
+
+def test_each_keeps_the_order_and_the_number() -> None:
+    running, most = [], []
+
+    def work(number: int) -> int:
+        running.append(number)
+        most.append(len(running))
+        time.sleep(0.002)
+        running.remove(number)
+        return -number
+
+    assert threads.each(range(30), work, at_once=3, stop=lambda: None) == [-n for n in range(30)]
+    assert 1 < max(most) <= 3
+    assert threads.each((), work, at_once=3, stop=lambda: None) == []
+
+
+def test_the_first_failure_stops_the_others() -> None:
+    stopped, begun = threads.Gate(), []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number == 1:
+            raise ValueError("the first")
+        assert stopped.wait(20)
+        raise ValueError("because of it")
+
+    with pytest.raises(ValueError, match="the first"):
+        threads.each(range(10), work, at_once=2, stop=stopped.open)
+    assert sorted(begun) == [0, 1]
+
+
+def test_an_interrupt_stops_all() -> None:
+    stopped, ended = threads.Gate(), []
+
+    def work(number: int) -> None:
+        if number == 1:
+            _thread.interrupt_main()
+        assert stopped.wait(20)
+        ended.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.each(range(5), work, at_once=2, stop=stopped.open)
+    assert sorted(ended) == [0, 1]

@@ -126,9 +126,11 @@ def _uploads(place: Place) -> int:
 
 def _put_all(store: ContentStore, target: Destination, parcel: Parcel, report: Report, *, uploads: int) -> int:
     """All blobs; the bytes that were moved. After a failure the others are ended too."""
-    import threading
+    import _thread
 
-    lock = threading.Lock()
+    from atoll.base import threads
+
+    lock = _thread.allocate_lock()
 
     def tell(progress: Progress) -> None:
         with lock:
@@ -140,18 +142,8 @@ def _put_all(store: ContentStore, target: Destination, parcel: Parcel, report: R
 
     if uploads == 1 or len(parcel.blobs) == 1:
         return sum([put(blob) for blob in parcel.blobs])
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(uploads) as pool:
-        jobs = [pool.submit(put, blob) for blob in parcel.blobs]
-        try:
-            return sum([job.result() for job in jobs])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            stop = getattr(target, "stop", None)
-            if stop is not None:
-                stop()
-            raise
+    stop = getattr(target, "stop", lambda: None)
+    return sum(threads.each(parcel.blobs, put, at_once=uploads, stop=stop))
 
 
 def _note_places(engine: Engine, parcel: Parcel, repository: str) -> None:
