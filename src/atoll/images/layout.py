@@ -255,11 +255,14 @@ class ArchiveFile:
     def __init__(self, path: str | int) -> None:
         from atoll.snapshots.packing import TarWriter
 
-        self._path = path if isinstance(path, str) and path != "-" else None
+        named = path if isinstance(path, str) and path != "-" else None
+        self._path = None if named is None or _is_pipe(named) else named
         if self._path is not None:
             self._temporary = f"{self._path}.{os.getpid()}.tmp"
             flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(self._temporary, flags, 0o600)
+        elif named is not None:
+            self._fd = os.open(named, os.O_WRONLY | os.O_CLOEXEC)
         else:
             self._fd = os.dup(1 if path == "-" else int(path))
         self._tar = TarWriter(lambda data: files.write_all(self._fd, data))
@@ -352,6 +355,21 @@ class ArchiveFile:
             self._fd = -1
             if self._path is not None:
                 files.unlink_if_present(self._temporary)
+
+
+def _is_pipe(path: str) -> bool:
+    """Whether a name is that of a pipe, which is written into, not replaced. Raises InvalidArgument for a device, as
+    Docker does: it would be replaced by a file."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise errors.InvalidArgument(
+            f"invalid output path: {path} is a device, not a regular file",
+            hint="without -o it goes to standard output",
+        )
+    return stat.S_ISFIFO(mode)
 
 
 def _is_rewritable(fd: int) -> bool:

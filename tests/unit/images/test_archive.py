@@ -89,6 +89,22 @@ def test_a_redirected_file_is_appended_to_only_where_it_ends(tmp_path: Path) -> 
     assert path.read_bytes() == wanted + b"x" * 1000
 
 
+def test_a_device_is_not_replaced_and_a_named_pipe_is_written_into(tmp_path: Path) -> None:
+    before = os.stat("/dev/null")
+    with pytest.raises(errors.InvalidArgument, match="a device"):
+        ArchiveDestination("/dev/null")
+    assert os.stat("/dev/null").st_ino == before.st_ino
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(path.read_bytes()))
+    reader.start()
+    _write(ArchiveDestination(str(path)))
+    reader.join(20)
+    assert read == [_through_a_pipe()]
+    assert path.is_fifo()
+
+
 @pytest.mark.parametrize("damage", ["digest", "cut", "after"])
 def test_a_damaged_layer_is_seen(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "a.tar"
