@@ -114,7 +114,7 @@ def test_host_network():
 @pytest.mark.parametrize(
     ("asked", "kind", "words"),
     [
-        ({"isolation": "vm"}, errors.Unsupported, "isolation level 'vm'"),
+        ({"isolation": "xen"}, errors.Unsupported, "isolation level 'xen'"),
         ({"memory": 1 << 20}, errors.InvalidArgument, "Minimum memory limit allowed is 6MB"),
         ({"cpus": 3 * 10**9}, errors.InvalidArgument, "range of CPUs is from 0.01 to 2.00"),
         ({"cpus": 1}, errors.InvalidArgument, "range of CPUs"),

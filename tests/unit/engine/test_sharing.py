@@ -26,7 +26,7 @@ def test_words_and_contradictions():
     for wrong, message in (
         (Sharing(ipc="container:"), "--ipc: invalid IPC mode"),
         (Sharing(pid="x"), "--pid: invalid PID mode"),
-        (Sharing(uts="container:x"), "--uts: invalid UTS mode"),
+        (Sharing(uts="container:"), "--uts: invalid UTS mode"),
         (Sharing(cgroupns="x"), "--cgroupns: invalid CGROUP mode"),
         (Sharing(cgroup_parent="/a/../b"), "invalid --cgroup-parent"),
         (Sharing(userns="auto", uid_map=("0:1:1",)), "mutually exclusive"),
