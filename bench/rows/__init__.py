@@ -8,26 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import ModuleType
 
-from bench.rows import (
-    archives,
-    breakdown,
-    lifecycle,
-    logs,
-    memory,
-    networks,
-    networks_rootless,
-    pull,
-    pull_memory,
-    pull_more,
-    run_true,
-    runtime,
-    sdk,
-    series,
-)
+from bench.rows import archives, breakdown, logs, memory, networks, pull, pull_memory, pull_more, run_true, runtime
 
 
 def all_rows() -> Iterator[tuple[str, ModuleType]]:
     """(name, module) in the order they are run."""
-    containers = (run_true, breakdown, lifecycle, series, sdk, memory, logs)
-    for module in (*containers, pull, pull_more, archives, pull_memory, runtime, networks, networks_rootless):
+    for module in (run_true, breakdown, pull, pull_more, archives, pull_memory, memory, logs, runtime, networks):
         yield module.__name__.rsplit(".", 1)[1], module
