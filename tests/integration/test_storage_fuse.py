@@ -72,6 +72,11 @@ def test_a_container_with_a_served_root(request: pytest.FixtureRequest, busybox:
     assert anyone.good("run", "--rm", "--read-only", "me/app", "sh", "-c", "echo > /no || echo refused") == "refused"
     told = json.loads(anyone.good("info", "--format", "json"))
     assert (told["Driver"], told["DriverStatus"][1][1]) == ("fuse-overlayfs", "fuse-overlayfs (fuse-overlayfs)")
+    # An image of several layers is shown by a second server.
+    mount = ("--mount", "type=image,source=me/app,target=/mnt")
+    seen = "cat /mnt/new; ls -a /mnt/usr/fresh; grep -c fuse.fuse-overlayfs /proc/mounts"
+    assert anyone.good("run", "--rm", *mount, busybox, "sh", "-c", seen).split() == ["new", ".", "..", "again", "2"]
+    assert _soon_none()
     anyone.good("rm", "one")
     assert os.listdir(f"{anyone.data}/snapshots/writable") == []
     assert anyone.good("system", "check") == "nothing to repair"

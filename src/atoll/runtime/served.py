@@ -70,6 +70,9 @@ class Lines:
                 pid, pidfd = process.clone3(0)
                 if pid == 0:
                     self.leave()
+                    for other in self._theirs:  # whose end is waited for: only its own server may hold it
+                        if other is not theirs:
+                            other.close()
                     _become_server(step, run, user_namespace, theirs)
                 os.close(pidfd)
         except OSError as error:
