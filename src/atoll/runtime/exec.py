@@ -62,8 +62,8 @@ def exec_process(
     """Run `process_spec` in the container of `run`. It executes at once: `sync` of the result is read as for create.
 
     The filter is the container's own; the program gets `preserve_fds` descriptors from 3 on; `below` names a cgroup
-    inside the container's; `stands` is `InitPlan`'s. Raises NotFound, FailedPrecondition (not running, or paused), or the error of
-    the newcomer's set-up.
+    inside the container's; `stands` is `InitPlan`'s. Raises NotFound, FailedPrecondition (not running, or paused), or
+    the error of the newcomer's set-up.
     """
     validate_process(process_spec)
     record = state.read(run)

@@ -7,7 +7,6 @@ our own code alone and gets nothing of a user's; QEMU's own sandbox is around it
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from _socket import socket, socketpair
 from select import POLLIN, poll
@@ -29,6 +28,8 @@ class Booted:
     """A machine that was started; leaving the block ends it."""
 
     def __init__(self, kernel: str, agent_image: str, *, memory: int, cpus: int, accel: str, warm: bool) -> None:
+        import subprocess
+
         program = Qemu().probe().program
         if not program:
             raise errors.Unsupported("QEMU is not here", hint="apt install qemu-system-x86")

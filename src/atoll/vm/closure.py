@@ -11,7 +11,6 @@ never differ in version. A jail sees these copies and no file of the host.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
 
@@ -217,6 +216,8 @@ def _copy_tree(source: str, target: str, wanted: object) -> None:
 
 
 def _copy(source: str, target: str) -> None:
+    import shutil
+
     if not os.path.exists(target):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copyfile(source, target)

@@ -8,7 +8,6 @@ Holds: `make`. Does not hold: where it goes (`engine`), who mounts it (`guest/se
 from __future__ import annotations
 
 import os
-import subprocess
 
 from atoll.base import errors, files
 from atoll.base.rollback import Rollback
@@ -30,6 +29,8 @@ def make(root: str, path: str, size: int) -> None:
 
 
 def _formatted(root: str, size: int) -> str:
+    import subprocess
+
     path = f"{root}/disks/{size}.img"
     if os.path.exists(path):
         return path

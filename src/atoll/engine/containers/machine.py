@@ -23,8 +23,7 @@ BESIDE = 96
 
 def with_machine(engine: Engine, planned: Planned, image: ImageRow | None, size: int) -> Planned:
     """The plan with its machine: the image as one file, made if it is not there, and a disk for what a container
-    writes that is not removed at its end; `size` bounds that, 0 for the usual. Raises Unsupported, Denied, what making
-    these raises."""
+    writes that is not removed at its end; `size` bounds that, 0 for the usual. Raises Unsupported, Denied."""
     from atoll.images import erofs
     from atoll.vm import disk
 
