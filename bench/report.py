@@ -21,7 +21,7 @@ class Options:
 
     pairs: int = 15
     pull_pairs: int = 3
-    memory_containers: int = 50
+    memory_containers: int = 1000
 
 
 @dataclass

@@ -8,10 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import ModuleType
 
-from bench.rows import archives, breakdown, logs, memory, networks, pull, pull_memory, pull_more, run_true, runtime
+from bench.rows import (
+    archives,
+    breakdown,
+    lifecycle,
+    logs,
+    memory,
+    networks,
+    pull,
+    pull_memory,
+    pull_more,
+    run_true,
+    runtime,
+    sdk,
+    series,
+)
 
 
 def all_rows() -> Iterator[tuple[str, ModuleType]]:
     """(name, module) in the order they are run."""
-    for module in (run_true, breakdown, pull, pull_more, archives, pull_memory, memory, logs, runtime, networks):
+    containers = (run_true, breakdown, lifecycle, series, sdk, memory, logs)
+    for module in (*containers, pull, pull_more, archives, pull_memory, runtime, networks):
         yield module.__name__.rsplit(".", 1)[1], module
