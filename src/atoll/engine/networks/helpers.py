@@ -1,12 +1,13 @@
 """Talking to the helpers: starting one, handing it sockets, telling it that something changed.
 
-Holds: `tell`, `tell_if_there`. Does not hold: what a helper does (`serve.py`, `atoll.network.helper`). A helper reads
+Holds: `tell`, `tell_if_there`, `end`. Does not hold: what a helper does (`serve.py`, `atoll.network.helper`). A helper reads
 the store when it is told to, and keeps nothing that is not there but open connections.
 
     command                                  helper
     connect to <run>/networks/<id>.sock  →   (nobody: the command binds it anew and executes one)
     "reload" and a list, sockets with it →   takes the sockets, reads the store
                                          ←   "ok", or what it could not do, in words
+    "end"                                →   lets go of all, and ends
 """
 
 from __future__ import annotations
@@ -65,6 +66,23 @@ def tell_if_there(engine: Engine, row: NetworkRow) -> None:
     try:
         _reload(peer, row, None)
     except errors.Unavailable:
+        return
+
+
+def end(engine: Engine, row: NetworkRow) -> None:
+    """Have a helper end that is in a namespace which is nobody's any more, with the ports that it holds; none is fine,
+    and so is one that is just ending."""
+    try:
+        peer = _connect(socket_path(engine, row.id))
+        if peer is None:
+            return
+        peer.settimeout(PATIENCE)
+        try:
+            peer.send(jsontext.dumps({"do": "end", "sockets": []}).encode())
+            peer.recv(_LIMIT)
+        finally:
+            peer.close()
+    except OSError:
         return
 
 

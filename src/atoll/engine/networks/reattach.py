@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 def all_living(engine: Engine, host: Host) -> None:
     """Put every running container on its networks again; one that ends meanwhile is let go. Raises AtollError."""
+    for row in rows.every(engine.store):
+        helpers.end(engine, row)  # one in the old namespace has the ports of this one's
     told = {}
     for container in sorted(rows.holders(engine.store)):
         try:

@@ -11,6 +11,7 @@ It ends when nobody is on the network.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import time
@@ -44,6 +45,7 @@ PATIENCE = 10.0
 """How long a helper that a command started waits to be told: that command may have been killed."""
 _LIMIT = 1 << 16
 _LOG_MAX = 1 << 20
+_AGAIN_SECONDS = 0.3
 
 
 def main(argv: list[str]) -> int:
@@ -82,6 +84,7 @@ class Worker:
         self.control = socket(AF_UNIX, SOCK_SEQPACKET, 0, os.dup(LISTENER))
         self.control.setblocking(False)
         self.path = self.control.getsockname()
+        self.door = os.stat(self.path).st_ino if os.path.exists(self.path) else 0
         self.gate: Gate | None = None
         self.proxy: Proxy | None = None
         self.resolver = Resolver(self.loop, self.book, ())
@@ -91,6 +94,7 @@ class Worker:
         self.forwards: dict[tuple[str, str, int, bool], tuple[bytes, int, TcpForward | UdpForward | socket]] = {}
         self.bundles: dict[str, str] = {}
         self.told: dict[tuple[str, str, str], float] = {}
+        self.patience = 20
         self.log: nflog.Log | None = None
         self.owners: dict[bytes, str] = {}
 
@@ -107,8 +111,12 @@ class Worker:
         self.loop.watch(self.control.fileno(), READ, self._told)
         self.loop.later(0.0 if again else PATIENCE, self._refresh_quietly)
         self.loop.run()
+        self._leave_door()
+
+    def _leave_door(self) -> None:
+        """Nobody finds the socket any more, unless another helper has made its own in its place."""
         try:
-            if os.path.exists(self.path):
+            if os.stat(self.path).st_ino == self.door:
                 os.unlink(self.path)
         except OSError:
             pass
@@ -129,7 +137,7 @@ class Worker:
                 peer.close()
                 continue
             waiting.append(peer)
-        answer = self._refresh_quietly()
+        answer = self._refresh_quietly() if self.loop.running else ""
         for peer in waiting:
             try:
                 peer.send(answer.encode() or b"ok")
@@ -139,7 +147,12 @@ class Worker:
 
     def _take(self, data: bytes, rights: list[tuple[int, int, bytes]]) -> None:
         fds = [fd for _, _, raw in rights for (fd,) in struct.iter_unpack("i", raw)]
-        listed = jsontext.loads(data)["sockets"] if data else []
+        said = jsontext.loads(data) if data else {"sockets": []}
+        if said.get("do") == "end":
+            self._leave_door()
+            self._close_forwards(set())
+            self.loop.stop()
+        listed = said["sockets"]
         for (protocol, address, port, six), fd in zip(listed, fds, strict=True):
             self.handed[protocol, address, port, six] = socket(fileno=fd)
 
@@ -375,6 +388,10 @@ class Worker:
                 if key[3] and error.errno in (97, 99):  # no IPv6 here
                     continue
                 if key[0] == "sctp":
+                    continue
+                if error.errno == errno.EADDRINUSE and self.outside is not None and self.patience:
+                    self.patience -= 1  # a helper in a lost namespace may hold it a moment longer
+                    self.loop.later(_AGAIN_SECONDS, self._refresh_quietly)
                     continue
                 problems.append(f"cannot hold port {port.port}/{port.protocol}: {error.strerror}")
                 continue

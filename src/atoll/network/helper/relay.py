@@ -7,6 +7,8 @@ container). Bounded buffers; a half closed connection stays half closed.
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import struct
 import time
 from _socket import (
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 _SO_MARK = 36
 _IP_TRANSPARENT, _IPV6_TRANSPARENT = (0, 19), (41, 75)
 BUFFER = 1 << 18
+_BULK = 1 << 20
+_SPLICE = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _CHUNK = 1 << 16
 UDP_SECONDS = 60.0
 MOST_UDP = 2048
@@ -49,7 +53,8 @@ def reset(one: socket) -> None:
 
 
 class Splice:
-    """Two connected (or, `there`, connecting) sockets; `first` goes to `there` before anything else."""
+    """Two connected (or, `there`, connecting) sockets; `first` goes to `there` before anything else. A direction that
+    has carried a megabyte goes by a pipe from then on, in which bytes pass without being copied to here (splice(2))."""
 
     def __init__(
         self, loop: Loop, here: socket, there: socket, first: bytes = b"", done: Callable[[], None] | None = None
@@ -59,6 +64,10 @@ class Splice:
         self.ended = [False, False]  # whether that side has said all
         self.shut = [False, False]
         self.connecting = True
+        self.pipes: list[tuple[int, int] | None] = [None, None]
+        self.held = [0, 0]  # bytes in each pipe
+        self.full = [False, False]  # whether it takes no more, however few those are
+        self.carried = [0, 0]
         loop.watch(here.fileno(), 0, lambda events: self._ready(0, events))
         loop.watch(there.fileno(), WRITE, lambda events: self._ready(1, events))
 
@@ -83,28 +92,67 @@ class Splice:
         if not self._finished():
             self._want()
 
+    def _pending(self, side: int) -> int:
+        return len(self.buffers[side]) + self.held[side]
+
     def _read(self, side: int) -> None:
-        buffer = self.buffers[side]
-        if self.ended[side] or len(buffer) >= BUFFER:
+        if self.ended[side] or self.full[side] or self._pending(side) >= BUFFER:
+            return
+        pipe = self.pipes[side]
+        if pipe is not None:
+            self._read_into(pipe[1], side)
             return
         data = self.pair[side].recv(_CHUNK)
         if not data:
             self.ended[side] = True
-        buffer += data
+        self.buffers[side].extend(data)
+        self.carried[side] += len(data)
         if data:
+            self._write(1 - side)
+        if self.carried[side] > _BULK and not self.buffers[side]:
+            self._make_pipe(side)
+
+    def _make_pipe(self, side: int) -> None:
+        """Without descriptors to spare it goes on as it was."""
+        self.carried[side] = 0
+        try:
+            pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return
+        self.pipes[side] = pipe
+        try:
+            fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, BUFFER)
+        except OSError:  # more than this user may have in pipes: it is as large as it is
+            pass
+
+    def _read_into(self, pipe: int, side: int) -> None:
+        try:
+            size = os.splice(self.pair[side].fileno(), pipe, BUFFER, flags=_SPLICE)
+        except BlockingIOError:
+            # Nothing there, or no room in the pipe: then nothing is asked until some of it has gone.
+            self.full[side] = self.held[side] > 0
+            raise
+        if not size:
+            self.ended[side] = True
+        self.held[side] += size
+        if size:
             self._write(1 - side)
 
     def _write(self, side: int) -> None:
         """What the other side has said."""
         if side == 1 and self.connecting:
             return
-        buffer = self.buffers[1 - side]
+        other = 1 - side
+        buffer, pipe = self.buffers[other], self.pipes[other]
         try:
             while buffer:
                 del buffer[: self.pair[side].send(buffer)]
+            while pipe is not None and self.held[other]:
+                self.held[other] -= os.splice(pipe[0], self.pair[side].fileno(), self.held[other], flags=_SPLICE)
+                self.full[other] = False
         except BlockingIOError:
             return
-        if self.ended[1 - side] and not self.shut[side]:
+        if self.ended[other] and not self.shut[side]:
             self.shut[side] = True
             self.pair[side].shutdown(SHUT_WR)
 
@@ -116,7 +164,7 @@ class Splice:
                 except OSError:
                     self.close(hard=True)
                     return True
-            if not any(self.buffers):
+            if not self._pending(0) and not self._pending(1):
                 self.close()
                 return True
         return False
@@ -124,10 +172,11 @@ class Splice:
     def _want(self) -> None:
         for side in (0, 1):
             events = 0
-            if not self.ended[side] and len(self.buffers[side]) < BUFFER and not (side == 1 and self.connecting):
+            more = not self.ended[side] and not self.full[side] and self._pending(side) < BUFFER
+            if more and not (side == 1 and self.connecting):
                 events |= READ
             if (
-                self.buffers[1 - side]
+                self._pending(1 - side)
                 or (self.ended[1 - side] and not self.shut[side])
                 or (side == 1 and self.connecting)
             ):
@@ -140,6 +189,10 @@ class Splice:
             if one.fileno() >= 0:
                 self.loop.forget(one.fileno())
                 reset(one) if hard else one.close()
+        for pipe in filter(None, self.pipes):
+            os.close(pipe[0])
+            os.close(pipe[1])
+        self.pipes = [None, None]
         if self.done is not None:
             done, self.done = self.done, None
             done()

@@ -4,7 +4,8 @@ Holds: `main`, `Keeper`. Does not hold: who asks (`outer.py`), bridges (`network
 
     who asks                                     keeper, in the host's namespaces, owner of the outer ones
     "hold"                                  →
-                                            ←    the outer network namespace; it stays as long as the connection does
+                                            ←    the outer network namespace; it stays as long as the connection does;
+                                                 with it route and filter sockets in there, if some are in stock
     "ready"                                 →
                                             ←    the kind of the uplink, once it has come
     "socket FAMILY TYPE PROTOCOL"           →
@@ -26,7 +27,7 @@ from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKE
 
 from atoll.base import errors, files
 from atoll.linux import netns, process, rtnetlink
-from atoll.linux.netlink import NETLINK_ROUTE
+from atoll.linux.netlink import NETLINK_NETFILTER, NETLINK_ROUTE
 from atoll.network.firewall import PORT_PREFIX
 from atoll.network.helper.loop import GONE, READ, Loop
 from atoll.network.helper.pair import Pair
@@ -39,6 +40,7 @@ NOTE = "uplink"
 """A file beside the socket: pid and start time of the uplink's process, for a keeper that finds one of another's."""
 _STEP = 0.004
 _PATIENCE = 5.0
+_STOCK, _STOCK_SECONDS = 2, 0.05
 _FIRST = 10
 """The descriptors that a program is given, above those that it has anyway."""
 
@@ -130,6 +132,8 @@ class Keeper:
         self.route = netns.sockets_in(net, (NETLINK_ROUTE,))[0]
         self.peers: dict[int, socket] = {}
         self.waiting: list[socket] = []
+        self.stock: list[tuple[int, ...]] = []
+        self.stocking = False
         self.kind = ""
         self.uplink = -1
 
@@ -162,7 +166,7 @@ class Keeper:
             if not words or (events & GONE and not words):
                 self._forget(peer)
             elif words[0] == b"hold":
-                _send(peer, b"ok", self.net)
+                self._give(peer)
             elif words[0] == b"ready":
                 self.waiting.append(peer)
                 self._tell()
@@ -182,6 +186,22 @@ class Keeper:
             except OSError:
                 pass
             self._forget(peer)
+
+    def _give(self, peer: socket) -> None:
+        """Sockets are made between commands: each takes a child that goes there."""
+        pair = self.stock.pop() if self.stock else ()
+        _send(peer, b"ok", self.net, *pair)
+        for fd in pair:
+            os.close(fd)
+        if not self.stocking:
+            self.stocking = True
+            self.loop.later(_STOCK_SECONDS, self._fill_stock)
+
+    def _fill_stock(self) -> None:
+        self.stocking = False
+        while len(self.stock) < _STOCK:
+            route, filters = netns.sockets_in(self.net, (NETLINK_ROUTE, NETLINK_NETFILTER))
+            self.stock.append((route.detach(), filters.detach()))
 
     def _forget(self, peer: socket) -> None:
         if self.peers.pop(peer.fileno(), None) is None:
@@ -339,5 +359,5 @@ def _reap() -> None:
         pass
 
 
-def _send(peer: socket, data: bytes, fd: int = -1) -> None:
-    peer.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, struct.pack("i", fd))] if fd >= 0 else [])
+def _send(peer: socket, data: bytes, *fds: int) -> None:
+    peer.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else [])

@@ -11,7 +11,7 @@ from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
 from atoll.base import errors, files
 from atoll.base.launch import argv
 from atoll.linux import netns
-from atoll.linux.netlink import NETLINK_NETFILTER, NETLINK_ROUTE
+from atoll.linux.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
 from atoll.network.bridge import Host
 from atoll.network.helper.start import execute
 from atoll.network.rootless import uplink
@@ -31,11 +31,16 @@ class Outer:
 
     def __init__(self, peer: socket, net: int, *, fresh: bool) -> None:
         self.peer, self.net, self.fresh = peer, net, fresh
+        self.stock: list[int] = []
 
     def host(self) -> Host:
         """What bridges are made with; closing it closes this. Raises AtollError."""
         try:
-            route, filters = netns.sockets_in(self.net, (NETLINK_ROUTE, NETLINK_NETFILTER))
+            if len(self.stock) == 2:
+                route, filters = Netlink(NETLINK_ROUTE, self.stock[0]), Netlink(NETLINK_NETFILTER, self.stock[1])
+                self.stock.clear()
+            else:
+                route, filters = netns.sockets_in(self.net, (NETLINK_ROUTE, NETLINK_NETFILTER))
         except OSError as error:
             raise errors.from_os_error(error, "enter this user's outer network namespace") from error
         return Host(
@@ -76,6 +81,9 @@ class Outer:
 
     def close(self) -> None:
         """Let go of it."""
+        for fd in self.stock:
+            os.close(fd)
+        self.stock.clear()
         if self.net >= 0:
             os.close(self.net)
             self.net = -1
@@ -104,7 +112,7 @@ def ensure(folder: str, environ: Mapping[str, str], wanted: str) -> Outer:
 def _hold(peer: socket, *, fresh: bool) -> Outer:
     made = Outer(peer, -1, fresh=fresh)
     try:
-        _, (made.net,) = made._ask("hold")
+        _, (made.net, *made.stock) = made._ask("hold")
     except BaseException:
         peer.close()
         raise
