@@ -15,6 +15,7 @@ from bench.rows import (
     logs,
     memory,
     networks,
+    networks_rootless,
     pull,
     pull_memory,
     pull_more,
@@ -28,5 +29,5 @@ from bench.rows import (
 def all_rows() -> Iterator[tuple[str, ModuleType]]:
     """(name, module) in the order they are run."""
     containers = (run_true, breakdown, lifecycle, series, sdk, memory, logs)
-    for module in (*containers, pull, pull_more, archives, pull_memory, runtime, networks):
+    for module in (*containers, pull, pull_more, archives, pull_memory, runtime, networks, networks_rootless):
         yield module.__name__.rsplit(".", 1)[1], module
