@@ -12,6 +12,7 @@ It ends when nobody is on the network.
 from __future__ import annotations
 
 import errno
+import errno
 import os
 import struct
 import time
@@ -22,8 +23,9 @@ from atoll.engine.networks import attach, publish, resolver, rows
 from atoll.engine.networks.outside import Outside
 from atoll.linux import netns, nflog
 from atoll.linux.netlink import NETLINK_NETFILTER, Netlink
-from atoll.network import addresses, egress
+from atoll.network import addresses, egress, firewall
 from atoll.network.addresses import link_local
+from atoll.network.bridge import Host
 from atoll.network.dns.zone import Book, Zone
 from atoll.network.helper.gate import Gate
 from atoll.network.helper.loop import READ, Loop
@@ -97,6 +99,7 @@ class Worker:
         self.patience = 20
         self.log: nflog.Log | None = None
         self.owners: dict[bytes, str] = {}
+        self.detours: set[bytes] = set()
 
     # -- being told
 
@@ -111,6 +114,8 @@ class Worker:
         self.loop.watch(self.control.fileno(), READ, self._told)
         self.loop.later(0.0 if again else PATIENCE, self._refresh_quietly)
         self.loop.run()
+        for gateway in list(self.detours):
+            self._detour(gateway, 0)
         self._leave_door()
 
     def _leave_door(self) -> None:
@@ -265,12 +270,44 @@ class Worker:
         if not any(n is not None and attach.needs_names(row, n, host) for n, _ in wishes.values()):
             return []
         problems = []
-        for gateway in row.network.bridge.gateways:
+        for gateway in [one for one in row.network.bridge.gateways if not self.resolver.listens(one)]:
             try:
-                self.resolver.listen(gateway)
-            except OSError as error:
-                problems.append(f"cannot answer for names at {addresses.show(gateway)}:53: {error.strerror}")
+                self._answer_at(gateway)
+            except (errors.AtollError, OSError) as error:
+                problems.append(f"cannot answer for names at {addresses.show(gateway)}:53: {error}")
         return problems
+
+    def _answer_at(self, gateway: bytes) -> None:
+        """At port 53; where another program of the host has all its addresses, the kernel leads questions to us."""
+        port = 0
+        try:
+            self.resolver.listen(gateway)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            port = self.resolver.listen_anywhere(gateway)
+        self._detour(gateway, port)  # one of a helper that was killed goes
+
+    def _detour(self, gateway: bytes, port: int) -> None:
+        """Questions to the gateway go to this port of it; 0: they don't any more."""
+        wanted = firewall.published(
+            tuple(
+                [
+                    firewall.Published(protocol=one, address=gateway, port=53, to=gateway, to_port=port or 53)
+                    for one in ("udp", "tcp")
+                ]
+            )
+        )
+        host = Host.here()
+        try:
+            host.take_away(wanted)
+            if port:
+                host.commit(wanted.add())
+                self.detours.add(gateway)
+            else:
+                self.detours.discard(gateway)
+        finally:
+            host.close()
 
     def resolvers(self) -> resolver.Resolvers:
         """The host's name servers."""
