@@ -6,6 +6,7 @@ Upstreams are asked from a fresh port with a fresh id each (RFC 5452); the secon
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -43,6 +44,7 @@ MOST_CACHED = 4096
 MOST_TCP = 128
 TCP_SECONDS = 20.0
 _LONGEST = 3600
+_TRIES = 16
 
 
 class Resolver:
@@ -59,6 +61,23 @@ class Resolver:
         self._listening: dict[bytes, list[socket]] = {}
 
     # -- sockets
+
+    def listens(self, address: bytes) -> bool:
+        """Whether it answers there."""
+        return address in self._listening
+
+    def listen_anywhere(self, address: bytes) -> int:
+        """Answer at any free port of an address; the port. Raises OSError."""
+        for _ in range(_TRIES):
+            port = 32768 + int.from_bytes(os.urandom(2), "big") % 28000
+            try:
+                self.listen(address, port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            return port
+        raise OSError(errno.EADDRINUSE, "no port is free")
 
     def listen(self, address: bytes, port: int = 53) -> None:
         """Answer at an address. Raises OSError (EADDRINUSE: another name server has all addresses of the host)."""
