@@ -37,4 +37,15 @@ def rename(engine: Engine, name: str, new: str) -> None:
     if engine.store.write(work) == 0:
         raise errors.NotFound(f"No such container: {name}")
     files.write_atomic(f"{engine.paths.container(row.id)}/{NAME_FILE}", new)  # for its monitor's events
+    _tell_networks(engine, row.id)
     events.container(engine, row.id, "rename", oldName=f"/{row.name}")
+
+
+def _tell_networks(engine: Engine, container: str) -> None:
+    """Its neighbours find it by the new name, and no more by the old one."""
+    from atoll.engine.networks import helpers, rows
+
+    for one in rows.of_container(engine.store, container):
+        network = rows.by_id(engine.store, one.network) if one.mac else None
+        if network is not None:
+            helpers.tell_if_there(engine, network)

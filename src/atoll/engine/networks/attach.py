@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 
 from atoll.base import errors, files, jsontext
+from atoll.engine.events import note
 from atoll.engine.networks import outer, publish, resolver, rows
 from atoll.engine.networks.records import Networking
 from atoll.network import addresses, firewall
@@ -248,6 +249,7 @@ def attach(engine: Engine, plan: ContainerPlan, prepared: Prepared, pid: int) ->
     # 7. Names, forwards, policy.
     host = outer.resolvers(engine)
     for row, _ in prepared.networks:
+        note.note(engine, "network", "connect", row.id, container=plan.id, name=row.name, type=row.network.driver)
         if row.network.driver == "cni":
             continue
         if prepared.held.ports or judged or needs_names(row, prepared.networking, host):

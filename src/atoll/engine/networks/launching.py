@@ -48,6 +48,7 @@ def create(engine: Engine, plan: ContainerPlan, *, promise: bool, start: bool) -
             undo.push(waiting.close)
         attachment = engine.driver.create(plan, promise=promise, start=False)
         undo.push(attachment.close)
+        undo.push(_unmake, engine, plan)
         if waiting is not None:
             prepared.ns = waiting.take()
         attach.attach(engine, plan, prepared, _pid(engine, plan))
@@ -56,6 +57,11 @@ def create(engine: Engine, plan: ContainerPlan, *, promise: bool, start: bool) -
         undo.release()
         prepared.close()
     return attachment
+
+
+def _unmake(engine: Engine, plan: ContainerPlan) -> None:
+    """Its processes and cgroups, while its run directory still says that there are some."""
+    engine.driver.delete(plan.run, plan.bundle, force=True)
 
 
 def _pid(engine: Engine, plan: ContainerPlan) -> int:

@@ -7,6 +7,7 @@ Holds: `release`. The rows go last: they are what says that there is something t
 from __future__ import annotations
 
 from atoll.base import errors, files
+from atoll.engine.events import note
 from atoll.engine.networks import outer, publish, rows
 from atoll.engine.networks.attach import FILE
 from atoll.network import bridge as bridges
@@ -41,6 +42,7 @@ def release(engine: Engine, container: str) -> None:
         # 4. Those who answer for it are told; the last one out takes the bridge along.
         for one in endpoints:
             settle_network(engine, one.network)
+            _note(engine, one)
     finally:
         if host is not None:
             host.close()
@@ -90,6 +92,13 @@ def _forget(engine: Engine, host: Host | None, endpoint: Endpoint) -> None:
         cni.detach(engine, endpoint.container, row.id)
     if row is not None and row.network.driver == "bridge" and host is not None:
         bridges.forget(host, endpoint.port(routed=False))
+
+
+def _note(engine: Engine, one: Endpoint) -> None:
+    row = rows.by_id(engine.store, one.network)
+    if row is not None:
+        how = {"name": row.name, "type": row.network.driver}
+        note.note(engine, "network", "disconnect", row.id, container=one.container, **how)
 
 
 def settle_network(engine: Engine, network: str) -> None:
