@@ -40,6 +40,7 @@ def test_a_day_of_a_machine(machines: Atoll, busybox: str):
     box.good("run", "-d", "--name", "web", *VM, "-e", "WORD=given", "-m", "64m", busybox, "sh", "-c", script)
     assert box.good("exec", "web", "sh", "-c", "uname -r; echo $WORD").split() == [_release(box), "given"]
     assert box.good("exec", "web", "cat", "/sys/fs/cgroup/memory.max") == str(64 << 20)
+    assert "software emulation (TCG)" in str(box.inspect("web"))
     assert box("exec", "web", "sh", "-c", "exit 7").code == 7
     box("exec", "web", "/no/such").failed(127)
     assert box("exec", "-i", "web", "cat", stdin="typed").good() == "typed"

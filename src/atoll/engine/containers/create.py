@@ -53,6 +53,10 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
     with Rollback() as undo:
         # 2. The plan touches nothing. The root's layers are there: `_image` has seen to it.
         planned = _plan(engine, request, image, container_id)
+        if planned.record.isolation == "vm":
+            from atoll.engine.containers import machine
+
+            planned = machine.noted(engine, planned, image)
         volumes = _make_volumes(engine, request, planned)
         if volumes is not None:
             undo.push(volumes.release)
@@ -70,12 +74,7 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
 
             log = settled(planned.container.log, planned.record, container_id, name, image.id if image else "")
             planned = planned.replace(container=planned.container.replace(log=log))
-        if planned.record.isolation == "vm":
-            from atoll.engine.containers.machine import with_machine
-
-            wanted = request.storage.size if request.storage is not None else None
-            planned = with_machine(engine, planned, image, wanted or 0)
-        elif planned.record.isolation != "container":
+        if planned.record.isolation not in ("container", "vm"):
             from atoll.isolation.external import find as find_runtime
 
             runtime = find_runtime(planned.record.isolation)
@@ -83,6 +82,9 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         undo.push(engine.store.remove_container, container_id)
         if volumes is not None:
             volumes.release()  # the row names them: nobody takes them for unused
+        if planned.record.isolation == "vm":
+            wanted = request.storage.size if request.storage is not None else None
+            planned = machine.with_machine(engine, planned, image, wanted or 0)
         # 5. Content. Volumes stay if a later step fails: they are the user's.
         if image is not None:
             undo.push(engine.snapshots.remove_writable, container_id)

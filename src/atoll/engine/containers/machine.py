@@ -1,6 +1,6 @@
 """The machine of a container at the level `vm`: what it is made of, decided once, at its creation.
 
-Holds: `with_machine`, `accelerator`, `refuse`. Does not hold: the level (`isolation/vm.py`), the kernel's
+Holds: `noted`, `with_machine`, `accelerator`, `refuse`. Does not hold: the level (`isolation/vm.py`), the kernel's
 installation (`engine/vm`).
 """
 
@@ -21,17 +21,25 @@ BESIDE = 96
 """MiB that a guest needs beside what its container may use: kernel, agent."""
 
 
+def noted(engine: Engine, planned: Planned, image: ImageRow | None) -> Planned:
+    """The plan with a note of what its machine will be, before anything of it is made. Raises Unsupported."""
+    if image is None:
+        raise errors.Unsupported(
+            "isolation level 'vm' cannot show this host as an image",
+            hint="name an image, or use --isolation container",
+        )
+    how = {"kvm": "KVM", "tcg": "software emulation (TCG)"}[accelerator(engine)]
+    note = f"it runs in a machine of its own: QEMU microvm, by {how}"
+    return planned.replace(record=planned.record.replace(notes=(*planned.record.notes, note)))
+
+
 def with_machine(engine: Engine, planned: Planned, image: ImageRow | None, size: int) -> Planned:
     """The plan with its machine: the image as one file, made if it is not there, and a disk for what a container
     writes that is not removed at its end; `size` bounds that, 0 for the usual. Raises Unsupported, Denied."""
     from atoll.images import erofs
     from atoll.vm import disk
 
-    if image is None:
-        raise errors.Unsupported(
-            "isolation level 'vm' cannot show this host as an image",
-            hint="name an image, or use --isolation container",
-        )
+    assert image is not None  # `noted` has seen to it
     record, container = planned.record, planned.container
     accel = accelerator(engine)
     made = erofs.make(engine.snapshots, engine.store.chain_ids(image.id))
