@@ -169,6 +169,8 @@ class ArchiveDestination:
         self._file = layout.ArchiveFile(path)
         self._plain: dict[str, tuple[str, int]] = {}
         """Blob digest → digest and size of what was written for it."""
+        self.diff_ids: dict[str, str] = {}
+        """Blob digest → the digest of its plain bytes, where that was checked before: those are not hashed again."""
         self._images: dict[str, dict[str, Any]] = {}
         self._entries: list[dict[str, Any]] = []
 
@@ -185,14 +187,15 @@ class ArchiveDestination:
             self._file.copy(layout.blob_name(blob.digest), blob, read, progress)
             self._plain[blob.digest] = (blob.digest, blob.size)
             return True
+        known = self.diff_ids.get(blob.digest)
         if self._file.rewritable:
             begun = self._file.begin_unnamed()
-            digest = _unpack(blob, read, progress, self._file.append)
+            digest = _unpack(blob, read, progress, self._file.append, known)
             self._plain[blob.digest] = (digest, self._file.end_unnamed(begun, layout.blob_name(digest)))
             return True
         spool = shelf.unnamed()
         try:
-            digest = _unpack(blob, read, progress, lambda data: files.write_all(spool, data))
+            digest = _unpack(blob, read, progress, lambda data: files.write_all(spool, data), known)
             self._file.copy_file(layout.blob_name(digest), spool)
             self._plain[blob.digest] = (digest, os.fstat(spool).st_size)
         finally:
@@ -262,9 +265,11 @@ def _oci_manifest(config: Descriptor, layers: list[Descriptor]) -> bytes:
     return jsontext.dumps(document).encode()
 
 
-def _unpack(blob: Descriptor, read: Read, progress: Callable[[int], None], write: Callable[[bytes], object]) -> str:
-    """Write a compressed blob's plain bytes; their digest. One thread hashes what is compressed, one inflates, this
-    one hashes and writes."""
+def _unpack(
+    blob: Descriptor, read: Read, progress: Callable[[int], None], write: Callable[[bytes], object], known: str | None
+) -> str:
+    """Write a compressed blob's plain bytes; their digest, which may be `known`. One thread hashes what is
+    compressed, one inflates, this one hashes and writes."""
     import hashlib
 
     from atoll.snapshots.stream import Ahead, Plain
@@ -274,7 +279,8 @@ def _unpack(blob: Descriptor, read: Read, progress: Callable[[int], None], write
     seen = hashlib.sha256()
     try:
         while chunk := ahead.next():
-            seen.update(chunk)
+            if known is None:
+                seen.update(chunk)
             write(chunk)
         while source.next():  # what follows the compressed data belongs to its digest too
             pass
@@ -282,4 +288,4 @@ def _unpack(blob: Descriptor, read: Read, progress: Callable[[int], None], write
         source.abandon()
         ahead.abandon()
         raise
-    return "sha256:" + seen.hexdigest()
+    return known if known is not None else "sha256:" + seen.hexdigest()

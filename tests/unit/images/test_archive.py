@@ -89,6 +89,23 @@ def test_a_redirected_file_is_appended_to_only_where_it_ends(tmp_path: Path) -> 
     assert path.read_bytes() == wanted + b"x" * 1000
 
 
+def test_a_known_diff_id_is_taken_but_the_blob_is_checked(tmp_path: Path) -> None:
+    packed = gzip.compress(PLAIN, 1, mtime=0)
+    for name, digest in (("known", "sha256:" + "1" * 64), ("right", _digest(PLAIN))):
+        target = ArchiveDestination(str(tmp_path / name))
+        target.diff_ids[_digest(packed)] = digest
+        _put(target, packed)
+        target.finish()
+        target.close()
+        with tarfile.open(tmp_path / name) as tar:
+            assert f"blobs/sha256/{digest[7:]}" in tar.getnames()
+    target = ArchiveDestination(str(tmp_path / "damaged"))
+    target.diff_ids[_digest(b"another")] = _digest(PLAIN)
+    with pytest.raises(errors.Corrupt):
+        _put(target, packed, digest=_digest(b"another"))
+    target.close()
+
+
 def test_a_device_is_not_replaced_and_a_named_pipe_is_written_into(tmp_path: Path) -> None:
     before = os.stat("/dev/null")
     with pytest.raises(errors.InvalidArgument, match="a device"):

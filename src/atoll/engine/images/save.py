@@ -80,6 +80,8 @@ def _put(engine: Engine, target: Destination, row: ImageRow, name: str | None) -
             hint="--format oci-archive or oci-dir",
         )
     making.layers_of(engine, row)  # says what is missing before anything is written
+    if isinstance(target, ArchiveDestination):  # they were checked when the layers were unpacked
+        target.diff_ids.update({one.blob: one.diff_id for one in engine.store.layers(row.id)})
     parcel = parcel_of(engine, row, whole=whole, plain=True)
     for blob in parcel.blobs:
         if not target.has(blob.digest, blob.size):
