@@ -1,7 +1,7 @@
 """Talking to the helpers: starting one, handing it sockets, telling it that something changed.
 
-Holds: `tell`, `tell_if_there`, `end`. Does not hold: what a helper does (`serve.py`, `atoll.network.helper`). A helper reads
-the store when it is told to, and keeps nothing that is not there but open connections.
+Holds: `tell`, `tell_if_there`, `end`. Does not hold: what a helper does (`serve.py`, `atoll.network.helper`). A
+helper reads the store when it is told to, and keeps nothing that is not there but open connections.
 
     command                                  helper
     connect to <run>/networks/<id>.sock  →   (nobody: the command binds it anew and executes one)
@@ -70,8 +70,8 @@ def tell_if_there(engine: Engine, row: NetworkRow) -> None:
 
 
 def end(engine: Engine, row: NetworkRow) -> None:
-    """Have a helper end that is in a namespace which is nobody's any more, with the ports that it holds; none is fine,
-    and so is one that is just ending."""
+    """Have a helper end that is in a namespace which is nobody's any more, with the ports that it holds; none is
+    fine, and so is one that is just ending."""
     try:
         peer = _connect(socket_path(engine, row.id))
         if peer is None:
