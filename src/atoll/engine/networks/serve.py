@@ -238,7 +238,12 @@ class Worker:
         book.containers.clear()
         book.upstreams.clear()
         book.inside.clear()
-        names = {one.id: one.name for one in engine.store.containers()}
+        containers = engine.store.containers()
+        names: dict[str, tuple[str, ...]] = {one.id: (one.name,) for one in containers}
+        if any(one.pod for one in containers):
+            from atoll.engine.pods.names import add_names
+
+            add_names(engine.store, containers, names)
         others: dict[str, tuple[str, ...]] = {}
         for one in members:
             others[one.container] = tuple(
@@ -250,7 +255,7 @@ class Worker:
                 continue
             zone = book.zones[network] = Zone(known.name)
             for one in rows.of_network(engine.store, network):
-                own = (names.get(one.container, ""), *one.wish.aliases, one.container[:12])
+                own = (*names.get(one.container, ()), *one.wish.aliases, one.container[:12])
                 zone.add(tuple(dict.fromkeys([name for name in own if name])), one.addresses)
         for one in members:
             networking = wishes[one.container][0]
