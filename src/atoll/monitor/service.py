@@ -290,8 +290,9 @@ def first_clerk(connection: int, line: socket, report: Report, spare: Spare | No
     del message
     if made.charge.what == CREATE:
         ended = monitor.keep(made, Peer(peer), line, report)
-        if spare is not None:
-            spare.learn(MONITOR)
-        return ended
-    report(0, made.charge.run, None)  # so that long sessions do not count as commands that never asked
-    return session.keep(made, Peer(peer))
+    else:
+        report(0, made.charge.run, None)  # so that long sessions do not count as commands that never asked
+        ended = session.keep(made, Peer(peer))
+    if spare is not None:
+        spare.learn(MONITOR)
+    return ended
