@@ -221,9 +221,20 @@ def test_lies_and_failures_leave_nothing(place: str, fault: str, words: str):
     )
 
 
-def test_content_unlike_its_diff_id_is_refused(place: str):
-    good_layer = layer(lambda t: entry(t, "a", b"x" * 1000))
-    forged = assemble([(good_layer[0], "sha256:" + "1" * 64)], {})
+def test_a_plain_layer_of_other_bytes_leaves_nothing(place: str):
+    image = assemble([layer(lambda t: entry(t, "a", b"x" * 1_000_000), "none")], {})
+    with FaultServer(image, "digest") as server:
+        done = tool("pull", f"{server.host}/app", f"{place}/a")
+    assert done.returncode == 125
+    assert "digest" in done.stderr
+    assert left(f"{place}/a") == []
+
+
+@pytest.mark.parametrize(("compression", "own"), [("gzip", False), ("none", False), ("gzip", True)])
+def test_content_unlike_its_diff_id_is_refused(place: str, compression: str, own: bool):
+    """`own`: the digest of the compressed bytes, as if they were the plain ones."""
+    good_layer = layer(lambda t: entry(t, "a", b"x" * 1000), compression)
+    forged = assemble([(good_layer[0], good_layer[0].digest if own else "sha256:" + "1" * 64)], {})
     with FaultServer(forged) as server:
         done = tool("pull", f"{server.host}/app", f"{place}/a")
     assert done.returncode == 125

@@ -297,6 +297,7 @@ class Transfer:
                 rules,
                 path=done.staging.fs,
                 held=done.staging.lock_fd,
+                blob=feed.digest if feed.fresh else None,  # what was there already is looked at again
                 available=lambda: feed.available,
                 progress=progress,
             )

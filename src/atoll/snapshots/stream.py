@@ -43,10 +43,12 @@ def preload(first: bytes) -> None:
 
 class Plain:
     """The plain bytes of a blob as chunks, with their digest (`hashed` off: without). `read` yields the blob's bytes,
-    b"" at the end."""
+    b"" at the end. `blob`: the blob's digest, if somebody else holds its bytes against that: those of one that is not
+    compressed are not hashed once more."""
 
-    def __init__(self, read: Read, *, hashed: bool = True) -> None:
+    def __init__(self, read: Read, *, hashed: bool = True, blob: str | None = None) -> None:
         self._read = read
+        self._blob = blob
         self._hash = hashlib.sha256() if hashed else None
         self.taken = 0
         """Bytes of the blob consumed so far."""
@@ -61,6 +63,8 @@ class Plain:
             source = self._zstd(first)
         else:
             source = self._none(first)
+            if self._blob is not None:
+                self._hash = None
         for chunk in source:
             self.given += len(chunk)
             if self.given > _FREE and self.given > self.taken * _RATIO:
@@ -73,7 +77,9 @@ class Plain:
 
     def digest(self) -> str:
         """The diffID, once all chunks are taken and the end was seen."""
-        assert self._hash is not None
+        if self._hash is None:
+            assert self._blob is not None
+            return self._blob
         return "sha256:" + self._hash.hexdigest()
 
     def _take(self) -> bytes:

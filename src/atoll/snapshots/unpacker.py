@@ -196,7 +196,7 @@ def _unpack(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[s
     stream.preload(first)
     parts = [first]
     root_fd = confine.confine(message["path"], fds[1], (channel.socket.fileno(), blob_fd))
-    plain = stream.Plain(lambda: parts.pop() if parts else read())
+    plain = stream.Plain(lambda: parts.pop() if parts else read(), blob=message.get("blob"))
     ahead = stream.Ahead(plain.chunks())
     try:
         result = apply.apply(ahead.next, root_fd, ApplyPolicy(**message["policy"]))

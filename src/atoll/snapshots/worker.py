@@ -81,20 +81,20 @@ class Worker:
         *,
         path: str,
         held: int,
+        blob: str | None = None,
         available: Callable[[], int],
         progress: Callable[[int], None] | None = None,
     ) -> tuple[ApplyResult, str]:
         """Unpack a blob of `size` bytes into a directory, `root_fd`, which is at `path`; returns the result and the
         diffID of what was unpacked.
 
+        `blob` is the blob's digest, if the caller holds the bytes against it before anything of this counts.
         `available` says how many bytes are there; `feed` tells later ones. `held` is the staging directory's lock:
         the process keeps it too, so that nobody sweeps the directory while it still writes. Raises AtollError.
         """
         wire = {name: getattr(policy, name) for name in fields(policy)}
-        self._send(
-            {"do": "unpack", "job": self._job, "size": size, "available": available(), "policy": wire, "path": path},
-            [blob_fd, root_fd, held],
-        )
+        job = {"do": "unpack", "job": self._job, "size": size, "blob": blob, "policy": wire, "path": path}
+        self._send({**job, "available": available()}, [blob_fd, root_fd, held])
         lists: dict[str, list[str]] = {"implicit": [], "marks": []}
         self.feed(available())  # what came in between the question and the message
         while True:

@@ -115,3 +115,11 @@ def test_an_abandoned_thread_ends():
     ahead.next()
     ahead.abandon()
     assert ahead._thread.wait(5)
+
+
+@pytest.mark.parametrize(("packed", "known"), [(RAW, True), (gzip.compress(RAW), False), (zstd(RAW), False)])
+def test_only_plain_bytes_that_somebody_checks_are_not_hashed_again(packed: bytes, known: bool):
+    source, blob = io.BytesIO(packed), "sha256:" + "1" * 64
+    one = stream.Plain(lambda: source.read(65536), blob=blob)
+    assert b"".join(one.chunks()) == RAW
+    assert one.digest() == (blob if known else "sha256:" + hashlib.sha256(RAW).hexdigest())
