@@ -31,7 +31,9 @@ FLAGS = (
     Flag(name="label", short="l", kind=LIST, help="Set a label"),
     Flag(name="memory", short="m", kind=TEXT, what="bytes", help="Memory limit, e.g. 512m"),
     Flag(name="name", kind=TEXT, help="The container's name"),
-    Flag(name="network", kind=LIST, help="A network's name, bridge, none, host, pasta, slirp4netns, container:NAME or ns:PATH"),
+    Flag(
+        name="network", kind=LIST, help="A network, bridge, none, host, pasta, slirp4netns, container:NAME or ns:PATH"
+    ),
     Flag(name="pids-limit", kind=NUMBER, what="int", help="Most processes; -1 for no limit"),
     Flag(name="platform", kind=TEXT, help="Of an image for several, e.g. linux/arm64"),
     Flag(name="publish", short="p", kind=LIST, help="Publish a port: [[ADDRESS:]HOST:]CONTAINER[/tcp|udp|sctp]"),

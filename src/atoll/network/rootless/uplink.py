@@ -80,8 +80,8 @@ def command(uplink: Uplink, user: int, net: int, *, options: Sequence[str] = (),
             "--tcp-ns", "none", "--udp-ns", "none", *options, "--userns", user_path, "--netns", net_path,
         ]  # fmt: skip
     return [
-        uplink.program, "--configure", f"--mtu={MTU}", "--disable-host-loopback", "--enable-ipv6", *options,
-        f"--userns-path={user_path}", "--netns-type=path", net_path, link,
+        uplink.program, "--configure", f"--mtu={MTU}", "--disable-host-loopback", "--disable-dns", "--enable-ipv6",
+        *options, f"--userns-path={user_path}", "--netns-type=path", net_path, link,
     ]  # fmt: skip
 
 
