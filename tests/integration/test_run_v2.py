@@ -25,6 +25,14 @@ export ATOLL_DATA_ROOT=/run/data ATOLL_RUN_ROOT=/run/atoll
 {ATOLL} run -d --name web host sleep 100 > /dev/null || exit 3
 {ATOLL} exec web cat /proc/1/comm || exit 4
 {ATOLL} rm -f web || exit 5
+mkdir -p /run/bb/bin && cp /bin/busybox /run/bb/bin/ && ln -s busybox /run/bb/bin/sleep
+tar -C /run/bb -c . | {ATOLL} import - bb > /dev/null || exit 10
+{ATOLL} pod create --name p -m 64m --pids-limit 33 --cpus 0.5 --network none > /dev/null || exit 11
+{ATOLL} run -d --pod p --name one -m 32m bb sleep 100 > /dev/null || exit 12
+cat /sys/fs/cgroup/atoll/pod-*/memory.max /sys/fs/cgroup/atoll/pod-*/pids.max /sys/fs/cgroup/atoll/pod-*/cpu.max
+{ATOLL} pod pause p > /dev/null || exit 13
+{ATOLL} pod ps --format '{{{{.Status}}}}'
+{ATOLL} pod rm -f -t 0 p > /dev/null || exit 14
 {ATOLL} system check || exit 6
 cat /run/atoll/faults.log 2> /dev/null; ls /sys/fs/cgroup/atoll
 """
@@ -43,5 +51,6 @@ def test_run_on_pure_v2_and_an_older_kernel():
     assert lines[2:5] == [str(64 << 20), "50000 100000", "77"]
     assert "out of memory" in lines[5]
     assert lines[6:9] == ["137", "sleep", "web"]
-    assert lines[9] == "nothing to repair"
-    assert not [line for line in lines[10:] if not line.startswith(("cgroup.", "cpu", "io.", "memory.", "pids."))]
+    assert lines[9:13] == [str(64 << 20), "33", "50000 100000", "Paused"]
+    assert lines[13] == "nothing to repair"
+    assert not [line for line in lines[14:] if not line.startswith(("cgroup.", "cpu", "io.", "memory.", "pids."))]
