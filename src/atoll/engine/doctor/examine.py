@@ -23,7 +23,7 @@ def examine(engine: Engine) -> list[Finding]:
     except KeyError:
         name = str(engine.uid)
     return [
-        *levels.levels(host),
+        *levels.levels(host, engine.paths.data, engine.config.vm_kernel),
         *kernel.kernel(host, os.uname().release),
         *kernel.cgroups(host),
         *kernel.modules(host),

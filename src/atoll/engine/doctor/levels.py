@@ -19,13 +19,15 @@ _PROGRAMS = (
     ("gpgv", "signatures by GPG keys", "gpgv"),
 )
 
+_EMULATE = 'accel = "tcg" in [vm] of atoll.toml allows emulation'
 
-def levels(host: Host) -> list[Finding]:
+
+def levels(host: Host, data_root: str, kernel: str) -> list[Finding]:
     """Each level, and why it cannot be had. A level that is not there is no fault, but for `container`."""
     from atoll.isolation.external import ls
 
     found = []
-    for level in ls():
+    for level in ls(data_root):
         own = level.name == "container"
         package = _PACKAGES.get(level.name, "")
         found.append(
@@ -37,30 +39,34 @@ def levels(host: Host) -> list[Finding]:
                 fix=host.install(package) if package and not level.ok and host.program(level.program) is None else "",
             )
         )
-    return [*found, _kvm(host)]
+    return [*found, _kvm(host, data_root, kernel)]
 
 
-def _kvm(host: Host) -> Finding:
-    """Opening it proves nothing: machines that emulate it open it too, and their guests die."""
-    path = host.root + "/dev/kvm"
-    if not os.path.exists(path):
-        return Finding(
-            area="isolation", title="KVM", outcome=NOTE, said="there is no /dev/kvm: machines are emulated"
-        )
+def _kvm(host: Host, data_root: str, kernel: str) -> Finding:
+    """Whether a guest of ours comes up by it: opening it proves nothing (`vm/probe.py`)."""
+    if not os.path.exists(f"{host.root}/dev/kvm"):
+        return _about_kvm(NOTE, "there is no /dev/kvm: machines are emulated, several times slower")
+    if not os.access(f"{host.root}/dev/kvm", os.R_OK | os.W_OK):
+        name = "USER" if host.uid == 0 else str(host.uid)
+        return _about_kvm(NOTE, "/dev/kvm is there and may not be opened", f"as root: usermod -aG kvm {name}")
+    from atoll.base import errors
+    from atoll.vm import probe
+
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        user = "USER" if host.uid == 0 else str(host.uid)
-        return Finding(
-            area="isolation",
-            title="KVM",
-            outcome=NOTE,
-            said=f"/dev/kvm is there and cannot be opened: {error.strerror}",
-            fix=f"as root: usermod -aG kvm {user}",
+        found = probe.kvm(f"{data_root}/vm", kernel)
+    except errors.NotFound as error:
+        return _about_kvm(
+            NOTE, "/dev/kvm opens, which proves nothing; without a kernel no guest can try it", error.hint
         )
-    return Finding(
-        area="isolation", title="KVM", outcome=NOTE, said="/dev/kvm opens; whether it boots is not tried yet"
-    )
+    except errors.AtollError as error:
+        return _about_kvm(NOTE, f"/dev/kvm opens, which proves nothing; a guest could not be tried: {error.message}")
+    if found.ok:
+        return _about_kvm(GOOD, "a guest came up by it")
+    return _about_kvm(NOTE, f"/dev/kvm opens, and does not work: {found.reason}", _EMULATE)
+
+
+def _about_kvm(outcome: str, said: str, fix: str | None = None) -> Finding:
+    return Finding(area="isolation", title="KVM", outcome=outcome, said=said, fix=fix or "")
 
 
 def programs(host: Host) -> list[Finding]:
