@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,11 +16,14 @@ import pytest
 
 from atoll.base import errors
 from atoll.network import tap
+from atoll.vm import kernel
 from kit import outside as world
+from kit import processes, vm
 from kit.command import Atoll
 from kit.guest import Guest
 from kit.networks import GET, get, settings, web
 from kit.outside import HOSTS, Outside
+from kit.sandbox import Sandbox
 
 SERVE = (
     "import http.server as h, sys\n"
@@ -107,10 +112,81 @@ def test_a_machine_is_on_its_networks_as_a_container_is(net: Atoll, outside: Out
         assert "timed out" in liar.python(GET, f"http://{other['IPAddress']}/")
 
 
-def net_server(command: list[str]) -> object:
-    """A server that has said that it listens."""
-    import subprocess
+GUEST = """#!/bin/sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t tmpfs tmp /tmp
+ip link set lo up
+ip link set eth0 up mtu {mtu}
+ip addr add {address} dev eth0
+ip route add default via {gateway}
+ask() {{ printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 5 "$1" 80 2>&1 | tail -n 1; }}
+echo "said $(ask {web})"
+echo "refused $(ask {closed})"
+mkdir /tmp/www; echo from the machine > /tmp/www/index.html
+httpd -p 80 -h /tmp/www
+echo serving
+while true; do sleep 1; done
+"""
 
+
+@pytest.mark.full
+@pytest.mark.timeout(200)
+def test_a_kernel_of_its_own(net: Atoll, sandbox: Sandbox) -> None:
+    """A bare QEMU with the descriptor: neighbours by address and out of it, its policy, its published port."""
+    net.good("network", "create", "app")
+    web(net, "--name", "web", "--network", "app")
+    flags = ("--network", "app", "-p", "8080:80", "--egress", f"allow={HOSTS[0]}")
+    net.good("run", "-d", "--name", "vm", *flags, "host", "sleep", "200")
+    image = kernel.installed(vm.store(sandbox.run_outside)).path
+    other = settings(net, "web", "app")["IPAddress"]
+    tree = f"{sandbox.scratch}/guest"
+    for folder in ("bin", "proc", "sys", "dev", "tmp", "etc"):
+        os.makedirs(f"{tree}/{folder}")
+    for name, text in (("nsswitch.conf", "hosts: files\n"), ("hosts", "127.0.0.1 localhost\n"), ("resolv.conf", "")):
+        with open(f"{tree}/etc/{name}", "w") as stream:
+            stream.write(text)
+    shutil.copy("/bin/busybox", f"{tree}/bin/busybox")
+    for name in ("sh", "mount", "ip", "nc", "printf", "tail", "echo", "mkdir", "httpd", "sleep"):
+        os.symlink("busybox", f"{tree}/bin/{name}")
+    with taken(net, "vm") as (one,):
+        with open(f"{tree}/init", "w") as stream:
+            stream.write(GUEST.format(mtu=one.link.mtu, address=one.link.addresses_text[0],
+                                      gateway=one.link.gateways[0], web=other, closed=HOSTS[2]))  # fmt: skip
+        os.chmod(f"{tree}/init", 0o755)
+        disk = vm.erofs(tree, f"{sandbox.scratch}/guest.erofs")
+        words = ["qemu-system-x86_64", "-M", "microvm,acpi=off", "-accel", "tcg", "-cpu", "max", "-m", "256",
+                 "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-kernel", image,
+                 "-append", "console=hvc0 root=/dev/vda rootfstype=erofs ro init=/init quiet",
+                 "-global", "virtio-mmio.force-legacy=false",
+                 "-drive", f"file={disk},format=raw,if=none,id=root,readonly=on",
+                 "-device", "virtio-blk-device,drive=root",
+                 "-chardev", "stdio,id=con", "-device", "virtio-serial-device", "-device", "virtconsole,chardev=con",
+                 "-netdev", f"tap,id=net,fd={one.fd},vhost=off",
+                 "-device", f"virtio-net-device,netdev=net,mac={one.link.mac_text}"]  # fmt: skip
+        machine = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, pass_fds=[one.fd]
+        )
+        processes.KEEP.add(machine.pid)
+        said = []
+        try:
+            assert machine.stdout is not None
+            for line in machine.stdout:
+                said.append(line.strip())
+                if line.startswith("serving"):
+                    break
+            assert f"said ::ffff:{one.link.addresses_text[0].split('/')[0]}" in said, said
+            assert any(line.startswith("refused") and "refused" in line[8:].lower() for line in said), said
+            assert get("http://127.0.0.1:8080/index.html") == "from the machine"
+        finally:
+            machine.kill()
+            machine.communicate()
+            processes.KEEP.discard(machine.pid)
+
+
+def net_server(command: list[str]) -> subprocess.Popen[str]:
+    """A server that has said that it listens."""
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "up\n"
