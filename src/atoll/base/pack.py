@@ -127,6 +127,8 @@ def _entry(name: str, directory: str) -> list[Any] | None:
     spec = getattr(module, "__spec__", None)
     if spec is None or spec.origin is None or not spec.origin.startswith(f"{directory}/"):
         return None
+    if isinstance(spec.loader, Pack):  # its code is that of an older source: not to be kept under the time of this one
+        return None
     try:
         found = os.stat(spec.origin)
         code = spec.loader.get_code(name)

@@ -61,6 +61,18 @@ def test_an_edited_source_is_never_run_from_an_old_pack(tree):
     assert start(tree, LOOK).startswith("Pack 22")
 
 
+def test_a_source_that_is_edited_meanwhile_is_not_kept_as_it_was(tree):
+    """A process that runs the old code, and misses something, writes the pack after the edit."""
+    start(tree, LOOK)
+    leaf = str(tree / "atoll" / "inner" / "leaf.py")
+    (tree / "atoll" / "inner" / "other.py").write_text("")
+    edit = f"open({leaf!r}, 'w').write('VALUE = 333')"
+    old = start(tree, f"{LOOK}\n{edit}\nimport atoll.inner.other")
+    assert old.startswith("Pack 1")
+    assert start(tree, LOOK).split()[1] == "333"
+    assert start(tree, LOOK).startswith("Pack 333")
+
+
 def test_a_module_that_is_gone_is_gone(tree):
     start(tree, LOOK)
     (tree / "atoll" / "inner" / "leaf.py").unlink()
