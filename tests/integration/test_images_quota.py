@@ -157,3 +157,40 @@ def test_an_ordinary_user_may_not(rootless: Atoll, busybox: str):
     refused = rootless("run", "--rm", "--storage-opt", "size=16m", busybox, "true")
     refused.failed(125, "an ordinary user cannot bound")
     assert rootless.good("system", "check") == "nothing to repair"
+
+
+def test_a_volume_that_takes_so_much(atoll: Atoll, busybox: str):
+    """`volume create -o size=`: the same bound, kept over a reboot, gone with the volume."""
+    atoll.good("pull", "-q", busybox)
+    atoll.good("volume", "create", "-o", "size=16m", "small")
+    place = f"{atoll.data}/volumes/small/_data"
+    full = (
+        "dd if=/dev/zero of=/v/big bs=64k count=4000 2>&1 | grep -c 'No space left'; rm /v/big; echo kept > /v/file"
+    )
+    assert atoll.good("run", "--name", "one", "-v", "small:/v", busybox, "sh", "-c", full) == "1"
+    assert os.listdir(place) == ["file"]
+
+    def reboot() -> None:
+        m.umount2(place, 0)
+        assert os.listdir(place) == []
+
+    reboot()
+    assert atoll.good("start", "-a", "one") == "1"
+    reboot()
+    assert atoll.good("run", "--rm", "-v", "small:/v", busybox, "cat", "/v/file") == "kept"
+    # An empty one gets what the image has there, with its mode.
+    atoll.good("volume", "create", "-o", "size=8m", "filled")
+    seen = "stat -c %a /root; ls -ld /root | cut -c1-4; echo x > /root/y"
+    assert atoll.good("run", "--rm", "-v", "filled:/root", busybox, "sh", "-c", seen).split() == ["700", "drwx"]
+    assert "small" in atoll.good("system", "df", "-v")
+    atoll("volume", "rm", "small").failed(1, "in use")
+    atoll.good("rm", "one")
+    atoll.good("volume", "rm", "small", "filled")
+    assert os.listdir(f"{atoll.data}/volumes") == []
+    atoll("volume", "create", "-o", "size=1k", "tiny").failed(1, "less than")
+    assert os.listdir(f"{atoll.data}/volumes") == []
+    assert atoll.good("system", "check") == "nothing to repair"
+
+
+def test_an_ordinary_users_volume_is_not_bounded(rootless: Atoll):
+    rootless("volume", "create", "-o", "size=16m", "small").failed(1, "no quotas to an ordinary user")

@@ -6,7 +6,8 @@ Where the file system has project quotas in force (ext4 or xfs mounted with `prj
 of its own. Elsewhere a sparse file with an ext4 in it is mounted over the directory: it grows with what is written
 and gives freed blocks back (`discard`). Both are root's: the kernel grants neither to an ordinary user.
 
-    <snapshots root>/disks/<key>.img          the file; its being there says that the directory is one of these
+    <root>/disks/<key>.img          the file; its being there says that the directory is one of these. `root` is that
+                                    of the snapshots, or a volume's own directory
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ _PROJECTS = 0x41540000  # "AT": projects of other programs are rarely up here
 _PER_INODE = 16 << 10
 
 
-def bound(root: str, key: str, path: str, size: int, inodes: int = 0) -> str:
+def bound(root: str, key: str, path: str, size: int, inodes: int = 0, *, mode: int = 0o711) -> str:
     """Bound the empty directory `path` to `size` bytes and `inodes` files (0: as many as fit). `root` is the store's
-    own, `key` names the directory in it. Returns "project" or "loop".
+    own, `key` names the directory in it, which gets `mode`. Returns "project" or "loop".
 
     Raises InvalidArgument for less than `LEAST`, Unsupported for an ordinary user and without mkfs.ext4.
     """
@@ -39,6 +40,7 @@ def bound(root: str, key: str, path: str, size: int, inodes: int = 0) -> str:
     if _by_project(key, path, size, inodes):
         return "project"
     _by_loop(root, key, path, size, inodes)
+    os.chmod(path, mode)  # of the new file system's own root, where it stays
     return "loop"
 
 
@@ -167,4 +169,3 @@ def _mount(image: str, path: str) -> None:
         os.rmdir(f"{path}/lost+found")
     except OSError:
         pass
-    os.chmod(path, 0o711)

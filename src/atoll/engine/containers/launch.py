@@ -28,6 +28,16 @@ MARK = "launched"
 _END_SECONDS = 10.0
 
 
+def _ensure_volumes(engine: Engine, plan: ContainerPlan) -> None:
+    """Volumes with a file system of their own are mounted: after a reboot nobody has done it."""
+    for mount in plan.spec.mounts:
+        path, _, inner = (mount.source or "").partition("/_data")
+        if path.startswith(engine.paths.volumes + "/") and not inner.strip("/") and os.path.isdir(f"{path}/disks"):
+            from atoll.engine.volumes.store import ensure_bound
+
+            ensure_bound(path)
+
+
 def launch(
     engine: Engine, container_id: str, *, promise: bool, start: bool = False, again: bool = False
 ) -> Attachment:
@@ -47,6 +57,7 @@ def launch(
         if fresh is None:
             _clear(engine, container_id)
             engine.snapshots.ensure_writable(container_id)
+            _ensure_volumes(engine, plan)
             if not again:
                 _forget_restarts(engine, container_id)
         # The run root is there (`places.prepare`); the directory is this container's alone.

@@ -76,12 +76,20 @@ def as_mount(volume: Volume, mount: MountPoint) -> MountPoint:
 
 
 def prepare(engine: Engine, volume: Volume, place: str) -> None:
-    """Carry out what its making takes. Raises Unsupported for a `size`."""
+    """Carry out what its making takes: a bound on the directory `place` for a `size`. Raises Unsupported for an
+    ordinary user, to whom the kernel grants none."""
     given = dict(volume.options)
     check(volume.options, engine.uid)
     if "size" not in given:
         return
-    raise errors.Unsupported(
-        f"a size for the volume {volume.name}: quotas of the file system below {engine.paths.volumes} are not used",
-        hint="type=tmpfs with o=size=… is bounded; so is a file system of its own: type=ext4, device=/dev/…",
-    )
+    if engine.uid != 0:
+        raise errors.Unsupported(
+            f"a size for the volume {volume.name}: the kernel grants no quotas to an ordinary user",
+            hint="type=tmpfs with o=size=… is bounded",
+        )
+    import os
+
+    from atoll.snapshots import quota
+
+    folder, key = os.path.split(place)
+    quota.bound(folder, key, place, units.parse_size(given["size"], "size of the volume"), mode=0o755)

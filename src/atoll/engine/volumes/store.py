@@ -71,9 +71,11 @@ def ensure(
     try:
         # What every `run -v name:/path` after the first meets.
         if not options and os.path.isdir(f"{path}/{DATA}"):
+            ensure_bound(path)
             return Volume(name=name, path=path)
         if os.path.isdir(path):
             known = find(engine, name)
+            ensure_bound(path)
             if options and options != known.options:
                 raise errors.Conflict(
                     f"volume {name} exists already, with other options",
@@ -83,6 +85,15 @@ def ensure(
         return _make(engine, name, path, labels, options, anonymous=anonymous)
     except OSError as error:
         raise errors.from_os_error(error, f"make the volume {name}") from error
+
+
+def ensure_bound(path: str) -> None:
+    """Have the volume's own file system mounted, if it has one (`size`): after a reboot it is not. Raises
+    AtollError."""
+    if os.path.isdir(f"{path}/disks"):
+        from atoll.snapshots import quota
+
+        quota.ensure(path, DATA, f"{path}/{DATA}")
 
 
 def _make(
@@ -156,6 +167,10 @@ def everything(engine: Engine) -> list[Volume]:
 
 def remove_tree(engine: Engine, path: str) -> None:
     """Remove a volume's directory; files of other ids of this user's map inside that map. Absent is fine."""
+    if os.path.isdir(f"{path}/disks"):
+        from atoll.snapshots import quota
+
+        quota.release(path, DATA, f"{path}/{DATA}")
     try:
         files.remove_tree(path)
     except PermissionError:
