@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
+import subprocess
 
 import pytest
 
+from kit import processes
 from kit.command import Atoll
 
 DOCUMENTS = """
@@ -172,3 +175,26 @@ def test_host_paths_and_a_pod_of_a_container(atoll: Atoll, busybox: str):
     assert "memory: '67108864'" in made
     atoll.good("kube", "play", "--network", "none", "-", stdin=made)
     assert "A=$x" in atoll.inspect("web-pod-pod-0-web")["Config"]["Env"]  # type: ignore[index]
+
+
+def test_play_killed_in_the_middle(atoll: Atoll, busybox: str, rng: random.Random, full: bool):
+    """The next one makes it whole, and afterwards nothing is left."""
+    text = DOCUMENTS.replace("IMAGE", busybox)
+    whole = atoll("kube", "play", "--network", "none", "-", stdin=text).seconds
+    for _ in range(40 if full else 3):
+        atoll.good("kube", "down", "--force", "-", stdin=text)
+        child = atoll.popen("kube", "play", "--network", "none", "-", stdin=subprocess.PIPE)
+        try:
+            child.communicate(text, rng.uniform(0, whole))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+        finally:
+            processes.KEEP.discard(child.pid)
+        atoll.good("kube", "play", "--network", "none", "--replace", "-", stdin=text)
+        assert atoll.state("app-two")["Status"] == "running"
+    atoll.good("kube", "down", "--force", "-", stdin=text)
+    assert atoll.all() == []
+    assert atoll.good("volume", "ls", "-q") == ""
+    check = atoll("system", "check")
+    assert check.code == 0, check

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import time
 
 import pytest
@@ -134,6 +135,70 @@ def test_limits_hold_for_all_of_it(atoll: Atoll, busybox: str):
     assert cgroups_of_pods() == []
 
 
+def test_limits_are_audited_and_everything_is_reset(atoll: Atoll, busybox: str):
+    atoll.good("pod", "create", "--name", "small", "--pids-limit", "20", "--network", "none")
+    atoll.good("run", "-d", "--pod", "small", "--name", "one", busybox, *SLEEP)
+    assert atoll("audit", "limits").out.splitlines()[1:] == []
+    (place,) = [one for one in cgroups_of_pods() if os.path.exists(f"{one}/pids.max")]
+    with open(f"{place}/pids.max", "w") as file:
+        file.write("99")
+    assert "asked for 20 processes for all of the pod" in atoll("audit", "limits", "--repair").out
+    with open(f"{place}/pids.max") as file:
+        assert file.read().strip() == "20"
+    atoll("run", "--pod", "small", "--isolation", "gvisor", busybox, "true").failed(125, "shares namespaces")
+    assert "pod create" in atoll.good("events", "--since", "1h", "--until", "0s", "--filter", "pod=small")
+    atoll.good("system", "reset", "--force")
+    assert cgroups_of_pods() == []
+    assert atoll.good("pod", "ps", "-q") == ""
+
+
+def from_outside(port: int) -> bytes:
+    """What the published port answers; the server inside takes one connection and begins anew."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 5) as connection:
+                connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                if answer := connection.recv(1000):
+                    return answer
+        except OSError:
+            assert time.monotonic() < deadline, "nobody answers"
+        time.sleep(0.1)
+
+
+def test_a_network_and_its_ports(atoll: Atoll, busybox: str):
+    """The pod's: its containers have one address, and reach one another by 127.0.0.1."""
+    atoll.good("network", "create", "--subnet", "10.99.7.0/24", "mine")
+    atoll.good(
+        "pod", "create", "--name", "web", "--network", "mine", "-p", "18080:8000", "--add-host", "far:192.0.2.1"
+    )
+    serve = "while :; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhello' | nc -l -p 8000; done"
+    atoll.good("run", "-d", "--pod", "web", "--name", "one", busybox, "sh", "-c", serve)
+    atoll.good("run", "-d", "--pod", "web", "--name", "two", busybox, *SLEEP)
+    atoll.good("run", "-d", "--network", "mine", "--name", "other", busybox, *SLEEP)
+
+    def fetched(*words: str) -> str:
+        deadline = time.monotonic() + 10
+        while "hello" not in (found := atoll("exec", *words)).out:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+        return found.out
+
+    assert fetched("two", "sh", "-c", "nc 127.0.0.1 8000 </dev/null").endswith("hello")
+    for name in ("web", "one"):
+        assert fetched("other", "sh", "-c", f"nc {name} 8000 </dev/null").endswith("hello")
+    assert b"hello" in from_outside(18080)
+    shown = pod_of(atoll, "web")["InfraConfig"]
+    assert isinstance(shown, dict)
+    assert shown["Networks"] == ["mine"]
+    assert "8000/tcp" in shown["PortBindings"]
+    assert "18080->8000/tcp" in atoll.good("ps", "--filter", "pod=web", "--format", "{{.Ports}}")
+    atoll.good("pod", "rm", "-f", "-t", "0", "web")
+    atoll.good("rm", "-f", "other")
+    atoll.good("network", "rm", "mine")
+    atoll.good("network", "prune", "--all", "-f")
+
+
 def test_limits_of_an_ordinary_user(rootless: Atoll, undelegated: Atoll, busybox: str):
     undelegated("pod", "create", "--pids-limit", "5").failed(125, "--pids-limit", "delegate")
     rootless.good("pod", "create", "--name", "small", "--pids-limit", "5")
@@ -185,7 +250,7 @@ def test_commands_killed_in_the_middle(atoll: Atoll, busybox: str, rng: random.R
     """Whatever is killed, the next command finds pods whole or none, and a check is content."""
     atoll.good("pod", "create", "warm")
     began = atoll("pod", "rm", "-f", "warm").seconds
-    for _ in range(60 if full else 5):
+    for _ in range(60 if full else 4):
         _kill(atoll, rng.uniform(0, began), "pod", "create", "--name", "victim", "--pids-limit", "20")
         again = atoll("pod", "create", "--name", "victim", "--pids-limit", "20")
         if again.code:
