@@ -136,6 +136,7 @@ def test_a_reader_that_goes_away_ends_logs(atoll: Atoll, busybox: str):
         child.stdout.close()
         assert child.stderr is not None
         assert "Traceback" not in child.stderr.read()
+        child.stderr.close()
         child.wait(10)
         processes.KEEP.discard(child.pid)
         assert child.returncode in (0, 141)

@@ -8,6 +8,7 @@ Start reading at `keep`.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from _struct import unpack
@@ -28,6 +29,7 @@ from atoll.monitor.protocol import ATTACH_SOCKET, STDERR, STDOUT, VERSION, Malfo
 from atoll.monitor.record import Charge
 from atoll.monitor.requests import LogPlan
 from atoll.monitor.sockets import accept, check_peer, listen, send_with_fds
+from atoll.monitor.spawning import SHORT_SECONDS
 from atoll.runtime import delete as runtime_delete
 from atoll.runtime import start as runtime_start
 from atoll.runtime import state
@@ -130,7 +132,9 @@ class Monitor(Company):
     def _admit(self) -> None:
         try:
             connection = accept(self._listener)
-        except OSError:  # it left again, or descriptors are short: the next one may fare better
+        except OSError as error:  # it left again, or descriptors are short: then it waits, and we do not turn for it
+            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                time.sleep(SHORT_SECONDS)
             return
         try:
             check_peer(connection)

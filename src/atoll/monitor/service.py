@@ -29,6 +29,7 @@ from _struct import pack, unpack
 from fcntl import F_SETPIPE_SZ, fcntl
 from os import WNOHANG, close, closerange, fork, read, setsid, waitpid
 from select import POLLIN, poll, select
+from time import sleep
 
 from atoll.base import errors
 from atoll.linux.process import become_subreaper
@@ -40,7 +41,7 @@ from atoll.monitor.protocol import FDS_MAX, VERSION, Malformed, control
 from atoll.monitor.record import CREATE
 from atoll.monitor.sockets import check_peer
 from atoll.monitor.spares import MONITOR
-from atoll.monitor.spawning import in_fork
+from atoll.monitor.spawning import SHORT_SECONDS, fork_patiently, in_fork
 from atoll.runtime.cgroups.prime import prime_aside
 
 TYPE_CHECKING = False
@@ -151,8 +152,13 @@ def attend(
                 timer.stop()
             monitor.conclude(run, fds, status)
             return
-        line, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-        clerk = fork()
+        while True:  # whoever knocks waits while descriptors are short
+            try:
+                line, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+                break
+            except OSError:
+                sleep(SHORT_SECONDS)
+        clerk = fork_patiently(float("inf"))
         if clerk == 0:
             line.close()
             in_fork(lambda: monitor.serve_later(run, fds, theirs))  # noqa: B023 - called at once
@@ -209,7 +215,7 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
             if status is not None:
                 return status
             ready = poller.poll(usage.SAMPLE_MS)
-            if not ready and fork() == 0:  # its pages are its own
+            if not ready and _sampler() == 0:  # its pages are its own
                 let_go(17)
                 in_fork(lambda: monitor.look_after(run, fds))
             for fd, _ in ready:
@@ -242,6 +248,14 @@ def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None =
     # Not before the handler is off: an end that it took in while somebody knocked must not be lost with it, or the
     # clerk waits for a word of it for ever.
     return status
+
+
+def _sampler() -> int:
+    """fork(2); -1 where that cannot be just now, which costs a sample."""
+    try:
+        return fork()
+    except OSError:
+        return -1
 
 
 def widen(fd: int) -> None:

@@ -43,7 +43,7 @@ from atoll.monitor.company import ignore_terminals
 from atoll.monitor.monitor import mourn
 from atoll.monitor.protocol import control
 from atoll.monitor.spares import COMMAND, KEPT_SECONDS, MONITOR, Spare, Spares
-from atoll.monitor.spawning import in_fork
+from atoll.monitor.spawning import fork_patiently, in_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ DOOR_HASTE_MS = 50
 """By how much less with each connection: who asks again and again without a pause gains most by it."""
 UNCLAIMED_MAX = 256
 """Most forks that have not yet reported a container; further connections wait in the backlog."""
+FORK_SECONDS = 2.0
+"""How long a container whose monitor was killed waits for a process that can be forked."""
 REPLACED_MAX = 8
 """How often the monitor of one container is replaced: one that dies each time would go on for ever."""
 REPORT_MAX = 1 << 15
@@ -301,8 +303,11 @@ class Spawner:
     def _replace(self, init: int) -> None:
         """Fork another monitor for a container. It may have to wait, for a clerk that is still there."""
         orphan = self.orphans[init]
-        ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-        pid = os.fork()
+        try:
+            ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+            pid = fork_patiently(FORK_SECONDS)
+        except OSError:  # out of descriptors or processes: the next command asks for one
+            return
         if pid == 0:
             in_fork(lambda: self._relieve(orphan, theirs.detach()))
         theirs.close()
@@ -325,7 +330,10 @@ class Spawner:
 
     def _mourn(self, run: str, status: int | None) -> None:
         """Have a fork record the end of a container whose monitor was killed."""
-        pid = os.fork()
+        try:
+            pid = fork_patiently(FORK_SECONDS)
+        except OSError:  # the next command finds it lost
+            return
         if pid == 0:
             _signal.set_wakeup_fd(-1)
             os.closerange(3, FD_LAST)

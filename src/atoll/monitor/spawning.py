@@ -1,17 +1,34 @@
-"""The end of every fork of Atoll's long-lived processes.
+"""The beginning and the end of the forks of Atoll's long-lived processes.
 
-Holds: `in_fork`. Does not hold: forking.
+Holds: `fork_patiently`, `in_fork`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
+
+
+SHORT_SECONDS = 0.05
+"""How long one waits for what the system is short of."""
+
+
+def fork_patiently(seconds: float) -> int:
+    """fork(2), tried again for so long while there are too many processes or too little memory. Raises OSError."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return os.fork()
+        except OSError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(SHORT_SECONDS)
 
 
 def in_fork(life: Callable[[], int | None]) -> NoReturn:
