@@ -157,8 +157,8 @@ def _take_ports(engine: Engine, container: str, networking: Networking) -> Held:
     except errors.Conflict:
         from atoll.engine.networks import repair
 
-        if not repair.sweep(engine):
-            raise
+        repair.sweep(engine)
+        repair.remind(engine)
         return publish.take(engine, container, networking.ports)
 
 

@@ -105,9 +105,21 @@ def sweep(engine: Engine) -> list[str]:
     return found
 
 
+def remind(engine: Engine) -> None:
+    """Tell every helper to look at the store: a command that was killed may have changed it and told nobody, and one
+    of them may hold a port for a container that has left its network."""
+    from atoll.engine.networks import helpers
+
+    for row in rows.every(engine.store):
+        if row.network.driver != "cni":
+            helpers.tell_if_there(engine, row)
+
+
 def check(engine: Engine, *, repair: bool) -> list[str]:
     """What is wrong with networks, in words; with `repair` mended. Raises AtollError."""
     found = []
+    if repair:
+        remind(engine)
     for one in sorted(rows.holders(engine.store)):
         if not is_living(engine, one):
             found.append(f"container {one[:12]} has ended and still has addresses or ports")

@@ -12,7 +12,6 @@ It ends when nobody is on the network.
 from __future__ import annotations
 
 import errno
-import errno
 import os
 import struct
 import time
