@@ -165,7 +165,7 @@ def test_egress_in_a_container_with_all_rights(mine: Callable[..., Atoll], uplin
     attacks = (
         f"ip addr add {free}/24 dev eth0 && ip addr del {own['IPAddress']}/24 dev eth0;"
         f"ip route replace default via {gateway} src {free}",
-        f"ip link set eth0 address 02:42:aa:bb:cc:dd; ip route replace default via {gateway}",
+        f"ip link set eth0 address 02:42:aa:bb:cc:dd; ip route replace default via {gateway};"
         "nft flush ruleset; ip rule add pref 1 table main; echo 1 > /proc/sys/net/ipv4/ip_forward",
     )
     for attack in attacks:
@@ -184,21 +184,28 @@ def open_ways(net: Atoll) -> set[str]:
 
 
 def test_policies_are_closed_when_helpers_die(mine: Callable[..., Atoll]) -> None:
-    net = mine()
+    net = mine("forwarder")
     net.good("network", "create", "app")
     net.good(
         "run", "-d", "--name", "box", "--network", "app", "--egress", "allow=allowed.example", "host", "sleep", "99"
     )
-    assert "name" in open_ways(net)
+    by_name = ("exec", "box", "python3", "-c", GET, "http://allowed.example/")
+    by_address = (
+        "import socket as s\n"
+        f"k = s.create_connection(('{HOSTS[0]}', 80), 3)\n"
+        "k.sendall(b'GET / HTTP/1.1\\r\\nHost: allowed.example\\r\\n\\r\\n')\n"
+        "print(len(k.recv(99)) > 0)"
+    )
+    assert HOSTS[0] in net.good(*by_name)
+    assert net("exec", "box", "python3", "-c", by_address).out == "True\n"  # opened by the name, a moment ago
     both = named("atoll:[net]", "atoll:[net+]")
     assert len(both) == 2
-    for one in both:
-        os.kill(one.pid, signal.SIGSTOP)
-    for one in both:
-        os.kill(one.pid, signal.SIGKILL)
-    assert open_ways(net) == set()
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for one in both:
+            os.kill(one.pid, number)
+    assert "True" not in net("exec", "box", "python3", "-c", by_address).out
     net.good("network", "egress", "box", "allow=allowed.example")  # whoever needs the helper makes it again
-    assert "name" in open_ways(net)
+    assert HOSTS[0] in net.good(*by_name)
 
 
 _RARE = [pytest.param(one, marks=pytest.mark.full) for one in ("atoll:[outer+]", "atoll:[net]")]
