@@ -186,3 +186,106 @@ def test_import_costs_nothing():
         [sys.executable, "-c", "import atoll; atoll.nosuch"], capture_output=True, text=True, timeout=30
     )
     assert "has no attribute 'nosuch'" in wrong.stderr
+
+
+NETWORKS = """
+import sys, urllib.request, atoll
+client = atoll.Client()
+made = client.networks.create("shop", subnets=["10.97.3.0/24"], labels={"a": "b"})
+assert client.networks.get("shop") == made, made
+assert (made.driver, made.subnets, made.labels) == ("bridge", ("10.97.3.0/24",), (("a", "b"),)), made
+assert {"shop", "none", "host", "bridge"} <= {one.name for one in client.networks.list()}
+program = "import http.server as h; h.HTTPServer(('', 80), h.SimpleHTTPRequestHandler).serve_forever()"
+server = ["python3", "-c", program]
+how = {"network": "shop", "publish": ["127.0.0.1:18097:80"], "workdir": "/usr/bin"}
+web = client.containers.run("host", server, name="web", **how)
+assert web.ports == {"80/tcp": [("127.0.0.1", 18097)]}, web.ports
+import time
+for _ in range(100):
+    try:
+        body = urllib.request.urlopen("http://127.0.0.1:18097/", timeout=5).read()
+        break
+    except OSError:
+        time.sleep(0.1)
+assert b"env" in body
+other = client.containers.run("host", ["sleep", "600"], name="other", network="none")
+both = client.containers.run("host", ["sleep", "600"], name="both", network=["bridge", "shop"])
+assert set(both.details["NetworkSettings"]["Networks"]) == {"bridge", "shop"}
+client.networks.disconnect("shop", both)
+assert set(both.details["NetworkSettings"]["Networks"]) == {"bridge"}
+client.networks.connect("shop", both, aliases=["again"])
+assert web.run(["getent", "hosts", "again"]).exit_code == 0
+try:
+    client.networks.remove("shop")
+except atoll.Conflict as error:
+    print("in use")
+for one in (web, other, both):
+    one.remove(force=True)
+client.networks.remove("shop")
+try:
+    client.networks.get("shop")
+except atoll.NotFound:
+    print("gone")
+"""
+
+
+def test_networks_and_ports(net: Atoll) -> None:
+    assert python(net, "-c", NETWORKS) == "in use\ngone\n"
+
+
+PROGRESS = """
+import sys, atoll
+steps = []
+client = atoll.Client(progress=steps.append)
+done = atoll.run(sys.argv[1], ["echo", "hi"], client=client)
+assert done.text == "hi", done
+assert {"resolve", "download", "done"} <= {one.what for one in steps}, steps
+late = max(one.current for one in steps if one.what == "download")
+assert late and any(one.total == late for one in steps if one.what == "download"), steps
+own = []
+assert client.images.pull(sys.argv[1], progress=own.append).id
+assert own
+"""
+
+
+def test_the_progress_of_a_pull(atoll: Atoll, busybox: str) -> None:
+    assert python(atoll, "-c", PROGRESS, busybox) == ""
+
+
+ASYNC = """
+import asyncio, sys, threading, atoll
+
+async def talk(box, word):
+    def both_ways():
+        with box.exec(["cat"], stdin=True) as process:
+            process.write(word)
+            got = b""
+            for stream, data in process.output(timeout=20):
+                got += data
+                if got == word:
+                    break
+            process.close_stdin()
+            return got
+    return await asyncio.to_thread(both_ways)
+
+async def main():
+    with atoll.Sandbox(sys.argv[1]) as box:
+        words = [b"word-%d" % number for number in range(5)]
+        assert await asyncio.gather(*[talk(box, one) for one in words]) == words
+        slow = asyncio.to_thread(box.run, ["sleep", "600"], timeout=0.5)
+        quick = asyncio.to_thread(box.run, ["echo", "meanwhile"])
+        late, done = await asyncio.gather(slow, quick, return_exceptions=True)
+        assert isinstance(late, atoll.TimedOut), late
+        assert done.text == "meanwhile", done
+        await asyncio.to_thread(box.write, "/tmp/file", b"x" * 100000)
+        assert await asyncio.to_thread(box.read, "/tmp/file") == b"x" * 100000
+
+asyncio.run(main())
+assert threading.active_count() == 1
+"""
+
+
+def test_asyncio_and_streams_both_ways(anyone: Atoll, busybox: str) -> None:
+    anyone.good("pull", "-q", busybox)
+    assert python(anyone, "-c", ASYNC, busybox) == ""
+    assert anyone.all() == []

@@ -5,9 +5,10 @@
         done = box.run(["wc", "-c", "/tmp/in"], timeout=5)
         print(done.text, done.exit_code)
 
-Holds: `Sandbox` (`sandbox.py`), `Client` (`client.py`) and what it gives: containers (`containers.py`), pods
-(`pods.py`), images (`images.py`), volumes (`things.py`), processes and results (`processes.py`). Does not hold: any
-way of its own to do something: every method asks the engine, as the command line does.
+Holds: `Sandbox` (`sandbox.py`), `Client` (`client.py`) and what it gives: containers (`containers.py`), networks
+(`networks.py`), pods (`pods.py`), images (`images.py`) and volumes (`things.py`), processes and results
+(`processes.py`). Does not hold: any way of its own to do something: every method asks the engine, as the command line
+does.
 May import: engine, isolation (its values), base.
 Start reading at: `sandbox.py`. `import atoll` loads none of this before a name of it is used.
 
@@ -37,6 +38,7 @@ from atoll.base.errors import (
 from atoll.sdk.client import Client
 from atoll.sdk.containers import Container
 from atoll.sdk.images import Image, Layer
+from atoll.sdk.networks import Network
 from atoll.sdk.pods import Pod
 from atoll.sdk.processes import CommandFailed, Process, Result, TimedOut
 from atoll.sdk.sandbox import Sandbox, run
@@ -59,6 +61,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "Layer",
+    "Network",
     "NotFound",
     "Pod",
     "Process",

@@ -1,7 +1,7 @@
 """`Client`: the engine of one store, for any thread.
 
 Holds: `Client` and the engines behind it, one a thread (a connection to the store is for one). Does not hold: the
-objects (`containers.py`, `images.py`, `pods.py`, `things.py`).
+objects (`containers.py`, `images.py`, `networks.py`, `pods.py`, `things.py`).
 """
 
 from __future__ import annotations
@@ -12,23 +12,32 @@ import threading
 from atoll.engine.engine import Engine
 from atoll.sdk.containers import Containers
 from atoll.sdk.images import Images
+from atoll.sdk.networks import Networks
 from atoll.sdk.pods import Pods
 from atoll.sdk.things import Volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
+
+    from atoll.images.values import Progress
 
 
 class Client:
-    """Containers, pods, images and volumes of this user. `data_root` and `run_root` are other places than the usual
-    ones; `environ` stands for the environment (settings, `$HOME`). Raises AtollError for places that cannot be
-    used."""
+    """Containers, pods, images, networks and volumes of this user. `data_root` and `run_root` are other places than
+    the usual ones; `environ` stands for the environment (settings, `$HOME`); `progress` is told of each step of a
+    pull that `run` or a sandbox has to do first. Raises AtollError for places that cannot be used."""
 
     def __init__(
-        self, *, data_root: str | None = None, run_root: str | None = None, environ: Mapping[str, str] | None = None
+        self,
+        *,
+        data_root: str | None = None,
+        run_root: str | None = None,
+        environ: Mapping[str, str] | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> None:
+        self._progress = progress
         self._environ = dict(os.environ if environ is None else environ)
         for name, value in (("ATOLL_DATA_ROOT", data_root), ("ATOLL_RUN_ROOT", run_root)):
             if value is not None:
@@ -37,6 +46,7 @@ class Client:
         self.containers = Containers(self)
         self.pods = Pods(self)
         self.images = Images(self)
+        self.networks = Networks(self)
         self.volumes = Volumes(self)
         self._engine.store.container_count()  # what is wrong with the store is said here
 
@@ -57,7 +67,7 @@ class Client:
             self._local.engine = None
 
     def _pull(self, reference: str) -> object:
-        return self._engine.pull(reference)
+        return self._engine.pull(reference, progress=self._progress)
 
     def info(self) -> dict[str, Any]:
         """What this host and this installation can do."""

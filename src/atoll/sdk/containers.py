@@ -39,12 +39,19 @@ def run_request(
     labels: Mapping[str, str] | None = None,
     memory: str | int | None = None,
     cpus: float | None = None,
-    network: str | None = None,
+    network: str | Sequence[str] | None = None,
+    publish: Sequence[str] = (),
     read_only: bool = False,
     **more: Any,
 ) -> RunRequest:
     """The engine's request. `volumes` maps what is mounted to where: {"/srv/data": "/data:ro", "cache": "/cache"};
-    `memory` is bytes or "512m"; `more` are other fields of `RunRequest`."""
+    `memory` is bytes or "512m"; `network` is one or several, `publish` as of `-p` ("127.0.0.1:8080:80"); `more` are
+    other fields of `RunRequest`."""
+    networks = (network,) if isinstance(network, str) else tuple(network or ())
+    if publish or len(networks) > 1:
+        from atoll.engine.networks.records import NetworkOptions
+
+        more.setdefault("networking", NetworkOptions(publish=tuple(publish), networks=networks[1:]))
     try:
         return RunRequest(
             image=image,
@@ -57,7 +64,7 @@ def run_request(
             labels=tuple([f"{key}={value}" for key, value in (labels or {}).items()]),
             memory=units.parse_size(memory, "memory limit") if isinstance(memory, str) else memory,
             cpus=None if cpus is None else int(cpus * 10**9),
-            network=network,
+            network=networks[0] if networks else None,
             read_only=read_only,
             **more,
         )
@@ -90,6 +97,16 @@ class Container:
     def name(self) -> str:
         """Its name."""
         return self._engine.store.container(self.id).name
+
+    @property
+    def ports(self) -> dict[str, list[tuple[str, int]]]:
+        """What is published of it: {"80/tcp": [("0.0.0.0", 8080)]}. One that is only exposed has none."""
+        found = self.details["NetworkSettings"]["Ports"] or {}
+        return {
+            port: [(one["HostIp"], int(one["HostPort"])) for one in places]
+            for port, places in found.items()
+            if places
+        }
 
     @property
     def status(self) -> str:

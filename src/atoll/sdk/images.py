@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from atoll.engine.store import ImageRow
     from atoll.images.source import Document, Source
+    from atoll.images.values import Progress
     from atoll.sdk.client import Client
     from atoll.spec.image import Descriptor, ImageConfig, Index, Manifest
     from atoll.spec.platform import Platform
@@ -274,11 +275,18 @@ class Images:
         """All that is known of it, in the shape of Docker's API."""
         return self._client._engine.inspect_image(name)
 
-    def pull(self, name: str, *, platform: str | None = None, all_platforms: bool = False) -> Image:
-        """Download it, from any place that `open` takes."""
+    def pull(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        all_platforms: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Image:
+        """Download it, from any place that `open` takes. `progress` is told of each step, from this thread."""
         from atoll.engine.images.pull import pull
 
-        pulled = pull(self._client._engine, name, progress=None, platform=platform, all_platforms=all_platforms)
+        pulled = pull(self._client._engine, name, progress=progress, platform=platform, all_platforms=all_platforms)
         return self.get(pulled.config_digest)
 
     def push(self, name: str, destination: str | None = None) -> str:

@@ -27,7 +27,9 @@ class Sandbox(Container):
     `workdir`, `user`, `read_only`, … as for `run_request`. Files and processes stay until the end: see `Container`.
     """
 
-    def __init__(self, image: str, *, client: Client | None = None, network: str = "none", **how: Any) -> None:
+    def __init__(
+        self, image: str, *, client: Client | None = None, network: str | Sequence[str] = "none", **how: Any
+    ) -> None:
         super().__init__(client or Client(), "")
         self._request = run_request(image, _KEEPER, entrypoint="", network=network, stdin=True, remove=True, **how)
         self._keeper: Any = None
@@ -81,7 +83,7 @@ def run(
     check: bool = False,
     limit: int = OUTPUT_MAX,
     client: Client | None = None,
-    network: str = "none",
+    network: str | Sequence[str] = "none",
     **how: Any,
 ) -> Result:
     """Run one command in a container of its own, and remove that. `how` as for `Sandbox`. Raises TimedOut, with
