@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from atoll.base import clock, errors
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from atoll.engine.store import ContainerRow
 
 
+_BEGINNING = 10.0  # seconds
+
+
 class Pruned(Value):
     """The ids of the containers that were removed, and the bytes given back."""
 
@@ -28,11 +32,16 @@ class Pruned(Value):
 
 def prune(engine: Engine, filters: tuple[str, ...] = ()) -> Pruned:
     """Remove every created or ended container for which the filters hold: `until=` (made before), `label=`,
-    `label!=`. One that is started or removed meanwhile is passed over. Raises InvalidArgument."""
+    `label!=`. One that is being started, or removed meanwhile, is passed over. Raises InvalidArgument."""
     given = read_filters(filters)
     gone, reclaimed = [], 0
     for row in engine.store.containers():
-        if not _held(row, given) or state_of(engine, row.id).status not in (CREATED, EXITED):
+        status = state_of(engine, row.id).status
+        if (
+            not _held(row, given)
+            or status not in (CREATED, EXITED)
+            or (status == CREATED and _begins(engine, row.id))
+        ):
             continue
         written, _ = sizes(engine, row)
         try:
@@ -43,6 +52,14 @@ def prune(engine: Engine, filters: tuple[str, ...] = ()) -> Pruned:
         reclaimed += written
     events.note(engine, "container", "prune", "", reclaimed=str(reclaimed))
     return Pruned(ids=tuple(gone), reclaimed=reclaimed)
+
+
+def _begins(engine: Engine, container_id: str) -> bool:
+    """Whether somebody is just launching it: between its processes and its start it is created, and not unused."""
+    try:
+        return time.time() - os.stat(engine.paths.container_run(container_id)).st_ctime < _BEGINNING
+    except FileNotFoundError:
+        return False
 
 
 def read_filters(filters: tuple[str, ...]) -> dict[str, list[str]]:
