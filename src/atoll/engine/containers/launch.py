@@ -62,7 +62,7 @@ def launch(
                 _forget_restarts(engine, container_id)
         # The run root is there (`places.prepare`); the directory is this container's alone.
         os.mkdir(plan.run, 0o700)
-        undo.push(files.remove_tree, plan.run)
+        undo.push(_remove_run, engine, plan)
         secret = os.path.exists(f"{plan.bundle}/secrets.json")
         plan = _completed(engine, plan, secret=secret)
         networked = os.path.exists(f"{plan.bundle}/network.json")
@@ -89,6 +89,13 @@ def launch(
     if start:
         journal.note(plan.events, "attach")
     return attachment
+
+
+def _remove_run(engine: Engine, plan: ContainerPlan) -> None:
+    """Nothing stays of the processes' side: what failed is undone there already, but a creator that was killed has
+    left a cgroup, which only the run directory tells of."""
+    engine.driver.delete(plan.run, plan.bundle, force=True)
+    files.remove_tree(plan.run)
 
 
 def _completed(engine: Engine, plan: ContainerPlan, *, secret: bool) -> ContainerPlan:
