@@ -54,7 +54,7 @@ def reset(one: socket) -> None:
 
 class Splice:
     """Two connected (or, `there`, connecting) sockets; `first` goes to `there` before anything else. A direction that
-    has carried a megabyte goes by a pipe from then on, in which bytes pass without being copied to here (splice(2))."""
+    has carried a megabyte goes by a pipe from then on, in which bytes pass without being copied here (splice(2))."""
 
     def __init__(
         self, loop: Loop, here: socket, there: socket, first: bytes = b"", done: Callable[[], None] | None = None
