@@ -25,7 +25,7 @@ data:
 apiVersion: v1
 kind: Secret
 metadata: {name: creds}
-data: {password: aHVudGVyMg==}
+data: {password: aHVudGVyMg==, tls.crt: aGVsbG8=}
 ---
 apiVersion: v1
 kind: PersistentVolumeClaim

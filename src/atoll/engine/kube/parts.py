@@ -93,7 +93,7 @@ def container_of(
         found["workingDir"] = record.workdir
     env = _env(record, image)
     mounts = [_mount(name, one) for name, one in mounted]
-    _secrets(record, env, mounts, volumes)
+    _secrets(engine, record, env, mounts, volumes)
     if env:
         found["env"] = env
     limits: dict[str, str] = {}
@@ -169,17 +169,21 @@ def _mount(name: str, mount: MountPoint) -> dict[str, Any]:
 
 
 def _secrets(
+    engine: Engine,
     record: Record,
     env: list[dict[str, Any]],
     mounts: list[dict[str, Any]],
     volumes: dict[str, dict[str, Any]],
 ) -> None:
     """By reference: a document never holds a value. The name in the vault is that of a Secret and a key in it."""
+    from atoll.engine.kube.sources import kept
+    from atoll.engine.kube.values import secret_name
     from atoll.engine.secrets.deliver import parse
 
+    known = {secret_name(name, key): (name, key) for name, key in kept(engine)} if record.secrets else {}
     for written in record.secrets:
         one = parse(written)
-        name, _, key = one.name.rpartition(".")
+        name, key = known.get(one.name) or one.name.rpartition(".")[::2]
         if one.type == "env":
             ref = {"name": name or one.name, "key": key or one.name}
             env.append({"name": one.target, "valueFrom": {"secretKeyRef": ref}})

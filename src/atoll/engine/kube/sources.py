@@ -1,6 +1,7 @@
 """What documents may refer to, and what they rest on: ConfigMaps, Secrets, volumes, paths of the host.
 
-Holds: `known`, `keep_secrets`, `make_claims`, `check_places`, `make_own`. Does not hold: the order (`play.py`).
+Holds: `known`, `kept`, `keep_secrets`, `make_claims`, `check_places`, `make_own`. Does not hold: the order
+(`play.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def known(engine: Engine, documents: Sequence[Document]) -> Known:
     InvalidArgument for data that is no base64."""
     maps: dict[str, dict[str, bytes]] = {}
     secrets: dict[str, list[str]] = {}
-    for name, key in _kept(engine):
+    for name, key in kept(engine):
         secrets.setdefault(name, []).append(key)
     for one in documents:
         if isinstance(one, ConfigMap):
@@ -57,15 +58,15 @@ def known(engine: Engine, documents: Sequence[Document]) -> Known:
     )
 
 
-def _kept(engine: Engine) -> list[tuple[str, str]]:
+def kept(engine: Engine) -> list[tuple[str, str]]:
     """(Secret, key) of what is in the vault."""
     if not os.path.isdir(engine.paths.data + "/secrets"):
         return []
     from atoll.engine.secrets.manage import list_secrets
 
     found = []
-    for one in list_secrets(engine, (f"label={LABEL}",)):
-        name = dict(one.labels)[LABEL]
+    for one in list_secrets(engine):
+        name = dict(one.labels).get(LABEL, one.name)
         found.append((name, one.name.removeprefix(f"{name}.")))
     return found
 

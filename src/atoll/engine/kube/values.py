@@ -67,5 +67,5 @@ class Known(Value):
 
 
 def secret_name(secret: str, key: str) -> str:
-    """The name in the vault of one key of a Secret."""
-    return f"{secret}.{key}"
+    """The name in the vault of one key of a Secret. One that was made by `secret create` has itself as its key."""
+    return secret if secret == key else f"{secret}.{key}"
