@@ -13,6 +13,7 @@ from bench.rows import (
     breakdown,
     lifecycle,
     logs,
+    machines,
     memory,
     networks,
     networks_rootless,
@@ -29,5 +30,15 @@ from bench.rows import (
 def all_rows() -> Iterator[tuple[str, ModuleType]]:
     """(name, module) in the order they are run."""
     containers = (run_true, breakdown, lifecycle, series, sdk, memory, logs)
-    for module in (*containers, pull, pull_more, archives, pull_memory, runtime, networks, networks_rootless):
+    for module in (
+        *containers,
+        pull,
+        pull_more,
+        archives,
+        pull_memory,
+        runtime,
+        networks,
+        networks_rootless,
+        machines,
+    ):
         yield module.__name__.rsplit(".", 1)[1], module

