@@ -7,9 +7,9 @@ Holds: `Driver`, `Attachment` and the values that cross (`ContainerPlan` is what
     └─ Container its root is data (layers, writable layer, mounts), never a path mounted  start, status, wait, delete
        └─ Process the container's first one, or an exec session: streams and signals      exec, attach, signal
 
-`run` is a sandbox of one container, so a `ContainerPlan` carries all three; a pod is several of which one holds the namespaces and the
-others' plans name it (`engine/pods`), so that no level needs another shape. Attach
-is legal from creation on, wait at any time. What a level cannot do it refuses by name (Unsupported), never does less.
+`run` is a sandbox of one container, so a `ContainerPlan` carries all three; a pod is several, of which one holds
+the namespaces and the others' plans name it (`engine/pods`): no level needs another shape. Attach is legal from
+creation on, wait at any time. What a level cannot do it refuses by name (Unsupported), never does less.
 Everything is found by two directories, `run` (goes with the boot) and `bundle` (durable); a driver remembers nothing.
 """
 

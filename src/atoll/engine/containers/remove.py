@@ -30,7 +30,8 @@ def remove(engine: Engine, name: str, *, force: bool, volumes: bool, with_pod: b
     record = Record.from_text(row.record)
     if record.infra and not with_pod:
         raise errors.Conflict(
-            f"container {row.id} is the infra container of pod {row.pod} and cannot be removed without removing the pod"
+            f"container {row.id} is the infra container of pod {row.pod} and cannot be removed without removing "
+            "the pod"
         )
     anonymous = tuple([m.source for m in record.mounts if m.anonymous]) if volumes or record.remove else ()
     try:

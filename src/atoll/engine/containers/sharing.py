@@ -34,8 +34,8 @@ _JOINABLE = ("ipc", "pid", "uts")
 
 
 class Sharing(Value):
-    """The flags as typed; in a record `ipc`, `pid` and `uts` name another container by its full id. `uid_map` and `gid_map`
-    are `INSIDE:OUTSIDE:COUNT`."""
+    """The flags as typed; in a record `ipc`, `pid` and `uts` name another container by its full id. `uid_map` and
+    `gid_map` are `INSIDE:OUTSIDE:COUNT`."""
 
     ipc: str = ""
     pid: str = ""
