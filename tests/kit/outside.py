@@ -95,8 +95,8 @@ class Outside:
         return self.run(sys.executable, "-c", code, f"http://{shown}:{port}/").stdout.strip()
 
 
-def state(run: object) -> dict[str, object]:
-    """Links, addresses, routes, rules, tables and forwarding, as `run` (a runner of commands) sees them."""
+def state(run: object, **how: object) -> dict[str, object]:
+    """Links, addresses, routes, rules, tables and sysctls, as `run` (a runner of commands) sees them."""
     assert callable(run)
     found: dict[str, object] = {}
     commands: dict[str, Sequence[str]] = {
@@ -105,12 +105,13 @@ def state(run: object) -> dict[str, object]:
         "routes6": ["ip", "-6", "route"],
         "rules": ["ip", "rule"],
         "tables": ["nft", "-s", "list", "ruleset"],
-        "sysctls": ["sh", "-c", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet"],
+        "rules6": ["ip", "-6", "rule"],
+        "sysctls": ["sh", "-c", "grep -r '' /proc/sys/net/ipv4 /proc/sys/net/ipv6 2>/dev/null"],
     }
     for name, command in commands.items():
-        text = run(command, capture_output=True, check=False).stdout
+        text = run(command, capture_output=True, check=False, **how).stdout
         # Lifetimes run down; everything else is to stay.
-        found[name] = [line.split("valid_lft")[0] for line in text.splitlines()]
+        found[name] = sorted(line.split("valid_lft")[0] for line in text.splitlines())
     return found
 
 
