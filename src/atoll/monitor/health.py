@@ -149,8 +149,7 @@ def check(charge: Charge, plan: HealthPlan) -> int:
     except errors.AtollError:  # ended
         return LATER
     before = read(charge.run) or Health()
-    begun = time.time_ns()
-    young = begun - clock.parse(started) < plan.start_period
+    young = (record.age_ns(charge.run) or 0) < plan.start_period
     result = look(charge, plan)
     known = after(before, result, plan, young=young)
     try:

@@ -8,6 +8,7 @@ Every file is replaced as a whole. Times are RFC 3339 UTC with nanoseconds, as i
 from __future__ import annotations
 
 import os
+import time
 
 from atoll.base import errors, files, jsontext
 from atoll.base.value import Value, fields
@@ -197,19 +198,31 @@ def write_monitor(charge: Charge, *, pid: int, version: int) -> None:
 
 
 def write_started(run: str) -> None:
-    """Record this moment as that in which the program was executed; a full run root costs the moment, no more."""
+    """Record this moment as that in which the program was executed, by the date and by the clock that nobody sets; a
+    full run root costs the moment, no more."""
     try:
-        files.write_atomic(f"{run}/{STARTED_FILE}", state.now())
+        files.write_atomic(f"{run}/{STARTED_FILE}", f"{state.now()} {time.clock_gettime_ns(time.CLOCK_BOOTTIME)}")
     except OSError:
         pass
 
 
 def read_started(run: str) -> str | None:
     """When the program was executed; None if it was not, or the container has gone."""
+    words = _started(run)
+    return words[0] if words else None
+
+
+def age_ns(run: str) -> int | None:
+    """How long ago the program was executed, whatever happened to the date since; None if it was not."""
+    words = _started(run)
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - int(words[1]) if len(words) == 2 else None
+
+
+def _started(run: str) -> list[str]:
     try:
-        return files.read_text(f"{run}/{STARTED_FILE}") or None
+        return files.read_text(f"{run}/{STARTED_FILE}").split()
     except OSError:
-        return None
+        return []
 
 
 def session_path(run: str, session_id: str) -> str:

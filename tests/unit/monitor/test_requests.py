@@ -1,6 +1,7 @@
 """Requests and records: JSON there and back, and what is wrong is said by its path."""
 
 import os
+import time
 
 import pytest
 
@@ -133,11 +134,19 @@ def test_a_zombie_is_not_alive():
 def test_started_and_sessions(tmp_path):
     run = str(tmp_path)
     assert record.read_started(run) is None
+    assert record.age_ns(run) is None
     record.write_started(run)
     assert record.read_started(run).endswith("Z")
+    assert 0 <= record.age_ns(run) < 60 * 10**9
     session = record.Session(id="e1", pid=5)
     record.write_session(run, session)
     assert record.read_session(run, "e1") == session
     assert record.read_session(run, "e2") is None
     record.write_session(f"{run}/gone", session)  # its container has ended meanwhile
     assert not os.path.exists(f"{run}/gone")
+
+
+def test_a_date_that_jumps_makes_nothing_older(tmp_path, monkeypatch):
+    record.write_started(str(tmp_path))
+    monkeypatch.setattr(time, "time_ns", lambda: 10**19)
+    assert 0 <= record.age_ns(str(tmp_path)) < 60 * 10**9
