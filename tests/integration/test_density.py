@@ -71,6 +71,10 @@ def weight(atoll: Atoll) -> int:
 def test_a_crowd_comes_and_goes(crowded: Atoll, sandbox: Sandbox, full: bool) -> None:
     count = 1000 if full else 12
     crowded.good("run", "--rm", "--cgroup-parent", parent(sandbox), "host", "true")  # makes the parent
+    deadline = time.monotonic() + 20
+    while not os.path.exists(f"{crowded.run_root}/door.sock"):  # the door is one more descriptor
+        assert time.monotonic() < deadline, "the spawner never opened its door"
+        time.sleep(0.05)
     before = leaks.Count.now(sandbox.scratch)
     spawner_fds = held(crowded)
     assert start(crowded, count, 8, "--cgroup-parent", parent(sandbox)) == []
@@ -97,7 +101,8 @@ def test_a_crowd_comes_and_goes(crowded: Atoll, sandbox: Sandbox, full: bool) ->
 def held(atoll: Atoll) -> int:
     """Descriptors of the spawner, but for those that lead to spares."""
     deadline = time.monotonic() + 60
-    while True:  # until spares are let go of
+    time.sleep(0.5)  # spares that are about to be made
+    while True:  # until they are let go of
         found = processes.spawners(atoll.run_root)
         spares = [p for one in found for p in processes.descendants(one.pid) if "spare" in p.title]
         if not spares or time.monotonic() > deadline:
