@@ -30,7 +30,10 @@ def measure(world: World, options: Options) -> Iterator[Result | str]:
         one.good("pull", "-q", reference)
         one.good("vm", "kernel", "install", "--from", kernels.wheel(world.sandbox.run_outside))
         words = ("run", "--rm", "--isolation", "vm")
-        run = lambda *more: one.good(*words, *more, reference, "true", timeout=200)  # noqa: E731
+
+        def run(*more: str) -> None:
+            one.good(*words, *more, reference, "true", timeout=200)
+
         yield _timed("first, its template made", 1, run)
         rounds = max(3, min(options.pairs, 20))
         yield _timed("restored from a template", rounds, run, goal=RESTORED_GOAL)
