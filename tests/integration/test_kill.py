@@ -131,17 +131,30 @@ def test_kill_of_the_monitor(atoll: Atoll, busybox: str, rng: random.Random, ful
         clean(atoll)
 
 
-def test_kill_of_everything_at_once(atoll: Atoll, busybox: str):
-    """Spawner and monitor both: a container with pipes runs on, or reads as ended; it can be removed either way."""
-    atoll.good("run", "-d", "--name", "web", busybox, "sleep", "600")
-    for process in [*processes.spawners(atoll.run_root), *processes.monitors(atoll.run_root)]:
+def test_kill_of_everything_at_once(anyone: Atoll, busybox: str):
+    """Spawner and monitor both: the container runs on, the next command has it taken over, its policy with it."""
+    script = "i=0; while :; do echo line $i; i=$((i+1)); sleep 0.05; done"
+    anyone.good("run", "-d", "--name", "web", "--restart", "always", busybox, "sh", "-c", script)
+    for process in [*processes.spawners(anyone.run_root), *processes.monitors(anyone.run_root)]:
         processes.end(process.pid, signal.SIGKILL)
-    state = atoll.state("web")
-    assert state["Status"] in ("running", "exited")
-    if state["Status"] == "running":
-        assert atoll.good("exec", "web", "echo", "alive") == "alive"
-    atoll.good("rm", "-f", "web")
-    clean(atoll)
+    assert anyone.good("ps", "--format", "{{.Names}}") == "web"
+    assert anyone.good("exec", "web", "echo", "alive") == "alive"
+    time.sleep(0.2)
+    lines = anyone.good("logs", "web").splitlines()
+    assert lines == [f"line {number}" for number in range(len(lines))]  # none is missing
+    child = anyone.popen("attach", "--no-stdin", "web")
+    assert child.stdout is not None
+    assert child.stdout.readline().startswith("line ")
+    child.kill()
+    child.communicate()
+    processes.KEEP.discard(child.pid)
+    os.kill(int(str(anyone.state("web")["Pid"])), signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while anyone.good("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "web") != "1 running":
+        assert time.monotonic() < deadline, "nobody started it again"
+        time.sleep(0.05)
+    anyone.good("rm", "-f", "web")
+    clean(anyone)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
