@@ -53,7 +53,7 @@ def test_a_read_only_copy_and_a_bounded_one(atoll: Atoll, busybox: str):
     assert os.listdir(f"{atoll.data}/snapshots/writable") == []
     with open(atoll.config, "w") as file:
         file.write('[storage]\ndriver = "zfs"\n')
-    atoll("run", "--rm", busybox, "true").failed(125, "expected one of auto, overlay, copy")
+    atoll("run", "--rm", busybox, "true").failed(125, "expected one of auto, overlay, fuse-overlayfs, copy")
 
 
 def test_a_copy_that_is_killed_leaves_nothing(atoll: Atoll, busybox: str):
