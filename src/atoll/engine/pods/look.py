@@ -55,7 +55,8 @@ def logs(
     tail: int | None = None,
 ) -> Iterator[tuple[ContainerRow, Entry]]:
     """What its containers have written, in the order of time; with `follow` also what they go on writing, each
-    container's in its order, as it comes. Times in nanoseconds since the epoch. Raises NotFound, also for an `only` that is in another pod."""
+    container's in its order, as it comes. Times in nanoseconds since the epoch. Raises NotFound, also for an `only`
+    that is in another pod."""
     import heapq
 
     row = rows.find(engine, name)
