@@ -127,7 +127,7 @@ def _entry(name: str, directory: str) -> list[Any] | None:
     spec = getattr(module, "__spec__", None)
     if spec is None or spec.origin is None or not spec.origin.startswith(f"{directory}/"):
         return None
-    if isinstance(spec.loader, Pack):  # its code is that of an older source: not to be kept under the time of this one
+    if isinstance(spec.loader, Pack):  # its code is of an older source: not to be kept under the time of this one
         return None
     try:
         found = os.stat(spec.origin)
