@@ -188,6 +188,9 @@ def test_closed_by_default(app: Atoll, outside: Outside) -> None:
     }
     assert said(outside, 8081) == "b'y'"
     assert tries(net, "front", [("TCP", world.HERE, 8081)]) == {("TCP", world.HERE, 8081)}
+    # By IPv6, which it has none of, the helper would have led strangers on.
+    strange = f"import socket; s = socket.create_connection(('{world.HERE6}', 8081), 2); print(s.recv(9))"
+    assert outside.run("python3", "-c", strange).stdout == ""
     # The tables come back with what is in force.
     for family in ("inet", "bridge"):
         subprocess.run(["nft", "delete", "table", family, "atoll"], check=True)

@@ -416,6 +416,12 @@ class Worker:
                     continue
                 to = (endpoint.address6 if six else endpoint.address) or endpoint.address or endpoint.address6
                 assert to is not None
+                if (
+                    self.outside is None
+                    and len(to) != (16 if six else 4)
+                    and self._is_closed(engine, row, port.container)
+                ):
+                    to = b""  # what comes by us would come from this host, whom no policy holds off
                 wanted[port.protocol, port.address, port.port, six] = (port, to)
         self._close_forwards(set(wanted), {key: (to, port.inner) for key, (port, to) in wanted.items()})
         problems = []
@@ -439,8 +445,18 @@ class Worker:
             self.forwards[key] = (to, port.inner, self._start(bound, key[0], to, port.inner))
         return problems
 
+    def _is_closed(self, engine: Engine, row: NetworkRow, container: str) -> bool:
+        """Whether a policy says who may come in."""
+        if not row.network.policy and not rows.has_policies(engine.store):
+            return False
+        from atoll.engine.networks import netpolicies
+
+        return "in" in netpolicies.names_for(engine, self.network, container)
+
     def _start(self, bound: socket, protocol: str, to: bytes, inner: int) -> TcpForward | UdpForward | socket:
         mark = OUTGOING if self.outside is not None else 0
+        if not to:
+            return bound  # nobody else has the port, and nobody is led on
         if protocol == "tcp":
             return TcpForward(self.loop, bound, to, inner, mark=mark)
         return UdpForward(self.loop, bound, to, inner, mark=mark) if protocol == "udp" else bound
