@@ -242,4 +242,7 @@ def test_a_killed_command(net: Atoll, conf: Write, rng: object, full: bool) -> N
     net.good("system", "check", "--repair")
     assert leases(net) == []
     without_links()
+    net.good("run", "--rm", "--network", "cni:one", "host", "true")
+    assert leases(net) == []
+    without_links()
     ip("link", "del", "cni5")
