@@ -446,8 +446,9 @@ def finish(monitor: Monitor) -> int:
     if log is not None:
         log.close()
     ended = _ended(monitor, log)
-    recorded = False
+    recorded, held = False, -1
     if not monitor.mourned:
+        held = _hold(charge.run)
         recorded = _record_exit(charge, ended)
         note_end(charge, ended)
         health.keep(charge)
@@ -456,7 +457,9 @@ def finish(monitor: Monitor) -> int:
     #    returns. Where the bundle's disk is full the run directory stays: it holds the record.
     monitor.close_door()
     if recorded:
-        _delete(charge.run)
+        _delete(charge.run, held)
+    elif held >= 0:
+        os.close(held)
     # 3. The last word (17), then the clean-up (18, 19).
     monitor.relay.tell_all({"is": "exit", "exit": ended.code, **ended.to_json()})
     monitor.part()
@@ -522,9 +525,16 @@ def note_end(charge: Charge, ended: record.Exit) -> None:
     journal.note(charge.events, "die", execDuration=str(lived // 10**9), exitCode=str(ended.code))
 
 
-def _delete(run: str) -> None:
+def _hold(run: str) -> int:
     try:
-        runtime_delete.delete(run, force=True)
+        return runtime_delete.hold(run)
+    except OSError:  # no descriptor left, perhaps: the end is recorded all the same
+        return -1
+
+
+def _delete(run: str, held: int) -> None:
+    try:
+        runtime_delete.delete(run, force=True, held=held)
     except (OSError, errors.AtollError):  # the clean-up command and `atoll system check` come across it again
         pass
 
@@ -570,11 +580,16 @@ def mourn(run: str, status: int | None, patience: float = MOURN_SECONDS) -> str:
     else:
         oom = out_of_memory(run)
         ended = record.of_status(status, started=started, oom=oom, error="its monitor was killed")
+    held = _hold(run)
+    if held < 0 and not os.path.isdir(run):
+        return ""  # somebody has cleared it away, perhaps for the container's next life
     recorded = _record_exit(charge, ended)
     note_end(charge, ended)
     health.keep(charge)
     usage.settle(charge)
     if recorded:
-        _delete(run)
+        _delete(run, held)
+    elif held >= 0:
+        os.close(held)
     run_on_exit(charge.on_exit, charge.env)
     return charge.bundle

@@ -18,14 +18,15 @@ from atoll.runtime.cgroups.cgroup import Cgroup
 _WAIT_S = 10.0
 
 
-def delete(run: str, *, force: bool = False) -> None:
+def delete(run: str, *, force: bool = False, held: int = -1) -> None:
     """Remove a stopped container's run state and cgroup; with `force`, kill it first and accept a half-made one.
 
     Raises NotFound (not with `force`), FailedPrecondition if it is not stopped. A half-created container, whose
     record was never written, is removed with `force`; so is one that somebody else is just deleting: it is gone when
-    this returns.
+    this returns. `held` is what `hold` gave, and is closed here.
     """
-    held = _hold(run)
+    if held < 0:
+        held = hold(run)
     if held < 0 and force:
         return
     try:
@@ -37,8 +38,11 @@ def delete(run: str, *, force: bool = False) -> None:
         _run_poststop(record)
 
 
-def _hold(run: str) -> int:
-    """The run directory's lock; -1 if it is gone, perhaps while we waited."""
+def hold(run: str) -> int:
+    """The lock of a container's end, a descriptor of the run directory; -1 if that is gone, perhaps while we waited.
+
+    Who records an end holds it from before the record until `delete`: whoever then reads the record and clears away
+    for the next life waits here, and nothing done for the old one meets the new one's directory. Raises OSError."""
     try:
         fd = os.open(run, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
