@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from atoll.images.values import Progress
 
 
+_DOOR = "atoll.cli.warm"
+"""By its name alone: the spawner loads it, this process never."""
+
+
 class Client:
     """Containers, pods, images, networks and volumes of this user. `data_root` and `run_root` are other places than
     the usual ones; `environ` stands for the environment (settings, `$HOME`); `progress` is told of each step of a
@@ -55,7 +59,8 @@ class Client:
         """This thread's."""
         engine: Engine | None = getattr(self._local, "engine", None)
         if engine is None:
-            engine = Engine(self._environ, os.geteuid(), os.getegid())
+            # A spawner that this program starts serves the command line as well.
+            engine = Engine(self._environ, os.geteuid(), os.getegid(), door=_DOOR)
             self._local.engine = engine
         return engine
 
