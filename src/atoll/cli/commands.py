@@ -153,6 +153,7 @@ SPELLINGS: dict[str, str] = {
     "container ps": "ps",
     "container remove": "rm",
     "system events": "events",
+    "system info": "info",
     "pod ls": "pod ps",
     "pod list": "pod ps",
     "pod remove": "pod rm",
