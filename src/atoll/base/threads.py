@@ -7,6 +7,7 @@ Holds: `Gate`, which is opened once, `start`, `each`. Does not hold: locks (`_th
 from __future__ import annotations
 
 import _thread
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
     A = TypeVar("A")
     B = TypeVar("B")
+
+
+_LOOK = 0.5
+"""Seconds after which a waiting thread looks again whether the gate was opened."""
 
 
 class Gate:
@@ -39,10 +44,15 @@ class Gate:
 
     def wait(self, seconds: float = -1) -> bool:
         """Wait until it is open, so long at most (negative: for ever); whether it is."""
-        if self._closed.acquire(timeout=seconds):
-            self._closed.release()
-            return True
-        return False
+        until = time.monotonic() + seconds
+        while not self._opened.locked():
+            left = _LOOK if seconds < 0 else until - time.monotonic()
+            # An interrupt between the next two lines keeps the lock: hence the look at the other one, now and then.
+            if self._closed.acquire(timeout=max(0.0, min(left, _LOOK))):
+                self._closed.release()
+            elif seconds >= 0 and time.monotonic() >= until:
+                return self._opened.locked()
+        return True
 
 
 def start(work: Callable[..., object], *arguments: object) -> Gate:

@@ -95,3 +95,13 @@ def test_an_interrupt_stops_all() -> None:
     with pytest.raises(KeyboardInterrupt):
         threads.each(range(5), work, at_once=2, stop=stopped.open)
     assert sorted(ended) == [0, 1]
+
+
+def test_a_waiter_that_was_interrupted_with_the_lock_in_its_hands_holds_up_nobody() -> None:
+    gate = threads.Gate()
+    waiting = threads.start(gate.wait)
+    gate.open()
+    gate._closed.acquire()  # what an interrupt between taking it and giving it back leaves
+    assert gate.wait()
+    assert waiting.wait(10)
+    assert not threads.Gate().wait(0.01)
