@@ -360,12 +360,19 @@ class Snapshots:
                 os.rename(path, target)
             except FileNotFoundError:
                 if not os.path.lexists(path):
+                    self._finish(os.path.basename(path))
                     return
                 self._make("trash")
                 os.rename(path, target)
         except FileNotFoundError:
             return  # another process was faster
         self._remove(target)
+
+    def _finish(self, name: str) -> None:
+        """Remove what somebody who was killed had taken out of sight."""
+        for left in _listdir(f"{self.root}/trash"):
+            if left.startswith(f"{name}."):
+                self._remove(f"{self.root}/trash/{left}")
 
     def _remove(self, path: str) -> None:
         """Remove a tree; one with files of other ids of the map is removed inside that map."""

@@ -71,6 +71,13 @@ def test_sweep_takes_the_dead_and_leaves_the_living(store: Snapshots):
     store.discard_layer(living)
 
 
+def test_a_removal_that_was_killed_is_finished_by_the_next_one(store: Snapshots):
+    for name in ("one.0a1b2c3d", "another.0a1b2c3d"):
+        Path(store.root, "trash", name).mkdir(parents=True)
+    store.remove_writable("one")
+    assert names(store, "trash") == ["another.0a1b2c3d"]
+
+
 def test_remove_goes_by_the_trash(store: Snapshots):
     add(store, A)
     store.remove_layer(A)

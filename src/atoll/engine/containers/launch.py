@@ -210,7 +210,7 @@ def remove_all(engine: Engine, container_id: str, volumes: tuple[str, ...]) -> N
     if os.path.isdir(run):
         engine.driver.delete(run, place, force=True)
         files.remove_tree(run)
-    # From here on it is a leftover, which the next command that meets it removes, and nothing starts what is half there.
+    # From here on it is a leftover: the next command that meets it removes it, and none starts what is half there.
     files.unlink_if_present(f"{place}/plan.json")
     if os.path.exists(f"{place}/network.json"):
         from atoll.engine.networks.release import release
