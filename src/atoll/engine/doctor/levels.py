@@ -36,7 +36,9 @@ def levels(host: Host, data_root: str, kernel: str) -> list[Finding]:
                 title=level.name,
                 outcome=GOOD if level.ok else BAD if own else NOTE,
                 said=f"works ({level.program})" if level.ok else (level.reason or "cannot be had").partition(" (")[0],
-                fix=host.install(package) if package and not level.ok and host.program(os.path.basename(level.program)) is None else "",
+                fix=host.install(package)
+                if package and not level.ok and host.program(os.path.basename(level.program)) is None
+                else "",
             )
         )
     return [*found, _kvm(host, data_root, kernel)]
