@@ -41,7 +41,7 @@ def _owned_by(user: int | None, *places: Path) -> None:
             for name in [folder, *(os.path.join(folder, file) for file in files)]:
                 os.chown(name, user, user, follow_symlinks=False)
     for parent in places[0].parents:  # pytest's own directories are 0700
-        if parent.name.startswith(("pytest-", "test_")):
+        if parent.name.startswith(("pytest-", "popen-", "test_")):
             parent.chmod(0o755)
 
 

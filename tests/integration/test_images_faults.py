@@ -3,9 +3,11 @@ to flush; and a kill at a chosen write. An error is said, and `system check` is 
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
+import time
 from collections.abc import Callable
 
 import pytest
@@ -88,7 +90,15 @@ def _without_inodes(disk: str, room: int) -> Callable[[], None]:
 
 
 def _read_only(disk: str, _: int) -> Callable[[], None]:
-    system.mount("none", disk, "", _REMOUNT | _READ_ONLY)
+    deadline = time.monotonic() + 10
+    while True:  # a warm command's process ends, and with it what it had open, a moment after its answer
+        try:
+            system.mount("none", disk, "", _REMOUNT | _READ_ONLY)
+            break
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
     return lambda: system.mount("none", disk, "", _REMOUNT)
 
 

@@ -23,7 +23,7 @@ def image(tmp_path: Path) -> Path:
     shutil.copy("/bin/busybox", directory / "bin/busybox")
     (directory / "bin/sh").symlink_to("busybox")
     for parent in (directory, *directory.parents):
-        if parent == directory or parent.name.startswith(("pytest-", "test_")):
+        if parent == directory or parent.name.startswith(("pytest-", "popen-", "test_")):
             parent.chmod(0o755)
     return directory
 
