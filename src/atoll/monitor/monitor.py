@@ -276,7 +276,9 @@ class Monitor(Company):
         """Serve until the end of the container, or until nobody is attached."""
         while self.status is None:
             if self._may_rest():
-                return self._rest()
+                self._patience()  # its run directory may have gone while somebody was here
+                if self.failure is None:
+                    return self._rest()
             self.relay.turn(self._patience())
         self.until_ended()
         return finish(self)

@@ -8,6 +8,7 @@ parsing hostile archives happens here and not in the command. It acts on descrip
 from __future__ import annotations
 
 import _socket
+import errno
 import gc
 import os
 import struct
@@ -226,8 +227,10 @@ def _mark(channel: Channel, message: dict[str, Any], fds: list[int]) -> dict[str
     for path in message["paths"]:
         try:
             fd = openat2(fds[0], path, os.O_RDONLY | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # a later entry replaced it; what came after hides all below by itself
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            continue  # a later entry replaced it, or a link above it; what came after hides all below by itself
         try:
             os.setxattr(fd, message["attribute"], b"y")
         finally:
