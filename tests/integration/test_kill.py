@@ -82,6 +82,17 @@ def test_kill_of_detached_run(atoll: Atoll, busybox: str, rng: random.Random, fu
         assert atoll.good("run", "--rm", "--name", "victim", busybox, "echo", "right") == "right"
 
 
+def test_a_directory_that_no_row_names_yet(atoll: Atoll):
+    """What is there when a command is killed after its second step: nothing in the store tells of it."""
+    left = os.path.join(atoll.data, "containers", "a1" * 32)
+    os.makedirs(left)
+    open(os.path.join(left, "lock"), "w").close()
+    assert atoll("system", "check").code == 1
+    assert atoll.all() == []
+    assert not os.path.exists(left)
+    assert atoll.good("system", "check") == "nothing to repair"
+
+
 @pytest.mark.parametrize("command", ["stop", "rm", "kill"])
 def test_kill_of_ending_commands(atoll: Atoll, busybox: str, rng: random.Random, full: bool, command: str):
     words = {"stop": ("stop", "-t", "0", "victim"), "rm": ("rm", "-f", "victim"), "kill": ("kill", "victim")}[command]

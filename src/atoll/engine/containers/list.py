@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from atoll.base import clock
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.remove import remove_if_leftover
@@ -36,6 +38,10 @@ def list_containers(
             wanted is None or wanted.hold(row, record, view)
         ):
             views.append(with_size(engine, row, view) if size else view)
+    if every and len(os.listdir(engine.paths.containers)) != engine.store.container_count():
+        from atoll.engine.system.check import mend_containers
+
+        mend_containers(engine)  # a directory that no row names, or somebody is at work
     return views
 
 
