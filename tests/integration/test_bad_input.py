@@ -204,6 +204,7 @@ def test_full_disk_while_pulling(fresh, small_disk, busybox: str, debian: str):
     atoll = fresh(data=os.path.join(small_disk(24 << 20), "data"))
     atoll("pull", debian, timeout=90).failed(1, "space")
     assert atoll.good("images", "-q") == ""
+    assert _kept(atoll.data) < 1 << 20  # nothing of it is what keeps the disk full
     atoll.good("run", "--rm", busybox, "true")
 
 
@@ -212,6 +213,13 @@ def test_full_disk_while_unpacking(fresh, small_disk, debian: str):
     atoll("run", "--rm", debian, "true", timeout=90).failed(125, "space")
     assert atoll.all() == []
     assert atoll.good("images", "-q") == ""
+    assert _kept(atoll.data) < 1 << 20
+
+
+def _kept(folder: str) -> int:
+    """Bytes of the files below it."""
+    sizes = [os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(folder) for name in names]
+    return sum(sizes)
 
 
 def test_full_disk_inside_is_the_programs_own_error(fresh, small_disk, busybox: str):

@@ -9,7 +9,8 @@ Holds: threads, their queues, locks over processes, the order of commits. Does n
                              → one flush → commits, bottom first
 
 Nothing is visible under its name before its digest was checked. The first failure stops all threads, kills the
-unpacking processes and removes what is staged; partial blobs stay, but for those whose content was wrong.
+unpacking processes and removes what is staged; partial blobs stay, but for those whose content was wrong, or when
+the disk is full: what would go on later must not be what keeps it full.
 """
 
 from __future__ import annotations
@@ -395,6 +396,9 @@ class Transfer:
         for one in self._staged:
             self.snapshots.discard_layer(one.staging)
         self._staged.clear()
+        if isinstance(self._first_error, errors.Exhausted):
+            for feed in self._feeds.values():
+                self.store.remove_partial(feed.digest)
 
     def _report(self, progress: Progress) -> None:
         with self._report_lock:

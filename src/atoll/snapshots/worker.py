@@ -139,8 +139,13 @@ class Worker:
         return dict(self._receive()["done"])
 
     def kill(self) -> None:
-        """End the process at once; idempotent."""
+        """End the process at once; idempotent. Its child, which writes the files, dies with it (`confine.py`), and
+        has when this returns: whoever removes what was unpacked removes all of it."""
         self._process.kill()
+        if self._socket.fileno() >= 0:
+            poll = select.poll()
+            poll.register(self._socket, 0)  # POLLHUP alone: the last process that held the other end is gone
+            poll.poll(5000)
         self._socket.close()
 
     def close(self) -> None:

@@ -37,11 +37,15 @@ def pull(
 
     Raises what `images.pull` does, Denied by the policy, InvalidArgument for `host`, which is no image of a registry.
     """
-    if engine.config.registries_conf is not None:
-        return _first_of(
-            engine, name, progress=progress, platform=platform, all_platforms=all_platforms, options=options
-        )
-    return _pull(engine, name, progress=progress, platform=platform, all_platforms=all_platforms, options=options)
+    one = _pull if engine.config.registries_conf is None else _first_of
+    try:
+        return one(engine, name, progress=progress, platform=platform, all_platforms=all_platforms, options=options)
+    except errors.Exhausted as error:
+        try:
+            garbage.collect(engine)  # the blobs that came are not to be what keeps the disk full
+        except (OSError, errors.AtollError) as second:
+            error.add_note(f"what came of it cannot be removed: {second}")
+        raise
 
 
 def _first_of(engine: Engine, name: str, **how: Any) -> PulledImage:
