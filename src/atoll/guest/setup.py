@@ -16,6 +16,7 @@ from atoll.base import errors, files
 from atoll.guest import wire
 from atoll.linux import block, entropy, mount, netdevice, process, rtnetlink
 from atoll.linux.netlink import NETLINK_ROUTE, Netlink
+from atoll.vm.machine import PORT_WORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 RUN = "/run/atoll"
 CONTAINER, BUNDLE, FILTERS, FILES = f"{RUN}/container", f"{RUN}/bundle", f"{RUN}/filters", f"{RUN}/files"
 IMAGE, WRITABLE, VOLUMES = f"{RUN}/image", f"{RUN}/writable", f"{RUN}/volumes"
-IMAGE_DEVICE, DISK_DEVICE = "/dev/vdb", "/dev/vdc"
+IMAGE_DEVICES, DISK_DEVICES = ("/dev/vdb", "/dev/ubda"), ("/dev/vdc", "/dev/ubdb")
+"""Of machines, and of user-mode Linux (`vm/uml.py`)."""
 VOLUMES_TAG = "volumes"
 _SAFE = mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
 _PORTS = "/sys/class/virtio-ports"
+_AF_VSOCK, _HOST = 40, 2
 CGROUP = "/sys/fs/cgroup"
 
 
@@ -45,14 +48,59 @@ def first() -> None:
     for path in (RUN, CONTAINER, BUNDLE, FILTERS, FILES, IMAGE, WRITABLE, VOLUMES):
         os.mkdir(path, 0o700)
     netdevice.set_up("lo")
+    load_modules()
+
+
+def load_modules() -> None:
+    """What this kernel keeps apart, where its modules are on the root. Raises OSError."""
+    from atoll.vm.uml import MODULES, PARTS
+
+    folder = f"{MODULES}/{os.uname().release}"
+    if os.path.isdir(folder):
+        from atoll.linux import kmodule
+
+        for name in PARTS:
+            kmodule.load(f"{folder}/{name}")
 
 
 def open_port() -> int:
-    """The serial port that leads to the keeper. Raises NotFound, OSError."""
+    """The way that leads to the keeper: the serial port of its name, or what the kernel's command line says. Raises
+    NotFound, OSError."""
+    named = os.environ.get(PORT_WORD, "")
+    if named.startswith("vsock:"):
+        return _call(int(named.partition(":")[2]))
+    if named:
+        return _raw_terminal(named)
     for name in os.listdir(_PORTS):
         if files.read_text(f"{_PORTS}/{name}/name").strip() == wire.PORT:
             return os.open(f"/dev/{name}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     raise errors.NotFound(f"this machine has no port {wire.PORT}")
+
+
+def _call(number: int) -> int:
+    """vsock(7), to the host."""
+    from _socket import SOCK_CLOEXEC, SOCK_STREAM, socket
+
+    end = socket(_AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC)
+    end.connect((_HOST, number))
+    end.setblocking(False)
+    return end.detach()
+
+
+def _raw_terminal(path: str) -> int:
+    """A terminal that carries bytes (cfmakeraw, termios(3))."""
+    import termios
+
+    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    mode = termios.tcgetattr(fd)
+    mode[:4] = [0, 0, termios.CS8 | termios.CREAD | termios.CLOCAL, 0]
+    termios.tcsetattr(fd, termios.TCSANOW, mode)
+    return fd
+
+
+def _device(names: tuple[str, ...]) -> str:
+    """The first that is there, or the first."""
+    return next((name for name in names if os.path.exists(name)), names[0])
 
 
 def pause() -> None:
@@ -102,11 +150,13 @@ def _set_mac(name: str, mac: bytes) -> None:
 def mounts(message: dict[str, Any]) -> None:
     """4: the image, what is written above it, volumes, files. Raises OSError."""
     if message["image"]:
-        block.drop_buffers(IMAGE_DEVICE)  # what was read when a template was made was no image yet
-        mount.mount(IMAGE_DEVICE, IMAGE, "erofs", mount.MS_RDONLY)
+        device = _device(IMAGE_DEVICES)
+        block.drop_buffers(device)  # what was read when a template was made was no image yet
+        mount.mount(device, IMAGE, "erofs", mount.MS_RDONLY)
     if message["disk"]:
-        block.drop_buffers(DISK_DEVICE)
-        mount.mount(DISK_DEVICE, WRITABLE, "ext4", 0, "discard")
+        device = _device(DISK_DEVICES)
+        block.drop_buffers(device)
+        mount.mount(device, WRITABLE, "ext4", 0, "discard")
     else:
         size = f",size={int(message['scratch'])}" if message["scratch"] else ""
         mount.mount("writable", WRITABLE, "tmpfs", 0, f"mode=700{size}")
@@ -142,6 +192,9 @@ def settle() -> None:
 
 
 def halt() -> NoReturn:
-    """12: end the machine. A restart, which the VMM is told to take for the end: it needs no power to be switched."""
+    """12: end the machine. A restart, which the VMM is told to take for the end: it needs no power to be switched. To
+    user-mode Linux it would be a restart."""
     os.sync()
+    if os.path.exists(IMAGE_DEVICES[1]):
+        process.power_off()
     process.restart_machine()

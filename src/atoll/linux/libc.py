@@ -44,6 +44,7 @@ _NUMBERS = {
         "ioprio_set": 251,
         "sched_setattr": 314,
         "set_mempolicy": 238,
+        "finit_module": 313,
         "clone": 56,
     },
     "aarch64": {
@@ -57,6 +58,7 @@ _NUMBERS = {
         "ioprio_set": 30,
         "sched_setattr": 274,
         "set_mempolicy": 237,
+        "finit_module": 273,
         "clone": 220,
     },
 }
@@ -72,6 +74,7 @@ SYS_ioprio_set = _here["ioprio_set"]
 SYS_sched_setattr = _here["sched_setattr"]
 SYS_set_mempolicy = _here["set_mempolicy"]
 SYS_clone = _here["clone"]
+SYS_finit_module = _here["finit_module"]
 
 
 def fail(subject: str | None = None) -> OSError:

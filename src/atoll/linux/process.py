@@ -212,3 +212,9 @@ def restart_machine() -> NoReturn:
     """reboot(2), LINUX_REBOOT_CMD_RESTART: at once and without sync. Raises OSError."""
     check(libc.reboot(0x01234567), "reboot")
     raise OSError(0, "the machine goes on")
+
+
+def power_off() -> NoReturn:
+    """reboot(2), LINUX_REBOOT_CMD_POWER_OFF: at once and without sync. Raises OSError."""
+    check(libc.reboot(0x4321FEDC), "reboot")
+    raise OSError(0, "the machine goes on")

@@ -1,8 +1,9 @@
 """A virtual machine as data, and what a driver of a VMM must do with it.
 
-Holds: `Machine` and its parts, `Driver`, `Availability`. Does not hold: a VMM (`qemu.py`), what runs in the guest or
-beside the VMM (`guest`). A machine names descriptors, never paths of the user's: whoever starts the VMM has opened
-them, so that the VMM's own user needs no right to any file.
+Holds: `Machine` and its parts, `Driver`, `Control`, `Availability`. Does not hold: a VMM (`qemu.py`, `uml.py`, …),
+which one a machine gets (`drivers.py`), what runs in the guest or beside the VMM (`guest`). A machine names
+descriptors, never paths of the user's: whoever starts the VMM has opened them, so that the VMM's own user needs no
+right to any file. A VMM that takes no descriptors of files (`Driver.by_name`) finds them at fixed names in `place`.
 Devices have one order in every machine, whether they are used or not: that is what lets one template serve all.
 
     virtio-serial   console (hvc0), and the agent's port
@@ -19,15 +20,21 @@ from atoll.base.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from typing import Any
 
-KVM, TCG = "kvm", "tcg"
+KVM, TCG, OWN = "kvm", "tcg", "own"
+"""How a guest's instructions are executed: by the processor's own virtualisation, by emulation, or as those of an
+ordinary process of the host's (user-mode Linux), which needs neither."""
 COMMAND_LINE = (
     "console=hvc0 quiet loglevel=3 reboot=t panic=-1 tsc=reliable no_timer_check random.trust_cpu=on "
     "raid=noautodetect cryptomgr.notests root=/dev/vda ro rootfstype=erofs init={init}"
 )
 WARM = "atoll.warm"
 """On the kernel's command line: what the kernel does not know goes into init's environment (bootparam(7))."""
+PORT_WORD = "atoll_port"
+"""On the kernel's command line where the port is no virtio port of its name: a terminal's path, or vsock:NUMBER. A
+word with a dot in it would be a module's, and never reach init."""
 INIT = "/init"
 """In the agent's root (`closure.py`). Without arguments: QEMU appends its devices to the command line."""
 
@@ -45,7 +52,9 @@ class Machine(Value):
     (None: none), `port` a connected stream socket to the agent's port, `control` one for the VMM's protocol (QMP),
     `console` one where the guest's kernel writes, `memory_fd` a memfd for the guest's memory. `restored`: a saved
     machine is to be taken in, whose memory is in `memory_fd`. `volumes`: the path of virtiofsd's socket. `warm`: the
-    agent is to do everything once before it says that it is there."""
+    agent is to do everything once before it says that it is there. `place`: the directory where `agent.img`,
+    `image.img` and `disk.img` are, for a VMM that opens them itself; `meeting`: one where sockets may be made;
+    `root`: one with what is in `agent.img`, for a VMM that shows directories."""
 
     kernel: str
     memory: int
@@ -62,6 +71,9 @@ class Machine(Value):
     restored: bool = False
     volumes: str | None = None
     warm: bool = False
+    place: str = ""
+    meeting: str = "/tmp"
+    root: str = "/"
 
     @property
     def command_line(self) -> str:
@@ -78,25 +90,76 @@ class Availability(Value):
     reason: str | None = None
 
 
-class Driver(ABC):
-    """A VMM. Everything is a value first: `command` says how it is started, `descriptors` what it inherits."""
-
-    name: str
-    wall: str
-    """What stands between guest and host, in words."""
-    saves: bool
-    """Whether a machine can be saved and restored."""
+class Control(ABC):
+    """The conversation with a VMM that was started, over the socket that it was given, or one that it makes."""
 
     @abstractmethod
+    def greet(self) -> None:
+        """Come to an understanding, and let the machine begin, if it does not by itself. Raises Unavailable when the
+        VMM has gone or refuses, Timeout."""
+
+    @abstractmethod
+    def resize(self, memory: int) -> None:
+        """Leave the guest `memory` MiB of what it began with: the rest is given back to the host as the guest lets
+        go of it. Raises Unsupported, Unavailable, Timeout."""
+
+
+class Driver(ABC):
+    """A VMM. Everything is a value first: `command` says how it is started, `descriptors` what it inherits.
+
+    `program` is looked for where the host keeps programs, `package` is what brings it. `accelerators` are those that
+    it can use, the best first. `kernel`: it boots the installed kernel; else it is one itself. `by_name`: it opens
+    the files in `Machine.place` itself. `memory_place`: the guest's memory is a file that it makes in /dev/shm.
+    `header`: its tap carries virtio-net's headers. `calls`: the agent calls by vsock, and the VMM passes that on to
+    a socket of this name in `Machine.meeting`.
+    """
+
+    name: str
+    title: str
+    wall: str
+    """What stands between guest and host, in words."""
+    program: str
+    package: str
+    accelerators: tuple[str, ...]
+    saves: bool = False
+    """Whether a machine can be saved and restored."""
+    volumes: bool = False
+    """Whether it shows directories of the host (virtiofs)."""
+    user_network: bool = False
+    """Whether it has a network of its own where no tap can be had."""
+    cpus_max: int = 64
+    kernel: bool = True
+    by_name: bool = False
+    memory_place: bool = False
+    header: bool = True
+    calls: str | None = None
+
     def probe(self) -> Availability:
         """Whether its program is here. Changes nothing."""
+        from atoll.vm.closure import find_program
+
+        program = find_program(self.program)
+        if not program:
+            return Availability(ok=False, reason=f"{self.program} is not here: {self.package}")
+        return Availability(ok=True, program=program)
 
     @abstractmethod
     def command(self, machine: Machine, program: str) -> list[str]:
         """The command line."""
 
+    @abstractmethod
+    def control(self, machine: Machine, connection: socket) -> Control:
+        """The conversation with a VMM of that machine; `connection` is our end of `machine.control`."""
+
+    def environment(self) -> dict[str, str]:
+        """The VMM's."""
+        return {"PATH": "/usr/bin"}
+
     def descriptors(self, machine: Machine) -> tuple[int, ...]:
         """What the VMM inherits, under the same numbers."""
-        found: list[Any] = [machine.agent, machine.image, machine.disk, machine.port, machine.control]
-        found += [machine.console, machine.memory_fd, machine.link.tap]
+        found: list[Any] = [machine.port, machine.control, machine.console, machine.link.tap]
+        if not self.by_name:
+            found += [machine.agent, machine.image, machine.disk]
+        if not self.memory_place:
+            found.append(machine.memory_fd)
         return tuple([fd for fd in found if fd is not None])

@@ -7,8 +7,13 @@ calibrates its timers by them. `-sandbox` is QEMU's own seccomp filter; the jail
 
 from __future__ import annotations
 
-from atoll.vm.closure import find_program
-from atoll.vm.machine import KVM, Availability, Driver, Machine
+from atoll.vm.machine import KVM, TCG, Driver, Machine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from atoll.vm.qmp import Control
 
 PROGRAM = "qemu-system-x86_64"
 EMPTY = 16 << 40
@@ -21,15 +26,20 @@ class Qemu(Driver):
     """Runs as one process; its guest's memory is a memfd."""
 
     name = "qemu"
-    wall = "own kernel; a machine emulated by QEMU, itself in a jail"
+    title = "QEMU microvm"
+    wall = "a kernel of its own, in a machine that QEMU makes, in a jail"
+    program = PROGRAM
+    package = "apt install qemu-system-x86"
+    accelerators = (KVM, TCG)
     saves = True
+    volumes = True
+    user_network = True
 
-    def probe(self) -> Availability:
-        """By its program."""
-        program = find_program(PROGRAM)
-        if not program:
-            return Availability(ok=False, reason=f"{PROGRAM} is not here: apt install qemu-system-x86")
-        return Availability(ok=True, program=program)
+    def control(self, machine: Machine, connection: socket) -> Control:
+        """QMP, over the socket that it was given."""
+        from atoll.vm.qmp import Control
+
+        return Control(connection)
 
     def command(self, machine: Machine, program: str) -> list[str]:
         """One argument after another; none of them is of the user's making but the kernel's path."""

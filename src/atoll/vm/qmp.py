@@ -13,6 +13,7 @@ from _struct import pack
 from select import POLLIN, poll
 
 from atoll.base import errors, jsontext
+from atoll.vm import machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ LINES_MAX = 256
 """Lines that may come before an answer: a machine that is restored tells of a few dozen events."""
 
 
-class Control:
+class Control(machine.Control):
     """One connection; `seconds` is the patience with each answer."""
 
     def __init__(self, connection: socket, seconds: float = 30.0) -> None:
@@ -36,6 +37,10 @@ class Control:
         """Take its greeting and leave negotiation. Raises AtollError."""
         self._line(time.monotonic() + self._seconds)
         self.ask("qmp_capabilities")
+
+    def resize(self, memory: int) -> None:
+        """By the balloon (virtio-balloon), which the guest fills as it can. Raises as `ask`."""
+        self.ask("balloon", value=memory << 20)
 
     def give(self, name: str, fd: int) -> None:
         """Hand it a copy of a descriptor, which its commands call `name`. Raises as `ask`."""
