@@ -93,10 +93,22 @@ class Caller(Value):
     WIRE = {"env": list_of(text), "rlimits": list_of(_pair)}
 
 
+class PodPart(Value):
+    """What the machine of a pod is to know of it, found at each launch: `members` are the ids of its containers,
+    `volumes` what any of them mounts, as the jail shows it, `limits` those of all of them together."""
+
+    members: tuple[str, ...] = ()
+    volumes: tuple[oci.Mount, ...] = ()
+    limits: oci.Resources = oci.Resources()
+    WIRE = {"members": list_of(text), "volumes": list_of(record(oci.Mount)), "limits": record(oci.Resources)}
+
+
 class MachinePlan(Value):
-    """A machine of its own for the container: `image` is the file that holds its root (erofs), `disk` the one that
-    takes what it writes, of at most `disk_size` bytes (None: it writes into memory, `disk_size` of it at most, 0: as
-    much as there is); `kernel` a path or `default`, `memory` MiB, `accel` kvm or tcg; without `template` it boots."""
+    """A machine of its own for the container: `image` is the file that holds its root (erofs; "" for none), `disk`
+    the one that takes what it writes, of at most `disk_size` bytes (None: it writes into memory, `disk_size` of it at
+    most, 0: as much as there is); `kernel` a path or `default`, `memory` MiB, `accel` kvm or tcg; without `template`
+    it boots. `pod` is the run directory of the container whose machine it is in: its own for that one, which has
+    `part`; "" for none but its own."""
 
     image: str
     disk: str | None = None
@@ -106,6 +118,8 @@ class MachinePlan(Value):
     cpus: int = 1
     accel: str = "tcg"
     template: bool = True
+    pod: str = ""
+    part: PodPart | None = None
     WIRE = {
         "image": text,
         "disk": text,
@@ -115,6 +129,8 @@ class MachinePlan(Value):
         "cpus": int64,
         "accel": text,
         "template": flag,
+        "pod": text,
+        "part": record(PodPart),
     }
 
 
