@@ -14,7 +14,7 @@ import sys
 
 from atoll.base import errors
 from atoll.base.loop import POLLIN, POLLOUT, Loop, children, watch_children
-from atoll.guest import setup, wire
+from atoll.guest import resume, setup, wire
 from atoll.linux import process, tty
 from atoll.runtime import create as runtime_create
 from atoll.runtime import exec as runtime_exec
@@ -121,6 +121,9 @@ class Agent:
             self._run(number, wire.parse(payload))
         elif kind == wire.HALT:
             setup.halt()
+        elif kind == wire.HOLD:
+            resume.hold(self, wire.parse(payload))
+            self._hold()
         else:
             session = self.sessions.get(number)
             if session is not None:  # one that has ended meanwhile is fine

@@ -26,7 +26,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from atoll.guest.saving import Saving
     from atoll.guest.starting import Started
+    from atoll.vm.qmp import Control
 
 STANDS_MAX = 256
 """Processes in the guest that somebody on the host stands for, at most."""
@@ -47,6 +49,8 @@ class Keeper:
         self._console = bytearray()
         self._door: socket | None = None
         self._last = wire.FIRST
+        self.saving: Saving | None = None
+        self.resumes = False
 
     def serve(self) -> int:
         """Until the container's process has ended; its exit code. Raises Malformed, AtollError for a guest that
@@ -55,8 +59,13 @@ class Keeper:
         os.set_blocking(port, False)
         self.loop.watch(port, POLLIN, self._port_ready)
         self.loop.watch(self.started.console, POLLIN, lambda _: self._console_ready())
-        self.loop.watch(self.started.control.fileno(), POLLIN, lambda _: self._control_ready())
-        if self.started.restored:
+        self.watch_control()
+        if self.config.get("resumed"):
+            from atoll.guest import saving
+
+            self._expected = 0
+            saving.resume(self, self._setup())
+        elif self.started.restored:
             self._in_order(wire.HELLO)
         while self.code is None:
             left = None if self._deadline is None else self._deadline - time.monotonic()
@@ -68,6 +77,13 @@ class Keeper:
     # -- the guest
 
     def say(self, data: bytes) -> None:
+        """Send a frame when the port takes it, and the guest listens."""
+        if self.saving is not None:
+            self.saving.kept += data
+        else:
+            self.say_now(data)
+
+    def say_now(self, data: bytes) -> None:
         """Send a frame when the port takes it."""
         self._queue += data
         self._flush()
@@ -107,6 +123,11 @@ class Keeper:
             return
         if kind == wire.FAILED and self._expected == wire.READY:
             raise wire.parse_error(payload)
+        if kind in (wire.HELD, wire.RESUMED):
+            from atoll.guest import saving
+
+            saving.heard(self, kind, payload)
+            return
         stand = self._stands.get(session)
         if stand is None:
             raise wire.Malformed(f"a frame of kind {kind} for session {session}, which there is not")
@@ -129,6 +150,39 @@ class Keeper:
         self.say(wire.word(wire.RUN, self._container()))
         first.begin()
         self._open_door()
+
+    def go_on(self, taken: int) -> None:
+        """A saved machine has been taken over: its container's process runs, with `taken` bytes of input to take."""
+        self.expect(None)
+        first = FirstStand(self, self.end, stdin=self.config["stdin"], terminal=self.config["terminal"])
+        self._stands[wire.FIRST] = first
+        first.go_on(taken)
+        first.begin()
+        self._open_door()
+
+    def expect(self, seconds: float | None) -> None:
+        """The guest is to answer within so many seconds; None: there is nothing that it must."""
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+
+    def runs(self) -> bool:
+        """Whether the container's program does."""
+        first = self._stands.get(wire.FIRST)
+        return first is not None and first.started
+
+    def end_first(self, code: int) -> None:
+        """The machine has done its work: the container ends with `code` when its output is written."""
+        self._stands[wire.FIRST].end(code)
+
+    def control(self) -> Control:
+        """The VMM's protocol; its events are not taken until `watch_control`."""
+        from atoll.vm.qmp import Control
+
+        self.loop.forget(self.started.control.fileno())
+        return Control(self.started.control)
+
+    def watch_control(self) -> None:
+        """Take the VMM's events."""
+        self.loop.watch(self.started.control.fileno(), POLLIN, lambda _: self._control_ready())
 
     def _container(self) -> dict[str, Any]:
         """With a network it has the guest's, which is the one of its own on the host."""
@@ -198,8 +252,13 @@ class Keeper:
         """What a stand-in wants run, with its three descriptors."""
         self.loop.forget(peer.fileno())
         data, ancillary, _, _ = peer.recvmsg(PACKET_MAX << 1, CMSG_LEN(12), MSG_CMSG_CLOEXEC)
-        fds = struct.unpack("3i", ancillary[0][2]) if ancillary and len(ancillary[0][2]) == 12 else None
-        if not data or fds is None:
+        fds = struct.unpack(f"{len(ancillary[0][2]) // 4}i", ancillary[0][2]) if ancillary else ()
+        if data and len(fds) == 1:
+            from atoll.guest import saving
+
+            saving.begin(self, peer, jsontext.loads(data), fds[0])
+            return
+        if not data or len(fds) != 3:
             peer.close()
             return
         if len(self._stands) >= STANDS_MAX:

@@ -52,6 +52,22 @@ class Stand:
         if self._input >= 0:
             self.keeper.loop.watch(self._input, POLLIN, lambda _: self._read())
 
+    @property
+    def started(self) -> bool:
+        """Whether its program was executed, and has not ended."""
+        return self._started and self._ended is None
+
+    def go_on(self, taken: int) -> None:
+        """It runs already, in a machine that was saved: `taken` bytes of its input wait there."""
+        self._started = True
+        self._room = wire.WINDOW - taken
+        self.on_started()
+
+    def end(self, code: int) -> None:
+        """It ends with its machine; output that came is still written. One that has ended is fine."""
+        if self._ended is None:
+            self._finish(code)
+
     def _make_raw(self) -> None:
         """The guest's terminal does what a terminal does; this one carries bytes (cfmakeraw, termios(3))."""
         mode = termios.tcgetattr(self.fds[0])

@@ -54,7 +54,8 @@ FILE_CAPABILITIES = (
 
 class Started(Value):
     """A machine that runs: the VMM's pid, and the keeper's ends of its port, its protocol, its console and the door.
-    `link` is what the guest is to configure; `restored`: it said HELLO when its template was made."""
+    `link` is what the guest is to configure; `restored`: it said HELLO when its template was made. `memory` is the
+    guest's, for whoever saves it."""
 
     pid: int
     port: socket
@@ -63,6 +64,7 @@ class Started(Value):
     door: socket
     link: dict[str, Any] | None
     restored: bool
+    memory: int = -1
 
 
 def told(end: socket) -> tuple[dict[str, Any], dict[str, Any] | None, list[int]]:
@@ -125,7 +127,7 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
         _become_vmm(command, kept, sink, config["user"])
     theirs.close()
     qmp.close()
-    for fd in {*kept, memory} - {machine.port, machine.control}:
+    for fd in set(kept) - {machine.port, machine.control, memory}:
         os.close(fd)
     # 5. Then we give up what we are, before the guest executes its first instruction that we could hear of.
     _drop(config["user"] and config["user"] + 1)
@@ -138,7 +140,14 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
     except errors.Unavailable as error:
         raise errors.Unavailable(error.message, hint=_words(console)) from None
     return Started(
-        pid=pid, port=port, control=control, console=console, door=door, link=link, restored=bool(template)
+        pid=pid,
+        port=port,
+        control=control,
+        console=console,
+        door=door,
+        link=link,
+        restored=bool(template),
+        memory=memory,
     )
 
 

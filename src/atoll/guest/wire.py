@@ -14,6 +14,14 @@ Holds: the drawing, frames and their limits, `FrameReader`. Does not hold: what 
     10 ◀───────────────────────── ENDED {"code","signal"}  9 the process has ended, and its output is taken
     11 HALT ────────────────────────────────────────────▶ 12 syncs file systems, ends the machine
 
+Saving a machine that runs (`saving.py`, `resume.py`), between 8 and 10; neither says anything else meanwhile:
+
+     a HOLD {"sync"} ───────────────────────────────────▶  b freezes the container, says all that it had to say
+     d saves the machine ◀────────────────────────── HELD  c listens for nothing but RESUME
+     e RESUME {"copy": false, "time"} to this one, and     f renews what two machines must not share if it is a copy,
+       {"copy": true, all of SETUP} to each copy ───────▶    lets the container go on
+     g streams flow ◀────────────────── RESUMED {"input"}  ("input": bytes given that no process has taken yet)
+
 A frame is kind, stream, session (16 bit), length (32 bit), all big-endian, and the payload. Each direction of each
 stream has a window of WINDOW bytes: what is beyond must wait for CREDIT, so that one reader who does not read never
 holds up another's stream or a signal.
@@ -37,7 +45,8 @@ HEADER = Struct(">BBHI")
 HELLO, SETUP, READY, RUN, STARTED, FAILED, INPUT, INPUT_END, SIGNAL, RESIZE, CREDIT, OUTPUT, ENDED, HALT = range(
     1, 15
 )
-TO_HOST = frozenset((HELLO, READY, STARTED, FAILED, CREDIT, OUTPUT, ENDED))
+HOLD, HELD, RESUME, RESUMED = range(15, 19)
+TO_HOST = frozenset((HELLO, READY, STARTED, FAILED, CREDIT, OUTPUT, ENDED, HELD, RESUMED))
 """The kinds that a guest may send."""
 DATA_MAX = 1 << 14
 """Most bytes of payload in INPUT and OUTPUT."""
@@ -136,7 +145,7 @@ class FrameReader:
         return frames
 
     def _check(self, kind: int, stream: int, session: int, length: int) -> None:
-        if not HELLO <= kind <= HALT or (self._guest and kind not in TO_HOST):
+        if not HELLO <= kind <= RESUMED or (self._guest and kind not in TO_HOST):
             raise Malformed(f"a frame of kind {kind}")
         if stream > 2 or session >= SESSIONS_MAX:
             raise Malformed(f"a frame of stream {stream}, session {session}")

@@ -156,6 +156,11 @@ def set_up(index: int) -> Message:
     return Message(RTM_NEWLINK, 0, _ifinfo(index=index, flags=IFF_UP, change=IFF_UP), f"link {index} up")
 
 
+def set_down(index: int) -> Message:
+    """`ip link set down`: its routes go."""
+    return Message(RTM_NEWLINK, 0, _ifinfo(index=index, change=IFF_UP), f"take link {index} down")
+
+
 def set_mtu(index: int, mtu: int) -> Message:
     """The longest packet that goes by the link."""
     return Message(RTM_NEWLINK, 0, _ifinfo(index=index) + u32(_IFLA_MTU, mtu), f"mtu of {index}: {mtu}")
@@ -185,6 +190,14 @@ def new_address(
         payload += u32(_IFA_FLAGS, _IFA_F_NODAD)
     flags = NLM_F_CREATE | (NLM_F_EXCL if exclusive else NLM_F_REPLACE)
     return Message(RTM_NEWADDR, flags, payload, f"address {inet_ntop(family, address)}/{prefix} on {index}")
+
+
+def delete_address(index: int, address: bytes, prefix: int) -> Message:
+    """An address of a link goes; one that is not there is fine."""
+    family = AF_INET if len(address) == 4 else AF_INET6
+    payload = struct.pack("=BBBBi", family, prefix, 0, 0, index) + attr(_IFA_LOCAL, address)
+    what = f"remove address {inet_ntop(family, address)}/{prefix} of {index}"
+    return Message(RTM_DELADDR, 0, payload, what, quiet=(errno.EADDRNOTAVAIL,))
 
 
 def new_route(
