@@ -21,7 +21,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "youki": ("youki",),
     "kata": ("kata-runtime",),
     # ptrace works on every kernel and inside machines without nested virtualisation; kvm hangs where it is emulated.
-    "gvisor": ("runsc", "--platform", "ptrace", "--network", "none", "--ignore-cgroups=false"),
+    "gvisor": ("runsc", "--platform", "ptrace", "--network", "sandbox", "--ignore-cgroups=false"),
 }
 """Level or runtime by name: program and global flags."""
 ROOT_ONLY = "other OCI runtimes are for root; an ordinary user has 'container'"

@@ -25,6 +25,7 @@ import time
 from atoll.base import errors, files, jsontext
 from atoll.base.value import Value
 from atoll.linux import mount, process
+from atoll.monitor import runsc
 from atoll.monitor.sockets import listen, receive_with_fds
 from atoll.runtime import state
 from atoll.spec import runtime as oci
@@ -72,20 +73,23 @@ def create(request: Create, stdio: tuple[int, int, int] | None) -> Made | Create
     run, root = request.run, request.root
     if root is None:
         raise errors.InvalidArgument("an external runtime needs a root to mount")
-    files.write_atomic(f"{run}/{NOTE}", jsontext.dumps(list(request.runtime)))
+    runtime = runsc.with_network(request) if runsc.is_it(request.runtime[0]) else request.runtime
+    files.write_atomic(f"{run}/{NOTE}", jsontext.dumps(list(runtime)))
     for name in ("bundle", "rootfs", "users", "oci"):
         os.mkdir(f"{run}/{name}", 0o700)
     spec = _with_cgroup(request.spec, request.id)
+    if runsc.is_it(runtime[0]):
+        spec = runsc.with_room(spec)
     words = ("create", "--bundle", f"{run}/bundle", "--pid-file", f"{run}/init.pid")
     try:
         made = _call(
             run,
-            request.runtime,
+            runtime,
             words,
             request.id,
             stdio,
             terminal=request.terminal,
-            before=lambda: _prepare(spec, root, run, request.runtime[0]),
+            before=lambda: _prepare(spec, root, run, runtime[0]),
         )
         cgroup = _cgroup(spec)
         state.write(
@@ -114,7 +118,9 @@ def start(run: str) -> None:
     record = state.read(run)
     if state.status_of(run, record) != state.CREATED:
         raise errors.FailedPrecondition(f"container {record.id} has been started already")
-    _command(run, argv_of(run), ("start",), record.id)
+    argv = argv_of(run)
+    before = runsc.before_start(record.pid) if runsc.is_it(argv[0]) else None
+    _spawn(run, _line(run, argv, ("start",), record.id), None, before)
     files.unlink_if_present(f"{run}/{state.FIFO}")
 
 
