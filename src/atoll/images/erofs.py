@@ -83,6 +83,7 @@ def remove(snapshots: Snapshots, chain_id: str) -> None:
     path = path_of(snapshots, [chain_id])
     files.unlink_if_present(path)
     files.unlink_if_present(path + ".lock")
+    files.unlink_if_present(path + ".sha256")
 
 
 def listed(snapshots: Snapshots) -> list[str]:

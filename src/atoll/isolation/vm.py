@@ -29,6 +29,7 @@ from atoll.spec.rootfs import Bind, RootPlan
 from atoll.spec.runtime import Mount
 from atoll.vm import kernel as kernels
 from atoll.vm.closure import Closure, closure
+from atoll.vm.kernel import Kernel
 from atoll.vm.machine import KVM
 from atoll.vm.qemu import Qemu
 from atoll.vm.template import Template, ensure
@@ -97,9 +98,11 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
     if guest.volumes and not made.virtiofsd:
         raise errors.Unsupported("volumes of a machine need virtiofsd", hint="apt install qemu-system-common")
     saved = None
-    if machine.template and not guest.volumes:  # a server of files cannot be saved
+    if machine.resume:
+        saved = _saved(machine, guest, made, kernel)
+    elif machine.template and not guest.volumes:  # a server of files cannot be saved
         saved = ensure(root, kernel, made, memory=machine.memory, cpus=machine.cpus, accel=machine.accel)
-    _write_note(plan, machine, guest, made, saved)
+    _write_note(plan, machine, guest, made, kernel, saved)
     linux = plan.spec.linux or oci.Linux()
     own_user = any(one.type == "user" for one in linux.namespaces)
     held = tuple(FILE_CAPABILITIES) if guest.volumes else ("CAP_SETUID", "CAP_SETGID")
@@ -150,17 +153,30 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
     )
 
 
+def _saved(machine: MachinePlan, guest: Guest, made: Closure, kernel: Kernel) -> Template:
+    """The machine that was saved, if this one is its equal. Raises FailedPrecondition naming what differs."""
+    from atoll.isolation.vm_saving import shape_of
+    from atoll.vm.checkpoint import read_shape
+
+    if guest.volumes:
+        raise errors.Unsupported("a saved machine has no volumes: their server is a process of the host's")
+    read_shape(machine.resume).check(shape_of(made, kernel.digest, machine))
+    return Template(memory=f"{machine.resume}/memory", state=f"{machine.resume}/state")
+
+
 _KVM_NODE = oci.Device(path="/dev/kvm", type="c", major=10, minor=232, file_mode=0o666, uid=0, gid=0)
 
 
 def _write_note(
-    plan: ContainerPlan, machine: MachinePlan, guest: Guest, made: Closure, saved: Template | None
+    plan: ContainerPlan, machine: MachinePlan, guest: Guest, made: Closure, kernel: Kernel, saved: Template | None
 ) -> None:
     """What the keeper reads: everything is decided here."""
     wanted = plan.spec.process
     assert wanted is not None
     note = {
         "python": made.python,
+        "closure": made.key,
+        "kernel": kernel.digest,
         "vmm": made.qemu,
         "virtiofsd": made.virtiofsd,
         "memory": machine.memory,
@@ -170,6 +186,7 @@ def _write_note(
         "image": True,
         "disk": machine.disk is not None,
         "template": saved is not None,
+        "resumed": bool(machine.resume),
         "volumes": bool(guest.volumes),
         "terminal": plan.terminal or wanted.terminal,
         "stdin": plan.stdin,

@@ -108,7 +108,7 @@ class MachinePlan(Value):
     the one that takes what it writes, of at most `disk_size` bytes (None: it writes into memory, `disk_size` of it at
     most, 0: as much as there is); `kernel` a path or `default`, `memory` MiB, `accel` kvm or tcg; without `template`
     it boots. `pod` is the run directory of the container whose machine it is in: its own for that one, which has
-    `part`; "" for none but its own."""
+    `part`; "" for none but its own. `resume`: a directory where a machine was saved that ran, which is to go on."""
 
     image: str
     disk: str | None = None
@@ -120,6 +120,7 @@ class MachinePlan(Value):
     template: bool = True
     pod: str = ""
     part: PodPart | None = None
+    resume: str = ""
     WIRE = {
         "image": text,
         "disk": text,
@@ -131,6 +132,7 @@ class MachinePlan(Value):
         "template": flag,
         "pod": text,
         "part": record(PodPart),
+        "resume": text,
     }
 
 

@@ -39,11 +39,11 @@ def _ensure_volumes(engine: Engine, plan: ContainerPlan) -> None:
 
 
 def launch(
-    engine: Engine, container_id: str, *, promise: bool, start: bool = False, again: bool = False
+    engine: Engine, container_id: str, *, promise: bool, start: bool = False, again: bool = False, resume: str = ""
 ) -> Attachment:
     """Make the processes of a container that has none. One that cannot be launched stays as Docker leaves it, created
     and with the reason in `inspect`, unless it was to go with its end: then nothing of it stays. `again`: by its
-    restart policy, not by hand.
+    restart policy, not by hand. `resume`: where its machine was saved, which goes on.
 
     Raises FailedPrecondition for one that runs already, and what the level of isolation says.
     """
@@ -52,6 +52,8 @@ def launch(
     with Rollback() as undo:
         undo.push(lock.release)
         plan = fresh or _load(engine, container_id)
+        if resume and plan.machine is not None:
+            plan = plan.replace(machine=plan.machine.replace(resume=resume))
         if _goes(plan):
             undo.push(_remove_failed, engine, container_id)
         if fresh is None:
