@@ -17,7 +17,8 @@ HOT_ROOMS = ("base", "linux", "spec", "runtime", "monitor", "isolation", "snapsh
 
 # Modules of hot rooms that no `atoll run`, spawner, monitor or init loads before it needs them anyway.
 COLD = {
-    "src/atoll/isolation/files": "cp and export, and the process of its own that imports all before it is inside",
+    "src/atoll/isolation/files": "cp and export",
+    "src/atoll/runtime/files": "cp and export, in a process of its own that imports all before it is inside",
     "src/atoll/runtime/seccomp/tables": "generated; loaded when a profile is compiled, not read from the cache",
     "src/atoll/snapshots/stream.py": "decompression and digests of a layer, in the process that unpacks",
 }

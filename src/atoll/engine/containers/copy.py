@@ -1,7 +1,7 @@
 """cp: files into and out of a container, whether it runs or not.
 
 Holds: `open_files`, `copy_out`, `copy_in`, `stream_out`, `stream_in`. Does not hold: what happens in the container's
-root (`isolation/files`), which words name which side (`cli/cp.py`). Both ends act on descriptors.
+root (`runtime/files`), which words name which side (`cli/cp.py`). Both ends act on descriptors.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ def open_files(engine: Engine, name: str, undo: Rollback, *, bare: bool = False)
 def copy_out(
     engine: Engine, name: str, source: str, target: str, *, follow: bool = False, archive: bool = False
 ) -> Copied:
-    """Copy `source` of the container to the path `target` here, by the rules of `isolation/files/destination.py`.
+    """Copy `source` of the container to the path `target` here, by the rules of `runtime/files/destination.py`.
     `follow`: a link as source stands for what it leads to; `archive`: keep uid and gid. Raises NotFound, Conflict."""
     from atoll.base.rollback import Rollback
-    from atoll.isolation.files import destination, unpack
     from atoll.linux.root import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS
+    from atoll.runtime.files import destination, unpack
 
     with Rollback() as undo:
         files = open_files(engine, name, undo)
@@ -105,7 +105,7 @@ def copy_in(
     """Copy `source` here to the path `target` in the container. What is made belongs to its root user, with `archive`
     to the same uid and gid as here. Raises NotFound, Conflict, Denied for a root that is read-only."""
     from atoll.base.rollback import Rollback
-    from atoll.isolation.files import pack
+    from atoll.runtime.files import pack
 
     ends = follow or source.endswith(("/", "/."))
     try:
@@ -161,7 +161,7 @@ def stream_in(engine: Engine, name: str, target: str, source: int, *, archive: b
 def describe(path: str, mode_of: Callable[[], int]) -> Any:
     """What is copied (`destination.Source`), by its path and kind. Raises InvalidArgument for a file with a final
     slash, and what `mode_of` raises."""
-    from atoll.isolation.files.destination import Source
+    from atoll.runtime.files.destination import Source
 
     directory = stat.S_ISDIR(mode_of())
     contents = path.endswith("/.") or path == "."

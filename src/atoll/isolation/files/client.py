@@ -1,6 +1,6 @@
 """Starting and driving the process that copies.
 
-Holds: `Files`. Does not hold: what that process does (`confined.py`).
+Holds: `Files`. Does not hold: what that process does (`runtime/files/confined.py`).
 
     this side                                       confined process (exec'd, one thread)
     1  socketpair(SEQPACKET), exec    ───────────▶  imports all it will ever need
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from atoll.spec.idmap import RootlessMap
 
 _BOOT = (
-    "import sys; sys.path[:0] = sys.argv[2:]; from atoll.isolation.files.confined import main; main(int(sys.argv[1]))"
+    "import sys; sys.path[:0] = sys.argv[2:]; from atoll.runtime.files.confined import main; main(int(sys.argv[1]))"
 )
 
 

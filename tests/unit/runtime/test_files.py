@@ -10,9 +10,9 @@ import tarfile
 import pytest
 
 from atoll.base import errors
-from atoll.isolation.files import destination, pack, unpack
-from atoll.isolation.files.destination import Source
 from atoll.linux.root import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS
+from atoll.runtime.files import destination, pack, unpack
+from atoll.runtime.files.destination import Source
 
 OURS = unpack.Rules(owner=(-1, -1), resolve=RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
 

@@ -26,11 +26,11 @@ import zlib
 
 from atoll.base import errors
 from atoll.base.value import fields
-from atoll.isolation.files import destination, pack, unpack
 from atoll.linux import mount as m
 from atoll.linux import process, signals, userns
 from atoll.linux.root import RESOLVE_NO_MAGICLINKS, openat2
 from atoll.runtime import copyup, pivot, rootfs
+from atoll.runtime.files import destination, pack, unpack
 from atoll.snapshots.unpacker import Channel
 from atoll.spec import idmap as idmaps
 from atoll.spec.codec import parse
