@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from atoll.base import launch
+from atoll.cli import quick
 from kit import processes
 from kit.command import Atoll, Result
 
@@ -137,6 +138,37 @@ def test_circumstances_that_are_taken_over(warm: Atoll) -> None:
     with open(path) as stream:
         assert stream.read().startswith("before\natoll: ")
     assert ran_warm(warm, "ps", env={**warm.env, "HOME": "/elsewhere"})
+
+
+def test_nothing_is_held_once_the_code_is_known(warm: Atoll, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither files nor mappings nor a directory, so that a file system can be taken down at once. The worker has
+    ended by then or has not: it may not matter."""
+    environ = {os.fsencode(name): os.fsencode(value) for name, value in warm.env.items()}
+    monkeypatch.chdir(warm.folder)
+    for words in (["ps", "-aq"], ["volume", "create", "kept"], ["volume", "rm", "kept"], ["inspect", "nobody"]):
+        found = quick._ask(words, launch.directory(), environ)
+        assert found is not None, words
+        peer, pidfd, alive = found
+        with open(f"/proc/self/fdinfo/{pidfd}") as stream:
+            worker = int(stream.read().partition("Pid:")[2].split()[0])
+        assert peer.recv(1) == (b"\1" if words[0] == "inspect" else b"\0")
+        assert held(worker, warm.folder) == []
+        for fd in (pidfd, alive):
+            os.close(fd)
+        peer.close()
+
+
+def held(pid: int, folder: str) -> list[str]:
+    """What of a folder a process has open or mapped shared, or is in."""
+    found = []
+    try:
+        found.append(os.readlink(f"/proc/{pid}/cwd"))
+        found += [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        with open(f"/proc/{pid}/maps") as stream:
+            found += [line.split()[-1] for line in stream if line.split()[1][3] == "s"]
+    except OSError:  # it has ended
+        return []
+    return [path for path in found if path.startswith(folder)]
 
 
 def test_a_closed_input(warm: Atoll) -> None:

@@ -1,6 +1,6 @@
-"""Which pages a process has made its own, and making them its own at once.
+"""Which pages a process has made its own, making them its own at once, and giving up those that are a file's.
 
-Holds: `written`, `populate`. Does not hold: why (`monitor/spares.py`).
+Holds: `written`, `populate`, `unmap_shared`. Does not hold: why (`monitor/spares.py`, `cli/warm.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 _OWN = 1 << 63 | 1 << 56
 
 libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
 
 def written(gap: int = 1) -> list[tuple[int, int]]:
@@ -58,15 +59,30 @@ def populate(pages: Iterable[tuple[int, int]]) -> None:
             continue
 
 
+def unmap_shared() -> None:
+    """Give up every shared mapping, each of which keeps its file open (munmap(2)). Only for a process about to end:
+    whoever still looks there, as SQLite at its index, ends by SIGSEGV. Raises OSError."""
+    for begin, end, how, _ in _mappings():
+        if how[3:] == b"s":
+            check(libc.munmap(begin, end - begin))
+
+
 def _private() -> list[tuple[int, int]]:
-    """The writable private mappings but the stack: (first page, how many). proc_pid_maps(5)."""
+    """The writable private mappings but the stack: (first page, how many)."""
+    return [
+        (begin // PAGE, (end - begin) // PAGE)
+        for begin, end, how, name in _mappings()
+        if how == b"rw-p" and name != b"[stack]"
+    ]
+
+
+def _mappings() -> list[tuple[int, int, bytes, bytes]]:
+    """What is mapped: first address, the one after it, permissions, the last word. proc_pid_maps(5)."""
     found = []
     fd = os.open("/proc/self/maps", os.O_RDONLY | os.O_CLOEXEC)
     with open(fd, "rb") as stream:
         for line in stream:
             words = line.split(maxsplit=5)
-            if words[1] == b"rw-p" and words[-1].strip() != b"[stack]":
-                first, _, last = words[0].partition(b"-")
-                begin = int(first, 16) // PAGE
-                found.append((begin, int(last, 16) // PAGE - begin))
+            first, _, last = words[0].partition(b"-")
+            found.append((int(first, 16), int(last, 16), words[1], words[-1].strip()))
     return found

@@ -6,6 +6,7 @@ import mmap
 import os
 import resource
 from collections.abc import Callable
+from pathlib import Path
 
 from atoll.linux import memory
 
@@ -86,3 +87,21 @@ def test_populated_pages_take_no_fault_at_the_first_write() -> None:
 
 def test_what_is_not_mapped_is_passed_over() -> None:
     memory.populate([(1, 3), (1 << 34, 1)])
+
+
+def test_shared_mappings_are_given_up(tmp_path: Path) -> None:
+    """And with them the file; private ones stay."""
+    with open(tmp_path / "file", "wb+") as file:
+        file.truncate(mmap.PAGESIZE)
+        shared = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+        private = mmap.mmap(file.fileno(), mmap.PAGESIZE, flags=mmap.MAP_PRIVATE)
+
+    def work() -> int:
+        memory.unmap_shared()
+        with open("/proc/self/maps") as stream:
+            kinds = [line.split()[1][3] for line in stream if str(tmp_path) in line]
+        return kinds.count("p") * 10 + kinds.count("s")
+
+    assert in_fork(work) == 10
+    shared.close()
+    private.close()
