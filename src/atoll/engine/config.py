@@ -58,6 +58,7 @@ class Config(Value):
     userns: str = "host"
     storage_driver: str = "auto"
     storage_keep: int = 0
+    vm_driver: str = "auto"
     vm_accel: str = "auto"
     vm_memory: int = 256 << 20
     vm_kernel: str = "default"
@@ -180,6 +181,7 @@ KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     },
     "cgroup": {"parent": ("cgroup_parent", _cgroup)},
     "vm": {
+        "driver": ("vm_driver", _choice("auto", "qemu", "uml", "firecracker", "cloud-hypervisor")),
         "accel": ("vm_accel", _choice("auto", "kvm", "tcg")),
         "memory": ("vm_memory", _size),
         "kernel": ("vm_kernel", _text),

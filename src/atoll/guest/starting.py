@@ -23,10 +23,12 @@ from _socket import (
 from atoll.base import errors, jsontext
 from atoll.base.value import Value
 from atoll.guest.enter import DOOR
+from atoll.guest.wire import HELLO_SECONDS
 from atoll.linux import capability, process
+from atoll.vm.booting import called, meet
+from atoll.vm.drivers import named
 from atoll.vm.files import copy_data
 from atoll.vm.machine import Link, Machine
-from atoll.vm.qemu import Qemu
 from atoll.vm.qmp import Control
 from atoll.vm.template import restore
 
@@ -103,7 +105,7 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
     volumes = _serve_volumes(config["virtiofsd"], sink) if config["volumes"] else None
     port, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     control, qmp = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-    driver = Qemu()
+    driver = named(config["driver"])
     machine = Machine(
         kernel=f"{PLACE}/kernel",
         memory=config["memory"],
@@ -119,24 +121,29 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
         link=Link(tap=taps[0] if taps else None, user=bool(link and not taps)),
         restored=state is not None,
         volumes=volumes,
+        place=PLACE,
     )
+    calls = meet(machine, driver) if driver.calls else None
     # 4. The VMM, as a user of its own who owns nothing, with nothing but these descriptors.
     command, kept = driver.command(machine, config["vmm"]), driver.descriptors(machine)
     pid = os.fork()
     if pid == 0:
-        _become_vmm(command, kept, sink, config["user"])
+        _become_vmm(command, kept, sink, config["user"], config["group"], driver.environment())
     theirs.close()
     qmp.close()
-    for fd in set(kept) - {machine.port, machine.control, memory}:
-        os.close(fd)
+    for fd in {agent, image, disk, *kept} - {machine.port, machine.control, memory}:
+        if fd is not None:
+            os.close(fd)
     # 5. Then we give up what we are, before the guest executes its first instruction that we could hear of.
     _drop(config["user"] and config["user"] + 1)
     # 6. A saved machine goes on where its template stopped.
-    protocol = Control(control)
+    protocol = driver.control(machine, control)
     try:
         protocol.greet()
         if state is not None:
+            assert isinstance(protocol, Control)
             restore(protocol, state, RESTORE_SECONDS)
+        port = called(calls, port, HELLO_SECONDS) if calls is not None else port  # the guest has called
     except errors.Unavailable as error:
         raise errors.Unavailable(error.message, hint=_words(console)) from None
     return Started(
@@ -188,7 +195,9 @@ def _serve_volumes(program: str, console: int) -> str:
     return VOLUMES_DOOR
 
 
-def _become_vmm(command: list[str], kept: tuple[int, ...], console: int, user: int) -> NoReturn:
+def _become_vmm(
+    command: list[str], kept: tuple[int, ...], console: int, user: int, group: int, environment: dict[str, str]
+) -> NoReturn:
     """In the fork: limits, user, descriptors, execve."""
     try:
         null = os.open("/dev/null", os.O_RDWR)
@@ -198,19 +207,21 @@ def _become_vmm(command: list[str], kept: tuple[int, ...], console: int, user: i
         os.setsid()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-        _drop(user)
+        os.umask(0)  # of sockets that it makes for us: nobody else is in this mount namespace
+        _drop(user, group)
         process.close_range(3, flags=process.CLOSE_RANGE_CLOEXEC)
         for fd in kept:
             os.set_inheritable(fd, True)
-        os.execve(command[0], command, {"PATH": "/usr/bin"})
+        os.execve(command[0], command, environment)
     finally:
         os._exit(125)
 
 
-def _drop(user: int) -> None:
-    """Become `user` (0: stay who we are, where no other id is mapped), without groups and capabilities."""
+def _drop(user: int, group: int = 0) -> None:
+    """Become `user` (0: stay who we are, where no other id is mapped), without capabilities and groups but `group`,
+    whose files a VMM opens by name (0: none)."""
     if user:
-        os.setgroups([])
+        os.setgroups([group] if group else [])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     capability.capset(0, 0, 0)

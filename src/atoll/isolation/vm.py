@@ -23,15 +23,15 @@ from atoll.guest import enter
 from atoll.guest.starting import FILE_CAPABILITIES, PLACE
 from atoll.isolation.container import ContainerDriver
 from atoll.isolation.protocol import Attachment, Availability, ContainerPlan
-from atoll.isolation.vm_guest import Guest, guest_of
+from atoll.isolation.vm_guest import HINT, Guest, guest_of
 from atoll.spec import runtime as oci
 from atoll.spec.rootfs import Bind, RootPlan
 from atoll.spec.runtime import Mount
 from atoll.vm import kernel as kernels
 from atoll.vm.closure import Closure, closure
+from atoll.vm.drivers import named, probed
 from atoll.vm.kernel import Kernel
-from atoll.vm.machine import KVM
-from atoll.vm.qemu import Qemu
+from atoll.vm.machine import KVM, OWN
 from atoll.vm.template import Template, ensure
 
 TYPE_CHECKING = False
@@ -40,10 +40,13 @@ if TYPE_CHECKING:
 
 VMM_FIRST, VMM_COUNT = 2_000_100_000, 1 << 16
 """Ids of VMMs and keepers, two a container: above every range that systemd assigns, beside the `host` image's."""
+VMM_READERS = VMM_FIRST - 1
+"""The group of VMMs that open their files by name."""
 OVERHEAD = 256 << 20
 """Bytes that a VMM and a keeper may take beside the guest's memory: translated code above all."""
-PIDS = 128
-"""Processes and threads in a jail: the VMM's, the keeper, one for each exec under way."""
+PIDS, PIDS_OWN = 128, 8192
+"""Processes and threads in a jail: the VMM's, the keeper, one for each exec under way; of user-mode Linux also those
+of its guest."""
 _NEW = ("pid", "mount", "ipc", "uts", "cgroup")
 _SYSTEM = (
     Mount(destination="/proc", type="proc", source="proc", options=("nosuid", "noexec", "nodev")),
@@ -70,12 +73,14 @@ class VmDriver(ContainerDriver):
     name = "vm"
 
     def probe(self) -> Availability:
-        """Whether a VMM and a kernel are here. Whether KVM works is found by booting (`vm/probe.py`)."""
-        found = Qemu().probe()
-        if not found.ok:
-            return Availability(ok=False, reason=found.reason)
+        """Whether a VMM and its kernel are here. Whether KVM works is found by booting (`vm/probe.py`)."""
+        found = probed()
+        here = [named(name) for name, one in found.items() if one.ok]
+        if not here:
+            return Availability(ok=False, reason=found["qemu"].reason)
         try:
-            kernels.installed(f"{self._data_root}/vm")
+            if all(one.kernel for one in here):
+                kernels.installed(f"{self._data_root}/vm")
         except errors.AtollError as error:
             return Availability(ok=False, reason=str(error))
         return super().probe()
@@ -93,18 +98,20 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
     machine, root = plan.machine, f"{data_root}/vm"
     assert machine is not None
     guest = guest_of(plan)
-    made = closure(root)
-    kernel = kernels.installed(root, machine.kernel)
+    driver = named(machine.driver)
+    made = closure(root, driver.program)
+    kernel = kernels.installed(root, machine.kernel) if driver.kernel else Kernel(path=made.agent, digest=made.key)
+    if guest.volumes and not driver.volumes:
+        raise errors.Unsupported(f"{driver.title} cannot show a container volumes", hint=HINT)
     if guest.volumes and not made.virtiofsd:
         raise errors.Unsupported("volumes of a machine need virtiofsd", hint="apt install qemu-system-common")
     saved = None
     if machine.resume:
         saved = _saved(machine, guest, made, kernel)
-    elif machine.template and not guest.volumes:  # a server of files cannot be saved
+    elif driver.saves and machine.template and not guest.volumes:  # a server of files cannot be saved
         saved = ensure(root, kernel, made, memory=machine.memory, cpus=machine.cpus, accel=machine.accel)
     _write_note(plan, machine, guest, made, kernel, saved)
     linux = plan.spec.linux or oci.Linux()
-    own_user = any(one.type == "user" for one in linux.namespaces)
     held = tuple(FILE_CAPABILITIES) if guest.volumes else ("CAP_SETUID", "CAP_SETGID")
     wanted = plan.spec.process
     assert wanted is not None
@@ -121,6 +128,8 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
     )
     kinds = [one for one in linux.namespaces if one.type in (*_NEW, "network", "user")]
     mounts = [*_SYSTEM, *_files(plan, machine, made, kernel.path, saved)]
+    if driver.memory_place:
+        mounts.append(_memory_place(machine.memory))
     if guest.volumes:
         mounts.append(Mount(destination="/volumes", type="tmpfs", source="volumes", options=("mode=755", "size=64k")))
         mounts += guest.volumes
@@ -147,7 +156,7 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
     return plan.replace(
         spec=spec,
         root=RootPlan(steps=(Bind(source=made.jail, target="/", read_only=True, recursive=False),)),
-        helpers=plan.helpers if own_user else None,
+        helpers=plan.helpers if _own_user(plan) else None,
         machine=None,
         stands=True,
     )
@@ -173,16 +182,20 @@ def _write_note(
     """What the keeper reads: everything is decided here."""
     wanted = plan.spec.process
     assert wanted is not None
+    by_name = named(machine.driver).by_name
+    user = 0 if by_name and _own_user(plan) else _vmm_user(plan)  # 0: who owns the files, without capabilities
     note = {
         "python": made.python,
         "closure": made.key,
         "kernel": kernel.digest,
-        "vmm": made.qemu,
+        "driver": machine.driver,
+        "vmm": made.vmm,
         "virtiofsd": made.virtiofsd,
         "memory": machine.memory,
         "cpus": machine.cpus,
         "accel": machine.accel,
-        "user": _vmm_user(plan),
+        "user": user,
+        "group": _readers(plan, machine) if by_name else 0,
         "image": True,
         "disk": machine.disk is not None,
         "template": saved is not None,
@@ -263,11 +276,33 @@ def _files(
     return found
 
 
+def _memory_place(size: int) -> Mount:
+    """Where a VMM makes the file of its guest's memory, which it executes: in the machine's cgroup, gone with it."""
+    options = ("nosuid", "nodev", "mode=1777", f"size={size + 16}m")
+    return Mount(destination="/dev/shm", type="tmpfs", source="shm", options=options)
+
+
+def _readers(plan: ContainerPlan, machine: MachinePlan) -> int:
+    """The group of VMMs that open their files by name: the files of this one become its, and nobody else gets a
+    right to them. 0 where the VMM is who owns them."""
+    if _own_user(plan):
+        return 0
+    for path, mode in ((machine.image, 0o640), (machine.disk, 0o660)):
+        if path is not None and os.stat(path).st_gid != VMM_READERS:
+            os.chown(path, -1, VMM_READERS)
+            os.chmod(path, mode)
+    return VMM_READERS
+
+
+def _own_user(plan: ContainerPlan) -> bool:
+    return plan.spec.linux is not None and any(one.type == "user" for one in plan.spec.linux.namespaces)
+
+
 def _vmm_user(plan: ContainerPlan) -> int:
     """The VMM's id, and with one more the keeper's: nobody's on the host, and no other machine's. Where the user
     namespace maps one id only it stays that one, without capabilities."""
     linux = plan.spec.linux or oci.Linux()
-    if any(one.type == "user" for one in linux.namespaces):
+    if _own_user(plan):
         mapped = sum(one.size for one in linux.uid_mappings if one.container_id <= 1000)
         return 1000 if mapped > 1001 else 0
     return VMM_FIRST + 2 * (crc32(plan.id.encode()) % VMM_COUNT)
@@ -282,5 +317,6 @@ def _resources(wanted: oci.Resources | None, machine: MachinePlan) -> oci.Resour
         memory = memory.replace(limit=(machine.memory << 20) + OVERHEAD, swap=None, reservation=None)
     rules = (oci.DeviceRule(allow=True, type="c", major=10, minor=232, access="rw"),) if machine.accel == KVM else ()
     devices = (*base.devices, *rules) if base.devices else ()
-    pids = oci.Pids(limit=PIDS) if base.pids is not None else None  # an ordinary user may have no such controller
+    most = PIDS_OWN if machine.accel == OWN else PIDS
+    pids = oci.Pids(limit=most) if base.pids is not None else None  # an ordinary user may have no such controller
     return base.replace(memory=memory, pids=pids, devices=devices)

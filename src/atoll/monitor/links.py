@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from atoll.network.tap import GuestLink
+    from atoll.vm.machine import Driver
 
 OF_VMM = {
     "name": "eth0",
@@ -34,9 +35,14 @@ OF_VMM = {
 def hand_over(sync: int, pid: int, run: str, bundle: str) -> None:
     """Send the keeper, which `pid` is about to become, what it is to do, and its interfaces. Raises AtollError,
     OSError."""
-    links, fds = _interfaces(pid, bundle)
     # By descriptor: the jail's root lies over the run directory, where its init mounted it.
-    fds.insert(0, os.open(f"{run}/{NOTE}", os.O_RDONLY | os.O_CLOEXEC))
+    note = os.open(f"{run}/{NOTE}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        links, fds = _interfaces(pid, bundle, _driver(note))
+    except BaseException:
+        os.close(note)
+        raise
+    fds.insert(0, note)
     end = socket(AF_UNIX, SOCK_SEQPACKET, 0, os.dup(sync))
     try:
         rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))]
@@ -47,13 +53,31 @@ def hand_over(sync: int, pid: int, run: str, bundle: str) -> None:
             os.close(fd)
 
 
-def _interfaces(pid: int, bundle: str) -> tuple[list[dict[str, Any]], list[int]]:
+def _driver(note: int) -> Driver:
+    """What the machine is made by; the note is read again, from its beginning, by the keeper."""
+    from atoll.vm.drivers import named
+
+    data = os.pread(note, os.fstat(note).st_size, 0)
+    return named(str(jsontext.loads(data).get("driver") or "qemu"))
+
+
+def _of_vmm(driver: Driver) -> tuple[list[dict[str, Any]], list[int]]:
+    """The VMM's own network. Raises Unsupported."""
+    if not driver.user_network:
+        raise errors.Unsupported(
+            f"{driver.title} has no network of its own, and no tap may be opened here",
+            hint='--network none, driver = "qemu" in [vm] of atoll.toml, or /dev/net/tun with mode 0666',
+        )
+    return [OF_VMM], []
+
+
+def _interfaces(pid: int, bundle: str, driver: Driver) -> tuple[list[dict[str, Any]], list[int]]:
     from atoll.network import tap
 
     try:
         ns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
-        return ([OF_VMM] if os.path.exists(f"{bundle}/network.json") else []), []
+        return _of_vmm(driver) if os.path.exists(f"{bundle}/network.json") else ([], [])
     try:
         links = tap.guest_links(ns)
         if not links:
@@ -61,9 +85,9 @@ def _interfaces(pid: int, bundle: str) -> tuple[list[dict[str, Any]], list[int]]
         if len(links) > 1:
             raise errors.Unsupported("a machine has one network interface at most", hint="connect it to one network")
         try:
-            taken = tap.take(ns, links[0])
+            taken = tap.take(ns, links[0], vnet_header=driver.header)
         except (errors.Denied, errors.NotFound):
-            return [OF_VMM], []
+            return _of_vmm(driver)
         return [_wire(links[0])], [taken.fd]
     finally:
         os.close(ns)

@@ -106,9 +106,10 @@ class PodPart(Value):
 class MachinePlan(Value):
     """A machine of its own for the container: `image` is the file that holds its root (erofs; "" for none), `disk`
     the one that takes what it writes, of at most `disk_size` bytes (None: it writes into memory, `disk_size` of it at
-    most, 0: as much as there is); `kernel` a path or `default`, `memory` MiB, `accel` kvm or tcg; without `template`
-    it boots. `pod` is the run directory of the container whose machine it is in: its own for that one, which has
-    `part`; "" for none but its own. `resume`: a directory where a machine was saved that ran, which is to go on."""
+    most, 0: as much as there is); `kernel` a path or `default`, `memory` MiB, `driver` and `accel` what it is made by
+    (`vm/drivers.py`); without `template` it boots. `pod` is the run directory of the container whose machine it is
+    in: its own for that one, which has `part`; "" for none but its own. `resume`: a directory where a machine was
+    saved that ran, which is to go on."""
 
     image: str
     disk: str | None = None
@@ -117,6 +118,7 @@ class MachinePlan(Value):
     memory: int = 256
     cpus: int = 1
     accel: str = "tcg"
+    driver: str = "qemu"
     template: bool = True
     pod: str = ""
     part: PodPart | None = None
@@ -129,6 +131,7 @@ class MachinePlan(Value):
         "memory": int64,
         "cpus": int64,
         "accel": text,
+        "driver": text,
         "template": flag,
         "pod": text,
         "part": record(PodPart),

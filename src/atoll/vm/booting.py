@@ -1,24 +1,27 @@
 """Booting a machine with nothing in it, outside any jail: to learn whether it boots, and to save it as a template.
 
 Holds: `Booted`, `boot`. Does not hold: what is learned (`probe.py`) or saved (`template.py`). Such a guest executes
-our own code alone and gets nothing of a user's; QEMU's own sandbox is around it all the same.
+our own code alone and gets nothing of a user's; QEMU's own sandbox is around it all the same. What a VMM leaves
+behind when it is killed (user-mode Linux: the processes of its guest) is in its session, and ends with it.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from _socket import socket, socketpair
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket, socketpair
 from select import POLLIN, poll
 
-from atoll.base import errors
+from atoll.base import errors, files
 from atoll.base.rollback import Rollback
+from atoll.vm.drivers import named
 from atoll.vm.machine import Machine
-from atoll.vm.qemu import Qemu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from atoll.vm.machine import Driver
 
 HELLO = 1
 """The kind of the agent's first frame (`guest/wire.py`)."""
@@ -27,15 +30,21 @@ HELLO = 1
 class Booted:
     """A machine that was started; leaving the block ends it."""
 
-    def __init__(self, kernel: str, agent_image: str, *, memory: int, cpus: int, accel: str, warm: bool) -> None:
+    def __init__(
+        self, kernel: str, agent_image: str, *, memory: int, cpus: int, accel: str, warm: bool, driver: str
+    ) -> None:
         import subprocess
+        import tempfile
 
-        program = Qemu().probe().program
-        if not program:
-            raise errors.Unsupported("QEMU is not here", hint="apt install qemu-system-x86")
+        by = named(driver)
+        found = by.probe()
+        if not found.ok:
+            raise errors.Unsupported(f"{by.title}: {found.reason}")
         self._undo = Rollback()
-        driver = Qemu()
+        place = os.path.dirname(agent_image)
         try:
+            meeting = tempfile.mkdtemp(prefix="atoll-vm-")
+            self._undo.push(files.remove_tree, meeting)
             self.port, port = self._pair()
             self.control, control = self._pair()
             self.console, console = self._pair()
@@ -57,18 +66,27 @@ class Booted:
                 console=console.fileno(),
                 memory_fd=self.memory,
                 warm=warm,
+                place=place,
+                meeting=meeting,
+                root=f"{place}/jail",
             )
+            self._listener = meet(machine, by) if by.calls else None
+            if self._listener is not None:
+                self._undo.push(self._listener.close)
             null = subprocess.DEVNULL
             self.child = subprocess.Popen(
-                driver.command(machine, program),
+                by.command(machine, found.program),
                 stdin=null,
                 stdout=null,
                 stderr=console.fileno(),
-                pass_fds=driver.descriptors(machine),
+                pass_fds=by.descriptors(machine),
+                env=by.environment(),
+                start_new_session=True,
             )
             self._undo.push(self._end)
             for one in (port, control, console):
                 one.close()
+            self.talk = by.control(machine, self.control)
         except BaseException:
             self._undo.run()
             raise
@@ -80,16 +98,23 @@ class Booted:
         return ours, theirs
 
     def _end(self) -> None:
-        self.child.kill()
-        self.child.wait()
+        try:
+            os.killpg(self.child.pid, 9)
+        finally:
+            self.child.wait()
 
     def await_hello(self, seconds: float) -> str | None:
         """None once the agent has spoken, else why it has not."""
-        poller = poll()
-        poller.register(self.port, POLLIN)
         began = time.monotonic()
-        if not poller.poll(seconds * 1000):
-            return f"a guest did not come up within {seconds:.0f} s"
+        try:
+            if self._listener is not None:
+                self.talk.greet()
+                self.port = called(self._listener, self.port, seconds)
+                self._undo.push(self.port.close)
+            if not _ready(self.port, seconds):
+                raise errors.Timeout(f"a guest did not come up within {seconds:.0f} s")
+        except (errors.Timeout, errors.Unavailable) as error:
+            return error.message
         word = self.port.recv(64)
         if word[:1] == bytes([HELLO]):
             return None
@@ -110,7 +135,44 @@ class Booted:
         self._undo.run()
 
 
-def boot(kernel: str, agent_image: str, *, memory: int, cpus: int, accel: str, warm: bool = False) -> Booted:
-    """Start a machine; `warm`: it does everything once before it says that it is there. Raises Unsupported,
-    OSError."""
-    return Booted(kernel, agent_image, memory=memory, cpus=cpus, accel=accel, warm=warm)
+def boot(
+    kernel: str,
+    agent_image: str,
+    *,
+    memory: int,
+    cpus: int,
+    accel: str,
+    warm: bool = False,
+    driver: str = "qemu",
+) -> Booted:
+    """Start a machine of `driver`, whose closure `agent_image` is part of; `warm`: it does everything once before it
+    says that it is there. Raises Unsupported, OSError."""
+    return Booted(kernel, agent_image, memory=memory, cpus=cpus, accel=accel, warm=warm, driver=driver)
+
+
+def meet(machine: Machine, driver: Driver) -> socket:
+    """The socket at which a guest that calls is waited for. Raises OSError."""
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    path = f"{machine.meeting}/{driver.calls}"
+    listener.bind(path)
+    os.chmod(path, 0o666)  # nobody else reaches the directory
+    listener.listen(1)
+    return listener
+
+
+def called(listener: socket, port: socket, seconds: float) -> socket:
+    """The connection of a guest that calls, in place of `port`. Raises Timeout."""
+    try:
+        if not _ready(listener, seconds):
+            raise errors.Timeout(f"a guest did not come up within {seconds:.0f} s")
+        fd, _ = listener._accept()  # type: ignore[attr-defined]
+    finally:
+        listener.close()
+        port.close()
+    return socket(AF_UNIX, SOCK_STREAM, 0, fd)
+
+
+def _ready(end: socket, seconds: float) -> bool:
+    poller = poll()
+    poller.register(end, POLLIN)
+    return bool(poller.poll(seconds * 1000))

@@ -16,6 +16,7 @@ import sys
 
 from atoll.base import errors, files
 from atoll.base.value import Value
+from atoll.vm import uml
 
 ROOMS = ("base", "linux", "spec", "runtime", "vm", "guest")
 """The rooms of Atoll that run in a guest or a jail."""
@@ -42,7 +43,7 @@ class Closure(Value):
     jail: str
     agent: str
     python: str
-    qemu: str
+    vmm: str
     virtiofsd: str
 
 
@@ -71,16 +72,16 @@ def closure(root: str, vmm: str = "qemu-system-x86_64") -> Closure:
 
 
 def _planned(root: str, vmm: str) -> Closure:
-    qemu, virtiofsd = find_program(vmm), find_program("virtiofsd")
+    found, virtiofsd = find_program(vmm), find_program("virtiofsd")
     python = os.path.realpath(sys.executable)
-    key = _key((python, qemu, virtiofsd, "/etc/ld.so.cache", _stdlib() + "/os.py"))
+    key = _key((python, found, virtiofsd, "/etc/ld.so.cache", _stdlib() + "/os.py"))
     place = f"{root}/closure/{key}"
     return Closure(
         key=key,
         jail=f"{place}/jail",
         agent=f"{place}/agent.img",
         python=python,
-        qemu=os.path.realpath(qemu) if qemu else "",
+        vmm=os.path.realpath(found) if found else "",
         virtiofsd=os.path.realpath(virtiofsd) if virtiofsd else "",
     )
 
@@ -122,8 +123,8 @@ def _make(root: str, made: Closure, vmm: str) -> None:
     tool = find_program("mkfs.erofs")
     if not tool:
         raise errors.Unsupported("mkfs.erofs is not here", hint="apt install erofs-utils")
-    if not made.qemu:
-        raise errors.Unsupported(f"{vmm} is not here", hint="apt install qemu-system-x86")
+    if not made.vmm:
+        raise errors.Unsupported(f"{vmm} is not here", hint="'atoll isolation ls' says what brings it")
     os.makedirs(os.path.dirname(place), mode=0o711, exist_ok=True)
     lock = files.FileLock(f"{place}.lock")
     lock.acquire()
@@ -168,9 +169,13 @@ def _copy_interpreter(target: str, python: str) -> None:
 
 
 def _copy_vmm(target: str, made: Closure) -> None:
-    for program in (made.qemu, made.virtiofsd):
+    for program in (made.vmm, made.virtiofsd):
         if program:
             _copy_program(target, program)
+    if os.path.basename(made.vmm) == uml.PROGRAM:
+        _copy_modules(target)
+    if not os.path.basename(made.vmm).startswith("qemu"):
+        return
     for name in MODULES:
         for folder in MODULE_PLACES:
             if os.path.exists(f"{folder}/{name}"):
@@ -180,6 +185,15 @@ def _copy_vmm(target: str, made: Closure) -> None:
             if os.path.exists(f"{folder}/{name}"):
                 _copy(os.path.realpath(f"{folder}/{name}"), f"{target}/usr/share/qemu/{name}")
                 break
+
+
+def _copy_modules(target: str) -> None:
+    """What user-mode Linux keeps apart of its kernel: its guest's root is the jail's."""
+    for release in os.listdir(uml.MODULES):
+        for part in uml.PARTS:
+            path = f"{uml.MODULES}/{release}/{part}"
+            if os.path.exists(path):
+                _copy(path, target + path)
 
 
 def _copy_program(target: str, path: str) -> None:

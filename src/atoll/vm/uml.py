@@ -78,24 +78,26 @@ class Uml(Driver):
 
     def control(self, machine: Machine, connection: socket) -> Console:
         """Its console for management; `connection` says nothing but that it has gone."""
-        return Console(f"{machine.meeting}/{NAME}/mconsole")
+        return Console(f"{machine.meeting}/{NAME}/mconsole", machine.memory)
 
 
 class Console(machine.Control):
     """mconsole: a datagram asked, one or more answered. A guest that broke its kernel answers what it likes: nothing
     of it is believed but "OK"."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, memory: int) -> None:
+        self._path, self._memory = path, memory
 
     def greet(self) -> None:
         """It begins by itself, and makes this console on its way: there is nothing to wait for."""
 
     def resize(self, memory: int) -> None:
         """The pages beyond `memory` are taken from the guest's free ones, and given back to the host."""
-        said = self.ask(f"config mem={memory}M")
+        change = memory - self._memory
+        said = self.ask(f"config mem={change:+d}M") if change else ""
         if said:
             raise errors.Unavailable(f"user-mode Linux refused another size: {said}")
+        self._memory = memory
 
     def ask(self, command: str) -> str:
         """The error that it answers, "" for none. Raises Unavailable, Timeout."""

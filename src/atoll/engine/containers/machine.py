@@ -1,6 +1,6 @@
 """The machine of a container at the level `vm`: what it is made of, decided once, at its creation.
 
-Holds: `noted`, `with_machine`, `accelerator`, `refuse`. Does not hold: the level (`isolation/vm.py`), the kernel's
+Holds: `noted`, `with_machine`, `chosen`, `refuse`. Does not hold: the level (`isolation/vm.py`), the kernel's
 installation (`engine/vm`).
 """
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from atoll.engine.containers.record import Record
     from atoll.engine.engine import Engine
     from atoll.engine.store import ContainerRow, ImageRow
+    from atoll.vm.drivers import Choice
 
 LEVEL = "vm"
 BESIDE = 96
@@ -23,13 +24,12 @@ BESIDE = 96
 
 def noted(engine: Engine, planned: Planned, image: ImageRow | None) -> Planned:
     """The plan with a note of what its machine will be, before anything of it is made. Raises Unsupported."""
-    if image is None:
+    if image is None and not planned.record.infra:
         raise errors.Unsupported(
             "isolation level 'vm' cannot show this host as an image",
             hint="name an image, or use --isolation container",
         )
-    how = {"kvm": "KVM", "tcg": "software emulation (TCG)"}[accelerator(engine)]
-    note = f"it runs in a machine of its own: QEMU microvm, by {how}"
+    note = f"it runs in a machine of its own: {chosen(engine).said}"
     return planned.replace(record=planned.record.replace(notes=(*planned.record.notes, note)))
 
 
@@ -38,10 +38,11 @@ def with_machine(engine: Engine, planned: Planned, image: ImageRow | None, size:
     writes that is not removed at its end; `size` bounds that, 0 for the usual. Raises Unsupported, Denied."""
     from atoll.images import erofs
     from atoll.vm import disk
+    from atoll.vm.drivers import named
 
     assert image is not None  # `noted` has seen to it
     record, container = planned.record, planned.container
-    accel = accelerator(engine)
+    choice = chosen(engine)
     made = erofs.make(engine.snapshots, engine.store.chain_ids(image.id))
     place = None
     if not record.remove:
@@ -53,30 +54,23 @@ def with_machine(engine: Engine, planned: Planned, image: ImageRow | None, size:
         disk_size=size,
         kernel=engine.config.vm_kernel,
         memory=_memory(engine, record),
-        cpus=-(-record.cpus // 10**9) if record.cpus else 1,
-        accel=accel,
+        cpus=min(-(-record.cpus // 10**9) if record.cpus else 1, named(choice.driver).cpus_max),
+        accel=choice.accel,
+        driver=choice.driver,
     )
     return planned.replace(container=container.replace(machine=machine))
 
 
-def accelerator(engine: Engine) -> str:
-    """`kvm` where a kernel came up by it, `tcg` only where the configuration says so. Raises Unsupported."""
-    from atoll.vm import kernel, probe
+def chosen(engine: Engine) -> Choice:
+    """The driver and how its guest is executed: KVM where a kernel came up by it, anything else only where the
+    configuration says so. Raises Unsupported."""
+    from atoll.vm import drivers
 
+    config = engine.config
     try:
-        kernel.installed(f"{engine.paths.data}/vm", engine.config.vm_kernel)
-    except errors.NotFound as error:
+        return drivers.choose(f"{engine.paths.data}/vm", config.vm_kernel, config.vm_driver, config.vm_accel)
+    except (errors.Unsupported, errors.NotFound) as error:
         raise errors.Unsupported(f"isolation level 'vm': {error.message}", hint=error.hint) from None
-    wanted = engine.config.vm_accel
-    if wanted == "tcg":
-        return wanted
-    found = probe.kvm(f"{engine.paths.data}/vm", engine.config.vm_kernel)
-    if not found.ok:
-        raise errors.Unsupported(
-            f"isolation level 'vm': KVM does not work here: {found.reason}",
-            hint='software emulation is several times slower; to allow it set accel = "tcg" in [vm] of atoll.toml',
-        )
-    return "kvm"
 
 
 def refuse(row: ContainerRow, what: str) -> None:
