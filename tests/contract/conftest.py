@@ -32,6 +32,7 @@ LEVELS: dict[str, Callable[[str, str], Driver]] = {
     "container-without-spawner": lambda run_root, data: ContainerDriver(run_root, data, spawner="off"),
     **{name: _external(name) for name in ("runc", "crun", "gvisor")},
     "vm": vm.LevelDriver,
+    "vm-uml": lambda run_root, data: vm.LevelDriver(run_root, data, vm.UML),
 }
 OTHERWISE = {
     "test_a_terminal_with_a_size[gvisor]": "this runsc gives the program a terminal that tty(1) does not know",
@@ -44,7 +45,8 @@ OTHERWISE = {
     "test_pause_and_resume[vm]": "what it writes is on the guest's disk: test_vm.py",
 }
 """What a level does otherwise; these tests are left out for it."""
-SLOW_SAMPLES = {"gvisor": 4, "vm": 4}
+OTHERWISE |= {name.replace("[vm]", "[vm-uml]"): why for name, why in OTHERWISE.items() if name.endswith("[vm]")}
+SLOW_SAMPLES = {"gvisor": 4, "vm": 4, "vm-uml": 3}
 """How many tests of the slow levels run without --full, chosen by the seed."""
 _serial = itertools.count()
 
@@ -54,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if item.name not in OTHERWISE]
     if items and not items[0].config.getoption("--full"):
         for name, count in SLOW_SAMPLES.items():
-            slow = [item for item in items if f"[{name}" in item.name]
+            slow = [item for item in items if _level(item) == name]
             chosen = random.Random(os.environ["ATOLL_TEST_SEED"]).sample(slow, min(count, len(slow)))
             items[:] = [item for item in items if item not in slow or item in chosen]
     if os.geteuid() != 0:
@@ -62,6 +64,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if str(item.path).startswith(here):
                 item.add_marker(pytest.mark.skip(reason="contract tests make namespaces and cgroups: run as root"))
+
+
+def _level(item: pytest.Item) -> object:
+    return item.callspec.params.get("level") if hasattr(item, "callspec") else None
 
 
 @pytest.fixture(scope="package")

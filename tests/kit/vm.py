@@ -16,10 +16,16 @@ from atoll.isolation.vm import VmDriver
 from atoll.monitor.requests import MachinePlan
 from atoll.spec.rootfs import Bind
 from atoll.vm import kernel
+from atoll.vm import drivers
 from atoll.vm.closure import closure
+from atoll.vm.drivers import Choice
+from atoll.vm.machine import OWN, TCG
 from kit import images
 from kit.command import Atoll
 from kit.kernels import Run, allow, wheel
+
+
+EMULATED, UML = Choice(driver="qemu", accel=TCG), Choice(driver="uml", accel=OWN)
 
 
 def store(run: Run = subprocess.run) -> str:
@@ -28,10 +34,10 @@ def store(run: Run = subprocess.run) -> str:
     os.makedirs(root, mode=0o711, exist_ok=True)
     if not os.path.exists(f"{root}/kernels/default"):
         kernel.install(root, wheel(run))
-    made = closure(root)
+    keys = tuple([closure(root, drivers.named(one.driver).program).key for one in (EMULATED, UML)])
     for kind in ("closure", "templates"):
         for name in os.listdir(f"{root}/{kind}") if os.path.isdir(f"{root}/{kind}") else ():
-            if not name.startswith(made.key):
+            if not name.startswith(keys):
                 path = f"{root}/{kind}/{name}"
                 shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
     return root
@@ -54,8 +60,9 @@ def erofs(source: str, path: str) -> str:
 class LevelDriver(VmDriver):
     """The level `vm` for plans whose root is a directory: the machine gets it as an image."""
 
-    def __init__(self, run_root: str, data_root: str) -> None:
+    def __init__(self, run_root: str, data_root: str, choice: Choice = EMULATED) -> None:
         super().__init__(run_root, data_root)
+        self._choice = choice
         os.symlink(store(), f"{data_root}/vm")
 
     def create(self, plan: ContainerPlan, *, promise: bool = False, start: bool = False) -> Attachment:
@@ -66,4 +73,5 @@ class LevelDriver(VmDriver):
         image = f"{self._data_root}/image"
         if not os.path.exists(image):
             erofs(first.source, image)
-        return super().create(plan.replace(machine=MachinePlan(image=image)), promise=promise, start=start)
+        machine = MachinePlan(image=image, driver=self._choice.driver, accel=self._choice.accel)
+        return super().create(plan.replace(machine=machine), promise=promise, start=start)
