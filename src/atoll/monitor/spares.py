@@ -11,6 +11,11 @@ costs. A spare copies them before anybody asks. Which ones, it is told: those th
 It is a cache as the spawner is: whoever finds none is served by a fork. A spare holds one end of a socket pair and
 ends when the other is closed: a spawner that is killed, retires or lets go leaves none behind. They are let go of a
 few seconds after the last connection, so that an idle host keeps neither the processes nor the memory.
+
+A monitor lives as long as its container, and keeps the old version of each page that its parent writes to after the
+fork: the spawner writes to 120 between two of them (half a mebibyte a container). So while there are spares monitors
+are cloned by a process that does nothing else, the maker; they are the spawner's children all the same (CLONE_PARENT
+of clone(2)).
 """
 
 from __future__ import annotations
@@ -28,9 +33,12 @@ from _socket import (
     socketpair,
 )
 from _struct import pack, unpack
+from errno import EAGAIN, EIO
 from resource import RUSAGE_SELF, getrusage
+from select import select
 
 from atoll.linux import memory
+from atoll.linux.process import CLONE_PARENT, clone3
 from atoll.monitor import sockets
 from atoll.runtime.cgroups.prime import Primer
 
@@ -39,8 +47,8 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
 
-MONITOR, COMMAND, INIT = 0, 1, 2
-"""What a process is, and what a connection is for, by the socket that it came to; an init has none."""
+MONITOR, COMMAND, INIT, MAKER = 0, 1, 2, 3
+"""What a process is, and what a connection is for, by the socket that it came to; an init and the maker have none."""
 KEPT_SECONDS = 10.0
 """How long after the last connection spares are kept."""
 DELAY_SECONDS, SOON_SECONDS = 0.15, 0.002
@@ -52,6 +60,8 @@ FAULTS_MOST = 150
 """How many pages a spare may have had to copy after all before it tells of those that it wrote to."""
 LESSONS_MOST = 8
 """How often that is done for one kind: it takes two milliseconds."""
+MAKER_SECONDS = 5.0
+"""How long the spawner waits for the maker at most."""
 PAGES_MOST = 4096
 RANGES_MOST = 3000
 
@@ -64,6 +74,7 @@ class Spares:
         self.make, self.kept = make, kept
         self.kinds: list[int] = []
         self.gates: dict[int, tuple[int, socket]] = {}  # kind -> pid, our end
+        self.maker: tuple[int, socket] | None = None
         self.used = self.due = 0.0
         self.pages: dict[int, bytes] = {}  # kind -> what to copy, as `learn` packs it
         self.lessons: dict[int, int] = {}
@@ -72,6 +83,11 @@ class Spares:
         """Have a spare of each of these kinds from now on."""
         self.kinds = kinds
         self.used = time.monotonic()
+        if MONITOR in kinds and self.maker is None:
+            try:
+                self._have_maker()
+            except OSError:
+                return
 
     def wait_ms(self) -> int:
         """How long the spawner may wait for events before it calls `look`; -1 for ever."""
@@ -89,14 +105,16 @@ class Spares:
             self.let_go()
             return
         for kind in self.kinds:
-            if kind not in self.gates:
+            if self.used and kind not in self.gates:
                 self._add(kind)
 
     def _add(self, kind: int) -> None:
         ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
         try:
-            pid = os.fork()
-        except OSError:  # no process to be had: the next one is not served by a spare
+            pid = self._ask_for(theirs) if kind == MONITOR else os.fork()
+            if pid == 0 and kind == MONITOR:
+                raise OSError(EAGAIN, "no process")
+        except OSError:  # none to be had: the next one is not served by a spare
             ours.close()
             theirs.close()
             self.let_go()
@@ -105,6 +123,56 @@ class Spares:
             self.make(kind, theirs)
         theirs.close()
         self.gates[kind] = (pid, ours)
+
+    def _ask_for(self, gate: socket) -> int:
+        """Have the maker make a monitor's spare: its pid. Raises OSError."""
+        if self.maker is None:
+            self._have_maker()
+        self._send(b"g", gate.fileno())
+        return self._answer()
+
+    def clone(self, connection: int) -> int:
+        """Have the maker, if there is one, make a monitor for a connection: its pid, 0 if none was made. Raises
+        OSError where nobody knows: then another one must not read from the same connection."""
+        if self.maker is None:
+            return 0
+        try:
+            self._send(b"c", connection)
+        except OSError:  # it was killed
+            self._dismiss()
+            return 0
+        try:
+            return self._answer()
+        except OSError:
+            self._dismiss()
+            raise
+
+    def _have_maker(self) -> None:
+        ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+        pid = os.fork()
+        if pid == 0:
+            self.make(MAKER, theirs)
+        theirs.close()
+        self.maker = (pid, ours)
+
+    def _send(self, what: bytes, fd: int) -> None:
+        assert self.maker is not None
+        self.maker[1].sendmsg([what], [(SOL_SOCKET, SCM_RIGHTS, pack("i", fd))], MSG_DONTWAIT | MSG_NOSIGNAL)
+
+    def _answer(self) -> int:
+        """The pid, 0 where there was no process to be had. Raises OSError."""
+        assert self.maker is not None
+        line = self.maker[1]
+        answer = line.recv(4) if select([line], [], [], MAKER_SECONDS)[0] else b""
+        if len(answer) < 4:
+            raise OSError(EIO, "the maker of monitors does not answer")
+        return int(unpack("i", answer)[0])
+
+    def _dismiss(self) -> None:
+        """Have no maker; the next one knows what has been learned meanwhile."""
+        if self.maker is not None:
+            self.maker[1].close()
+            self.maker = None
 
     def hand(self, kind: int, connection: int) -> int:
         """Give a connection to the spare of a kind: its pid, 0 if there is none to take it."""
@@ -123,7 +191,10 @@ class Spares:
     def ended(self, pid: int) -> None:
         """A process of the spawner has ended: it may have been a spare, or one that a spare was for."""
         self.due = min(self.due, time.monotonic() + SOON_SECONDS)
-        if any(spare == pid for spare, _ in self.gates.values()):  # killed, or cannot live: no more for now
+        kept = [one for one, _ in self.gates.values()]
+        if pid in kept or (
+            self.maker is not None and pid == self.maker[0]
+        ):  # killed, or cannot live: no more for now
             self.let_go()
 
     def let_go(self) -> None:
@@ -132,12 +203,35 @@ class Spares:
         for _, gate in self.gates.values():
             gate.close()
         self.gates.clear()
+        self._dismiss()
 
     def learned(self, data: bytes) -> None:
         """A report of `Spare.learn`."""
         kind = data[1]
         self.pages[kind] = data[2:]
         self.lessons[kind] = self.lessons.get(kind, 0) + 1
+        if kind != COMMAND:
+            self._dismiss()
+
+
+def make_siblings(line: socket) -> tuple[bool, int]:
+    """In the maker: for each gate or connection that comes, a process beside this one. Returns in each of those, with
+    whether it is a gate, and the descriptor; (False, -1) when the line ends. Raises OSError."""
+    while True:
+        data, fds = sockets.receive_with_fds(line, 1, 1)
+        if not data or not fds:
+            return False, -1
+        try:
+            pid, pidfd = clone3(CLONE_PARENT)
+        except OSError:
+            pid, pidfd = -1, -1
+        if pid == 0:
+            line.close()
+            return data == b"g", fds[0]
+        os.close(fds[0])
+        if pidfd >= 0:
+            os.close(pidfd)
+        line.send(pack("i", max(pid, 0)))
 
 
 class Spare:

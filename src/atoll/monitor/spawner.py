@@ -31,7 +31,7 @@ import os
 import select
 import sys
 import time
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, socket, socketpair
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
 from _struct import pack
 
 from atoll.base import errors, files
@@ -42,7 +42,7 @@ from atoll.monitor import restart, service, sockets
 from atoll.monitor.company import ignore_terminals
 from atoll.monitor.monitor import mourn
 from atoll.monitor.protocol import control
-from atoll.monitor.spares import COMMAND, KEPT_SECONDS, MONITOR, Spare, Spares
+from atoll.monitor.spares import COMMAND, KEPT_SECONDS, MAKER, MONITOR, Spare, Spares, make_siblings
 from atoll.monitor.spawning import fork_patiently, in_fork
 
 TYPE_CHECKING = False
@@ -140,7 +140,11 @@ class Spawner:
                         continue
                     kind = MONITOR if fd == listener else COMMAND
                     try:
-                        pid = spares.hand(kind, connection) or fork()
+                        pid = spares.hand(kind, connection)
+                        if not pid and kind == MONITOR:
+                            pid = spares.clone(connection)
+                        if not pid:
+                            pid = fork()
                     except OSError as error:
                         refuse(connection, error)
                         continue
@@ -210,6 +214,13 @@ class Spawner:
         in_fork(lambda: self._wait(kind, Spare(gate, self.report, self.spares)))
 
     def _wait(self, kind: int, spare: Spare) -> None:
+        if kind == MAKER:
+            is_gate, fd = make_siblings(spare.gate)
+            if not is_gate:
+                if fd >= 0:
+                    service.serve(fd, self._report)
+                return
+            kind, spare = MONITOR, Spare(socket(AF_UNIX, SOCK_SEQPACKET, 0, fd), self.report, self.spares)
         if kind == MONITOR:
             service.serve(-1, self._report, spare=spare)
             return

@@ -19,6 +19,13 @@ def echo(kind: int, gate: Any) -> None:
     try:
         os.closerange(3, gate.fileno())
         os.closerange(gate.fileno() + 1, 1 << 16)
+        if kind == spares.MAKER:
+            kind, (is_gate, fd) = MONITOR, spares.make_siblings(gate)
+            if not is_gate:
+                if fd >= 0:
+                    os.write(fd, b"cloned")
+                return
+            gate = socket.socket(fileno=fd)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         connection = Spare(gate, theirs, Spares(echo)).await_connection()
         ours.close()
@@ -34,7 +41,7 @@ def some() -> Iterator[Spares]:
     made = Spares(echo)
     made.begin([MONITOR, COMMAND])
     made.look()
-    pids = [pid for pid, _ in made.gates.values()]
+    pids = [pid for pid, _ in (*made.gates.values(), made.maker)]
     yield made
     made.let_go()
     for pid in pids:
@@ -78,6 +85,60 @@ def test_one_that_ends_by_itself_is_not_replaced_until_somebody_comes(some: Spar
     assert not some.gates
     some.hand(COMMAND, -1)
     assert some.wait_ms() > 0
+
+
+def test_a_monitors_spare_is_made_by_the_maker_and_our_child(some: Spares) -> None:
+    assert some.maker is not None
+    maker, _ = some.maker
+    pid = some.gates[MONITOR][0]
+    with open(f"/proc/{pid}/stat") as stream:
+        assert int(stream.read().rpartition(")")[2].split()[1]) == os.getpid()
+    some.gates.pop(MONITOR)[1].close()
+    assert os.waitpid(pid, 0)[0] == pid
+    some.look()
+    assert some.maker[0] == maker
+    assert some.gates[MONITOR][0] != pid
+
+
+def test_a_monitor_without_a_spare_comes_from_the_maker(some: Spares) -> None:
+    ours, theirs = socket.socketpair()
+    pid = some.clone(theirs.fileno())
+    theirs.close()
+    assert ours.recv(10) == b"cloned"
+    assert os.waitpid(pid, 0)[0] == pid
+    assert ours.recv(10) == b""
+    ours.close()
+
+
+def test_a_maker_that_was_killed(some: Spares) -> None:
+    assert some.maker is not None
+    maker, _ = some.maker
+    os.kill(maker, signal.SIGKILL)
+    os.waitpid(maker, 0)
+    some.gates.pop(MONITOR)[1].close()
+    some.look()  # none to be had
+    assert some.clone(0) == 0
+    assert not some.gates
+    assert some.maker is None
+    some.begin([MONITOR])
+    some.look()
+    ours, theirs = socket.socketpair()
+    assert some.hand(MONITOR, theirs.fileno())
+    theirs.close()
+    assert ours.recv(10) == b"%d" % MONITOR
+    ours.close()
+    some.let_go()
+    with pytest.raises(ChildProcessError):
+        while os.waitpid(-1, 0):
+            pass
+
+
+def test_a_new_lesson_takes_a_new_maker(some: Spares) -> None:
+    assert some.maker is not None
+    maker, _ = some.maker
+    some.learned(b"p%c" % INIT)
+    assert some.maker is None
+    assert os.waitpid(maker, 0)[0] == maker
 
 
 def test_they_end_when_let_go(some: Spares) -> None:
