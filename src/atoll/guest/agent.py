@@ -12,7 +12,7 @@ import os
 import select
 import sys
 
-from atoll.base import errors
+from atoll.base import errors, jsontext
 from atoll.base.loop import POLLIN, POLLOUT, Loop, children, watch_children
 from atoll.guest import resume, setup, wire
 from atoll.linux import process, tty
@@ -62,6 +62,7 @@ class Agent:
         self.sessions: dict[int, Session] = {}
         self.queue = bytearray()
         self.drain: float | None = None
+        self.members: Any = None
         self.loop.watch(port, POLLIN, self._port_ready)
         watch_children(self.loop, self._reap)
 
@@ -154,6 +155,11 @@ class Agent:
         try:
             setup.renew(message)
             setup.mounts(message)
+            if "pod" in message:
+                from atoll.guest import pod
+
+                pod.prepare(message["pod"])
+                self.members = pod.Members()
         except (OSError, errors.AtollError) as error:
             self.say(wire.word(wire.FAILED, {"error": _error(error, "set the guest up").to_json()}))
             return
@@ -165,10 +171,13 @@ class Agent:
         """7: the container's process, or a further one."""
         session = Session(number)
         inside: list[int] = []
+        if "ask" in message:
+            self._answer(number, message)
+            return
         try:
             terminal, stdin = message["terminal"] is True, message["stdin"] is True
             stdio = None if terminal else self._streams(session, inside, stdin=stdin)
-            created = _first(message, stdio) if number == wire.FIRST else _further(message, stdio)
+            created = self._make(number, message, stdio)
         except (OSError, errors.AtollError) as error:
             for fd in [*session.outputs, *([session.stdin] if session.stdin >= 0 else [])]:
                 os.close(fd)
@@ -178,6 +187,31 @@ class Agent:
             for fd in inside:
                 os.close(fd)
         self._attend(session, created)
+
+    def _make(self, number: int, message: dict[str, Any], stdio: tuple[int, int, int] | None) -> Created:
+        if number == wire.FIRST:
+            return _first(message, stdio)
+        if self.members is None:
+            return _further(message, stdio, setup.CONTAINER)
+        if "member" in message:
+            first = self.sessions.get(wire.FIRST)
+            if first is None:
+                raise errors.FailedPrecondition("the pod's own container has ended")
+            made: Created = self.members.create(number, message, stdio, first.pid)
+            return made
+        return _further(message, stdio, self.members.run_of(message["in"]) if "in" in message else setup.CONTAINER)
+
+    def _answer(self, number: int, message: dict[str, Any]) -> None:
+        """A question about a container of the pod: the answer is what a process would have written."""
+        try:
+            if self.members is None:
+                raise errors.Unsupported("this machine is no pod's")
+            answer = self.members.answer(message)
+        except (OSError, errors.AtollError) as error:
+            self.say(wire.word(wire.FAILED, {"error": _error(error, "look at the container").to_json()}, number))
+            return
+        self.say(wire.frame(wire.OUTPUT, number, jsontext.dumps(answer).encode(), 1))
+        self.say(wire.word(wire.ENDED, {"code": 0}, number))
 
     def _streams(self, session: Session, inside: list[int], *, stdin: bool) -> tuple[int, int, int]:
         if stdin:
@@ -303,10 +337,17 @@ class Agent:
         status = session.status or 0
         signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         code = 128 + signal if signal else os.WEXITSTATUS(status)
-        message = {"code": code, "signal": signal, "oom": session.number == wire.FIRST and setup.out_of_memory()}
+        message = {"code": code, "signal": signal, "oom": self._out_of_memory(session.number)}
+        if self.members is not None:
+            self.members.end_all() if session.number == wire.FIRST else self.members.ended(session.number)
         if session.number == wire.FIRST:
             setup.settle()
         self.say(wire.word(wire.ENDED, message, session.number))
+
+    def _out_of_memory(self, number: int) -> bool:
+        if number == wire.FIRST:
+            return setup.out_of_memory()
+        return self.members is not None and bool(self.members.out_of_memory(number))
 
 
 def _first(message: dict[str, Any], stdio: tuple[int, int, int] | None) -> Created:
@@ -324,13 +365,11 @@ def _first(message: dict[str, Any], stdio: tuple[int, int, int] | None) -> Creat
     )
 
 
-def _further(message: dict[str, Any], stdio: tuple[int, int, int] | None) -> Created:
+def _further(message: dict[str, Any], stdio: tuple[int, int, int] | None, run: str) -> Created:
     wanted = oci.Spec.from_json({"ociVersion": oci.VERSION, "process": message["process"]}).process
     if wanted is None:
         raise errors.InvalidArgument("a process without a process")
-    return runtime_exec.exec_process(
-        run=setup.CONTAINER, process_spec=wanted, stdio=stdio, terminal=message["terminal"] is True
-    )
+    return runtime_exec.exec_process(run=run, process_spec=wanted, stdio=stdio, terminal=message["terminal"] is True)
 
 
 def _error(error: Exception, what: str) -> errors.AtollError:

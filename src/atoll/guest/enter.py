@@ -45,10 +45,13 @@ def entering(process: Process, run: str) -> Process:
     from atoll.spec.runtime import Capabilities, Spec, User
 
     try:
-        python = str(jsontext.loads(files.read_bytes(f"{run}/{NOTE}"))["python"])
+        note = jsontext.loads(files.read_bytes(f"{run}/{NOTE}"))
+        python = str(note["python"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise errors.Corrupt(f"damaged record {run}/{NOTE}: {error}") from None
-    wanted = jsontext.dumps(Spec(process=process).to_json()["process"])
+    wire = Spec(process=process).to_json()["process"]
+    # In a pod's machine there are several containers to enter.
+    wanted = jsontext.dumps({"pod": {"process": wire, "in": note["in"]}} if "in" in note else wire)
     return process.replace(
         args=command(python, "enter", wanted),
         env=(),
@@ -84,18 +87,24 @@ def _stand(wanted: str) -> int:
         rights = [(SOL_SOCKET, SCM_RIGHTS, struct.pack("3i", 0, 1, 2))]
         door.sendmsg([wanted.encode()], rights)
     except OSError as error:
-        return _refused(end, errors.FailedPrecondition(f"the machine does not answer: {error.strerror}"))
+        return refused(end, errors.FailedPrecondition(f"the machine does not answer: {error.strerror}"))
+    return serve(end, door)
+
+
+def serve(end: socket, door: socket) -> int:
+    """Stand for what was asked for at the door until it ends; the exit code. `end` is where an init says how it
+    went."""
     for number in FORWARDED:
         _signal.signal(number, lambda number, _: _pass_on(door, number))
     while True:
         data = door.recv(PACKET_MAX)
         if not data:
-            return _refused(end, errors.FailedPrecondition("the machine has ended"))
+            return refused(end, errors.FailedPrecondition("the machine has ended"))
         told = jsontext.loads(data)
         if told["is"] == "started":
             end.close()
         elif told["is"] == "failed":
-            return _refused(end, errors.from_json(told["error"]))
+            return refused(end, errors.from_json(told["error"]))
         elif told["is"] == "ended":
             return int(told["code"])
 
@@ -107,7 +116,8 @@ def _pass_on(door: socket, number: int) -> None:
         pass
 
 
-def _refused(end: socket, error: errors.AtollError) -> int:
+def refused(end: socket, error: errors.AtollError) -> int:
+    """Say why it does not run; the exit code."""
     try:
         end.send(jsontext.dumps({"error": error.to_json()}).encode())
     except OSError:  # it runs already: then this is its end

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from atoll.guest.saving import Saving
+    from atoll.guest.shelf import Shelf
     from atoll.guest.starting import Started
     from atoll.vm.qmp import Control
 
@@ -50,6 +51,7 @@ class Keeper:
         self._door: socket | None = None
         self._last = wire.FIRST
         self.saving: Saving | None = None
+        self.shelf: Shelf | None = None
         self.resumes = False
 
     def serve(self) -> int:
@@ -234,7 +236,8 @@ class Keeper:
         """A signal to the container's process; before there is one it ends the machine, as it would an init."""
         first = self._stands.get(wire.FIRST)
         if first is not None:
-            first.signal(number)
+            # A pod's own container heeds no signal: to end it is to end the machine, in order.
+            first.signal(9 if self.config.get("pod") and number == 15 else number)
         elif number in (1, 2, 3, 15):
             raise errors.Cancelled(f"ended by signal {number} before its program ran")
 
@@ -251,14 +254,14 @@ class Keeper:
     def _introduced(self, peer: socket) -> None:
         """What a stand-in wants run, with its three descriptors."""
         self.loop.forget(peer.fileno())
-        data, ancillary, _, _ = peer.recvmsg(PACKET_MAX << 1, CMSG_LEN(12), MSG_CMSG_CLOEXEC)
+        data, ancillary, _, _ = peer.recvmsg(PACKET_MAX << 1, CMSG_LEN(20), MSG_CMSG_CLOEXEC)
         fds = struct.unpack(f"{len(ancillary[0][2]) // 4}i", ancillary[0][2]) if ancillary else ()
         if data and len(fds) == 1:
             from atoll.guest import saving
 
             saving.begin(self, peer, jsontext.loads(data), fds[0])
             return
-        if not data or len(fds) != 3:
+        if not data or len(fds) not in (3, 5):
             peer.close()
             return
         if len(self._stands) >= STANDS_MAX:
@@ -267,11 +270,26 @@ class Keeper:
             peer.close()
             return
         process = jsontext.loads(data)
-        terminal = process.get("terminal") is True
-        number = self._free_number()
-        stand = DoorStand(self, number, fds, peer, stdin=True, terminal=terminal)
+        message = {"process": process, "terminal": process.get("terminal") is True, "stdin": True}
+        if "pod" in process:
+            from atoll.guest import shelf
+
+            try:
+                self.shelf = self.shelf or shelf.Shelf(self.control)
+                message = self.shelf.request(process["pod"], fds[3:])
+            except (errors.AtollError, OSError) as error:
+                told = error if isinstance(error, errors.AtollError) else errors.from_os_error(error, "ask the guest")
+                tell(peer, {"is": "failed", "error": told.to_json()})
+                peer.close()
+                for fd in fds[:3]:
+                    os.close(fd)
+                return
+            finally:
+                self.watch_control()
+        number, terminal = self._free_number(), message["terminal"]
+        stand = DoorStand(self, number, fds[:3], peer, stdin=message["stdin"], terminal=terminal)
         self._stands[number] = stand
-        self.say(wire.word(wire.RUN, {"process": process, "terminal": terminal, "stdin": True}, number))
+        self.say(wire.word(wire.RUN, message, number))
         stand.begin()
 
     def _free_number(self) -> int:

@@ -98,7 +98,7 @@ def _raw_terminal(path: str) -> int:
     return fd
 
 
-def _device(names: tuple[str, ...]) -> str:
+def device(names: tuple[str, ...]) -> str:
     """The first that is there, or the first."""
     return next((name for name in names if os.path.exists(name)), names[0])
 
@@ -150,13 +150,13 @@ def _set_mac(name: str, mac: bytes) -> None:
 def mounts(message: dict[str, Any]) -> None:
     """4: the image, what is written above it, volumes, files. Raises OSError."""
     if message["image"]:
-        device = _device(IMAGE_DEVICES)
-        block.drop_buffers(device)  # what was read when a template was made was no image yet
-        mount.mount(device, IMAGE, "erofs", mount.MS_RDONLY)
+        path = device(IMAGE_DEVICES)
+        block.drop_buffers(path)  # what was read when a template was made was no image yet
+        mount.mount(path, IMAGE, "erofs", mount.MS_RDONLY)
     if message["disk"]:
-        device = _device(DISK_DEVICES)
-        block.drop_buffers(device)
-        mount.mount(device, WRITABLE, "ext4", 0, "discard")
+        path = device(DISK_DEVICES)
+        block.drop_buffers(path)
+        mount.mount(path, WRITABLE, "ext4", 0, "discard")
     else:
         size = f",size={int(message['scratch'])}" if message["scratch"] else ""
         mount.mount("writable", WRITABLE, "tmpfs", 0, f"mode=700{size}")
@@ -164,20 +164,30 @@ def mounts(message: dict[str, Any]) -> None:
         os.makedirs(f"{WRITABLE}/{name}", 0o755 if name == "upper" else 0o700, exist_ok=True)
     if message["volumes"]:
         mount.mount(VOLUMES_TAG, VOLUMES, "virtiofs", 0)
-    for name, content in message["files"].items():
+    keep_files(message["files"], FILES)
+    keep_filters(message["filters"])
+
+
+def keep_files(given: dict[str, Any], place: str) -> None:
+    """Small files that came as data, by their names. Raises OSError."""
+    for name, content in given.items():
         data = binascii.a2b_base64(content["content"])
-        files.write_atomic(f"{FILES}/{name}", data, mode=int(content["mode"]))
-    for name, content in message["filters"].items():
+        files.write_atomic(f"{place}/{name}", data, mode=int(content["mode"]))
+
+
+def keep_filters(given: dict[str, str]) -> None:
+    """Compiled seccomp filters, where the runtime looks for them. Raises OSError."""
+    for name, content in given.items():
         files.write_atomic(f"{FILTERS}/{name}", binascii.a2b_base64(content), mode=0o600)
 
 
-def out_of_memory() -> bool:
-    """Whether the kernel killed a process of the container for want of memory."""
+def out_of_memory(run: str = CONTAINER) -> bool:
+    """Whether the kernel killed a process of a container for want of memory."""
     from atoll.runtime import state
     from atoll.runtime.cgroups.cgroup import Cgroup
 
     try:
-        known = state.read(CONTAINER).cgroup
+        known = state.read(run).cgroup
         return known is not None and Cgroup.from_json(known).oom_kills() > 0
     except (OSError, errors.AtollError):
         return False

@@ -21,6 +21,7 @@ from zlib import crc32
 from atoll.base import errors, files, jsontext
 from atoll.guest import enter
 from atoll.guest.starting import FILE_CAPABILITIES, PLACE
+from atoll.isolation import vm_pod
 from atoll.isolation.container import ContainerDriver
 from atoll.isolation.protocol import Attachment, Availability, ContainerPlan
 from atoll.isolation.vm_guest import HINT, Guest, guest_of
@@ -48,7 +49,7 @@ PIDS, PIDS_OWN = 128, 8192
 """Processes and threads in a jail: the VMM's, the keeper, one for each exec under way; of user-mode Linux also those
 of its guest."""
 _NEW = ("pid", "mount", "ipc", "uts", "cgroup")
-_SYSTEM = (
+SYSTEM = (
     Mount(destination="/proc", type="proc", source="proc", options=("nosuid", "noexec", "nodev")),
     Mount(destination="/dev", type="tmpfs", source="dev", options=("nosuid", "noexec", "mode=755", "size=64k")),
     Mount(
@@ -97,7 +98,9 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
     directory. Raises Unsupported, NotFound (no kernel, no image), what making the closure raises."""
     machine, root = plan.machine, f"{data_root}/vm"
     assert machine is not None
-    guest = guest_of(plan)
+    if machine.pod and machine.pod != plan.run:
+        return vm_pod.seated(plan, closure(root))
+    guest = vm_pod.holding(plan) if machine.pod else guest_of(plan)
     driver = named(machine.driver)
     made = closure(root, driver.program)
     kernel = kernels.installed(root, machine.kernel) if driver.kernel else Kernel(path=made.agent, digest=made.key)
@@ -127,7 +130,9 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
         oom_score_adj=wanted.oom_score_adj,
     )
     kinds = [one for one in linux.namespaces if one.type in (*_NEW, "network", "user")]
-    mounts = [*_SYSTEM, *_files(plan, machine, made, kernel.path, saved)]
+    mounts = [*SYSTEM, *_files(plan, machine, made, kernel.path, saved)]
+    if machine.pod:
+        mounts.append(vm_pod.door(plan.run, fresh=True))
     if driver.memory_place:
         mounts.append(_memory_place(machine.memory))
     if guest.volumes:
@@ -144,7 +149,7 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
             namespaces=tuple(kinds),
             devices=(_KVM_NODE,) if machine.accel == KVM else (),
             resources=_resources(linux.resources, machine),
-            seccomp=_jail_filter(held, serves=bool(guest.volumes)),
+            seccomp=jail_filter(held, serves=bool(guest.volumes)),
             sysctl=(),
             rootfs_propagation=None,
             masked_paths=("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sysrq-trigger"),
@@ -196,21 +201,24 @@ def _write_note(
         "accel": machine.accel,
         "user": user,
         "group": _readers(plan, machine) if by_name else 0,
-        "image": True,
+        "image": bool(machine.image),
+        "pod": bool(machine.pod),
         "disk": machine.disk is not None,
         "template": saved is not None,
         "resumed": bool(machine.resume),
         "volumes": bool(guest.volumes),
+        "shown": [one.destination for one in guest.volumes],
         "terminal": plan.terminal or wanted.terminal,
         "stdin": plan.stdin,
         "setup": {
             "hostname": plan.id[:12],
-            "image": True,
+            "image": bool(machine.image),
             "disk": machine.disk is not None,
             "scratch": machine.disk_size,
             "volumes": bool(guest.volumes),
             "files": guest.files,
-            "filters": _filter(plan, guest),
+            "filters": vm_pod.filters(plan, guest.spec),
+            **vm_pod.told(machine),
         },
         "container": {
             "id": plan.id,
@@ -223,8 +231,8 @@ def _write_note(
     files.write_atomic(f"{plan.run}/{enter.NOTE}", jsontext.dumps(note))
 
 
-def _jail_filter(held: tuple[str, ...], *, serves: bool) -> oci.Seccomp:
-    """The default profile; whoever serves files gives each of its threads a root and directory of its own."""
+def jail_filter(held: tuple[str, ...], *, serves: bool) -> oci.Seccomp:
+    """The default profile, for jails; who serves files gives each thread a root and directory of its own."""
     from atoll.runtime import seccomp
 
     profile = seccomp.default_profile(frozenset(held))
@@ -236,24 +244,6 @@ def _jail_filter(held: tuple[str, ...], *, serves: bool) -> oci.Seccomp:
     return profile.replace(syscalls=(*profile.syscalls, rule))
 
 
-def _filter(plan: ContainerPlan, guest: Guest) -> dict[str, str]:
-    """The container's seccomp filter as the host has compiled it: under emulation that takes a second."""
-    rules = guest.spec.linux.seccomp if guest.spec.linux is not None else None
-    if rules is None or plan.cache is None:
-        return {}
-    import binascii
-
-    from atoll.runtime.seccomp import cache
-
-    cache.read_or_compile(rules, plan.cache)
-    name = cache.file_name(rules)
-    try:
-        content = files.read_bytes(f"{plan.cache}/{name}")
-    except OSError:  # a cache that cannot be written: the guest compiles
-        return {}
-    return {name: binascii.b2a_base64(content, newline=False).decode()}
-
-
 def _files(
     plan: ContainerPlan, machine: MachinePlan, made: Closure, kernel: str, saved: Template | None
 ) -> list[Mount]:
@@ -261,8 +251,9 @@ def _files(
     shown = {
         "kernel": (kernel, "ro"),
         "agent.img": (made.agent, "ro"),
-        "image.img": (machine.image, "ro"),
     }
+    if machine.image:
+        shown["image.img"] = (machine.image, "ro")
     if saved is not None:
         shown |= {"memory": (saved.memory, "ro"), "state": (saved.state, "ro")}
     if machine.disk is not None:

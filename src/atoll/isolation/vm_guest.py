@@ -116,7 +116,8 @@ def _is_data(plan: ContainerPlan, entry: Mount) -> bool:
     """Whether a file is Atoll's own and small: names, resolvers, secrets. It travels as data; a machine without
     volumes needs no server of files."""
     source = os.path.normpath(entry.source or "")
-    own = (plan.bundle, f"{os.path.dirname(os.path.dirname(plan.run))}/secrets")
+    # A pod's containers have the names that lie with its own.
+    own = (os.path.dirname(plan.bundle), f"{os.path.dirname(os.path.dirname(plan.run))}/secrets")
     return any(source.startswith(f"{place}/") for place in own) and os.path.isfile(source)
 
 

@@ -55,6 +55,7 @@ COMMAND = Command(
                 Flag(name="hostname", short="h", kind=TEXT, help="Its host name"),
                 Flag(name="infra", help="Have a container that holds its namespaces (on, but with --infra=false)"),
                 _text("infra-name", "The name of that container"),
+                _text("isolation", "Level of isolation of all of it: container, or vm, one machine"),
                 _text("ipc", "IPC namespace: private or host"),
                 _list("label", "Set a label", "l"),
                 _list("label-file", "Read labels from a file"),
@@ -156,6 +157,7 @@ def read(given: Given) -> PodRequest:
         security_opt=given.texts("security-opt"),
         devices=given.texts("device"),
         replace_old=given.on("replace"),
+        isolation=given.text("isolation") or "",
         **more,
     )
 

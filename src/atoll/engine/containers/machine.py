@@ -40,6 +40,11 @@ def with_machine(engine: Engine, planned: Planned, image: ImageRow | None, size:
     from atoll.vm import disk
     from atoll.vm.drivers import named
 
+    if planned.record.pod:
+        from atoll.engine.pods import machine as pod_machine
+
+        if pod_machine.is_one(engine, planned.record.pod):
+            return pod_machine.with_machine(engine, planned, image, size)
     assert image is not None  # `noted` has seen to it
     record, container = planned.record, planned.container
     choice = chosen(engine)

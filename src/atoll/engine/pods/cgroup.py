@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from atoll.base import errors, files, jsontext
+from atoll.engine.pods import machine
 from atoll.engine.pods.record import PodRecord, PodRow
 from atoll.runtime.cgroups.cgroup import Cgroup
 from atoll.runtime.cgroups.detect import detect
@@ -65,7 +66,10 @@ def ensure(engine: Engine, pod: PodRow) -> Cgroup:
     file = _file(engine, pod.id)
     planned = Cgroup.planned(pod.record.cgroup, hierarchy)
     files.write_atomic(file, jsontext.dumps(planned.to_json()))
-    made = Cgroup.create(pod.record.cgroup, resources(pod.record, hierarchy), hierarchy, rootless=rootless)
+    limits = resources(pod.record, hierarchy)
+    if pod.record.isolation:
+        limits = machine.around(pod.record, limits, engine.config.vm_memory)
+    made = Cgroup.create(pod.record.cgroup, limits, hierarchy, rootless=rootless)
     files.write_atomic(file, jsontext.dumps(made.to_json()))
     return made
 
@@ -98,10 +102,10 @@ def completed(engine: Engine, plan: ContainerPlan) -> ContainerPlan:
     if pod is None or linux is None:
         return plan
     above = _absolute(ensure(engine, pod))
-    if above is None:
-        return plan
-    linux = linux.replace(cgroups_path=f"{above}/{plan.id}")
-    return plan.replace(spec=plan.spec.replace(linux=linux))
+    if above is not None:
+        linux = linux.replace(cgroups_path=f"{above}/{plan.id}")
+        plan = plan.replace(spec=plan.spec.replace(linux=linux))
+    return machine.completed(engine, plan, pod) if plan.machine is not None else plan
 
 
 def _pod(engine: Engine, pod: str | None) -> PodRow | None:

@@ -10,7 +10,7 @@ from atoll.base.rollback import Rollback
 from atoll.engine.containers.record import Record
 from atoll.engine.events import note
 from atoll.engine.locks import ContainerLock, lock_container
-from atoll.engine.pods import cgroup, infra, rows
+from atoll.engine.pods import cgroup, infra, machine, rows
 from atoll.engine.pods.record import CONTINUE, DEFAULT_SHARE, KINDS, STOP, PodRecord, PodRequest, PodRow
 
 TYPE_CHECKING = False
@@ -84,7 +84,10 @@ def record_of(engine: Engine, request: PodRequest, pod: str, name: str) -> PodRe
         restart=request.restart,
         restart_max=request.restart_max,
         own_volumes=request.own_volumes,
+        isolation=machine.level_of(engine, request.isolation),
     )
+    if record.isolation:
+        machine.check(request, record)
     return record.replace(memory_swap=_check_limits(engine, record)) if record.limited else record
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from atoll.base import errors, files
+from atoll.engine.pods.machine import STOP_SECONDS
 from atoll.engine.pods.program import image
 from atoll.engine.pods.record import PodRecord, PodRequest
 from atoll.engine.requests import RunRequest
@@ -40,8 +41,11 @@ def request(wanted: PodRequest, record: PodRecord, pod: str) -> RunRequest:
         ipc="host" if "ipc" in host else "shareable",
         pid="host" if "pid" in host else "",
         uts="host" if "uts" in host else "",
-        cgroup_parent="",
+        cgroup_parent=record.cgroup if record.isolation else "",
     )
+    ending: dict[str, Any] = {"stop_signal": "SIGKILL", "stop_timeout": 0}
+    if record.isolation:  # a machine, with a disk
+        ending = {"stop_signal": "SIGTERM", "stop_timeout": STOP_SECONDS}
     return RunRequest(
         image=IMAGE,
         name=wanted.infra_name or f"{pod[:12]}-infra",
@@ -53,8 +57,8 @@ def request(wanted: PodRequest, record: PodRecord, pod: str) -> RunRequest:
         limits=None if limits is None or limits.shm_size is None else type(limits)(shm_size=limits.shm_size),
         read_only=True,
         log_driver="none",
-        stop_signal="SIGKILL",
-        stop_timeout=0,
+        **ending,
+        isolation=record.isolation or "container",
         detach=True,
         starts_later=True,
         pod=pod,

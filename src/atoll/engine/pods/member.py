@@ -34,14 +34,21 @@ def settle(engine: Engine, request: RunRequest) -> RunRequest:
             "the host image cannot be in a pod: its ids are nobody else's", hint="take an image, or leave out --pod"
         )
     pod = rows.find(engine, request.pod)
-    level = request.isolation or engine.config.isolation
-    if level != "container" and (pod.record.share or pod.record.hosts):
+    level = request.isolation or pod.record.isolation or engine.config.isolation
+    if pod.record.isolation and level != pod.record.isolation:
+        raise errors.InvalidArgument(
+            f"conflicting options: --isolation {level} and pod {pod.name}, which is a machine (--isolation vm)",
+            hint="leave out --isolation",
+        )
+    if not pod.record.isolation and level != "container" and (pod.record.share or pod.record.hosts):
         raise errors.Unsupported(
             f"a container of isolation {level} cannot be in pod {pod.name}, which shares namespaces of this kernel",
-            hint="--isolation container, or a pod with --infra=false",
+            hint="--isolation container; or 'pod create --isolation vm': one machine for all of it",
         )
     sharing = _sharing(engine, request, pod)
     changes: dict[str, Any] = {"pod": pod.id, "sharing": sharing}
+    if pod.record.isolation:
+        changes["isolation"] = pod.record.isolation
     changes.update(_network(engine, request, pod))
     if "uts" in pod.record.share or "uts" in pod.record.hosts:
         if request.hostname:

@@ -25,7 +25,7 @@ class PodRequest(Value):
     """`pod create`, as typed. `share` None for the default; `sharing` has --userns, --uidmap, --gidmap and
     --cgroup-parent, and `host` for a namespace of the host's; `volumes`, `security_opt` and `devices` are for every
     container in it; sizes in bytes, `cpus` in billionths; `replace_old`: one of that
-    name is removed before; `own_volumes` go with it."""
+    name is removed before; `own_volumes` go with it; `isolation` "" for the default."""
 
     name: str | None = None
     hostname: str | None = None
@@ -50,12 +50,13 @@ class PodRequest(Value):
     restart_max: int = 0
     replace_old: bool = False
     own_volumes: tuple[str, ...] = ()
+    isolation: str = ""
 
 
 class PodRecord(Value):
     """`share` are the kinds of namespaces that its containers have in common; `hosts` those that are this host's;
     `cgroup` is its path as runtime-spec's cgroupsPath; `restart` is for containers that name no policy;
-    `own_volumes` go with it."""
+    `own_volumes` go with it; `isolation` is `vm` for one machine of its own, "" for namespaces of this kernel."""
 
     share: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
@@ -77,6 +78,7 @@ class PodRecord(Value):
     restart: str = "no"
     restart_max: int = 0
     own_volumes: tuple[str, ...] = ()
+    isolation: str = ""
     WIRE = {
         "share": _texts,
         "hosts": _texts,
@@ -98,6 +100,7 @@ class PodRecord(Value):
         "restart": text,
         "restart_max": int64,
         "own_volumes": _texts,
+        "isolation": text,
     }
 
     @property

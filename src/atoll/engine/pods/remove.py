@@ -14,6 +14,7 @@ from atoll.engine.containers.state import is_up, state_of
 from atoll.engine.events import note
 from atoll.engine.locks import is_busy, lock_container
 from atoll.engine.pods import cgroup, rows
+from atoll.guest.member import door_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,11 +60,13 @@ def _take_down(engine: Engine, row: PodRow) -> None:
     directory = rows.directory(engine, row.id)
     files.unlink_if_present(f"{directory}/{rows.MADE}")
     members = [(Record.from_text(one.record).infra, one) for one in engine.store.in_pod(row.id)]
-    for _, one in sorted(members, key=lambda pair: pair[0]):
+    for infra, one in sorted(members, key=lambda pair: pair[0]):
         try:
             remove_container(engine, one.id, force=True, volumes=True, with_pod=True)
         except errors.NotFound:
             continue
+        if infra and row.record.isolation:
+            files.remove_tree(door_of(engine.paths.container_run(one.id)))
     _remove_volumes(engine, row)
     cgroup.delete(engine, row.id)
     files.remove_tree(directory)
@@ -127,6 +130,13 @@ def check(engine: Engine, *, repair: bool) -> list[str]:
             found.append(f"the cgroup of pod {name[:12]} belongs to no pod")
             if repair:
                 cgroup.delete(engine, name)
+    return found
+
+    for name in _listed(os.path.dirname(door_of(engine.paths.container_run("-")))):
+        if not os.path.isdir(engine.paths.container(name)):
+            found.append(f"the door of the machine of container {name[:12]} belongs to no pod")
+            if repair:
+                files.remove_tree(door_of(engine.paths.container_run(name)))
     return found
 
 

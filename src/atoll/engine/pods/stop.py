@@ -9,6 +9,7 @@ from atoll.engine.containers.stop import stop_all
 from atoll.engine.events import note
 from atoll.engine.pods import rows
 from atoll.engine.pods.each import each, members
+from atoll.engine.pods.machine import STOP_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def stop(engine: Engine, name: str, *, timeout: int | None = None, warn: Callabl
             failed = failed or error
     if failed is not None:
         raise failed
-    for _, error in stop_all(engine, [one.id for one in members(engine, row, infra=True)], timeout=0, signum=None):
+    last = STOP_SECONDS if row.record.isolation else 0
+    for _, error in stop_all(engine, [one.id for one in members(engine, row, infra=True)], timeout=last, signum=None):
         if error is not None and not isinstance(error, errors.NotFound):
             raise error
     note.note(engine, "pod", "stop", row.id, name=row.name)
