@@ -61,7 +61,7 @@ def door_of(run: str) -> str:
     return f"{os.path.dirname(os.path.dirname(run))}/{DOORS}/{os.path.basename(run)}"
 
 
-def ask(run: str, container: str, question: str) -> dict[str, Any]:
+def ask(run: str, container: str, question: str, **more: object) -> dict[str, Any]:
     """What the guest says to a question about a container in the machine of `run`: an object, of which nothing may be
     believed beyond its shape. Raises FailedPrecondition, Timeout, Unavailable, and the error that it tells of."""
     from select import POLLIN, poll
@@ -71,7 +71,7 @@ def ask(run: str, container: str, question: str) -> dict[str, Any]:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
         door.connect(f"{door_of(run)}/{os.path.basename(enter.DOOR)}")
-        request = jsontext.dumps({"pod": {"ask": question, "in": container}}).encode()
+        request = jsontext.dumps({"pod": {**more, "ask": question, "in": container}}).encode()
         door.sendmsg([request], [(SOL_SOCKET, SCM_RIGHTS, struct.pack("3i", null, into, null))])
         poller = poll()
         poller.register(door, POLLIN)

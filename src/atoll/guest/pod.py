@@ -125,6 +125,8 @@ class Members:
             cgroup.freeze()
         elif asked == "thaw":
             cgroup.thaw()
+        elif asked == "update":
+            cgroup.update(codec.parse(oci.Resources, message["limits"], "limits"), detect())
         elif asked == "stats":
             return _stats(cgroup)
         else:

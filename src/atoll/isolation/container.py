@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from atoll.spec.runtime import Resources
 
 KERNEL = (5, 14)
+NOTE = "machine.json"
+"""In the run directory of a container that has a machine, or is in one (`guest/enter.py`)."""
 SETTLE_SECONDS = 5.0
 """How long an end is waited for that a living monitor is about to record (it drains the output first)."""
 MOURN_SECONDS = 0.3
@@ -144,17 +146,31 @@ class ContainerDriver(Driver):
             from atoll.isolation.external import check_pause
 
             check_pause(argv[0])
+        if os.path.exists(f"{run}/{NOTE}"):
+            from atoll.isolation import vm_pod
+
+            vm_pod.pause(run)  # its processes are in a pod's machine, perhaps: there first
         pause(run)
 
     def resume(self, run: str) -> None:
         """By the cgroup's freezer."""
         from atoll.runtime.pause import resume
 
+        if os.path.exists(f"{run}/{NOTE}"):
+            from atoll.isolation import vm_pod
+
+            vm_pod.resume(run)
         resume(run)
 
     def update(self, run: str, resources: Resources) -> None:
         """Writes into the cgroup."""
         from atoll.runtime.cgroups.detect import detect
+
+        if os.path.exists(f"{run}/{NOTE}"):
+            from atoll.isolation import vm_pod
+
+            if vm_pod.update(run, resources):
+                return
 
         _cgroup(run, "change the limits of").update(resources, detect())
 
@@ -162,6 +178,11 @@ class ContainerDriver(Driver):
         """As the cgroup counts it."""
         from atoll.runtime import state
 
+        if os.path.exists(f"{run}/{NOTE}"):
+            from atoll.isolation import vm_pod
+
+            if (used := vm_pod.stats(run)) is not None:
+                return used
         return None if state.read(run).cgroup is None else _cgroup(run, "look at").stats()
 
     def pids(self, run: str) -> list[int]:

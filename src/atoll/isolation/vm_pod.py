@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from atoll.monitor.requests import ContainerPlan, MachinePlan
+    from atoll.runtime.cgroups.stats import CgroupStats
     from atoll.vm.closure import Closure
 
 PIDS = 64
@@ -97,6 +98,7 @@ def seated(plan: ContainerPlan, made: Closure) -> ContainerPlan:
     note = {
         "python": made.python,
         "in": plan.id,
+        "machine": machine.pod,
         "member": {
             "id": plan.id,
             "goes": "cleanup" in plan.on_exit,
@@ -155,6 +157,56 @@ def seated(plan: ContainerPlan, made: Closure) -> ContainerPlan:
         machine=None,
         stands=True,
     )
+
+
+# --- verbs on a container that is in a pod's machine, by its run directory; others are left alone -------------------
+
+
+def stats(run: str) -> CgroupStats | None:
+    """What it uses of the machine, as the guest counts it; None for a container that is in none. Raises what
+    `member.ask` does."""
+    from atoll.runtime.cgroups.stats import CgroupStats, CpuStats, MemoryStats, PidsStats
+
+    said = _ask(run, "stats")
+    if said is None:
+        return None
+
+    def number(name: str) -> int | None:
+        value = said.get(name)
+        return value if type(value) is int and 0 <= value < 1 << 63 else None
+
+    return CgroupStats(
+        cpu=CpuStats(usage=number("cpu")),
+        memory=MemoryStats(usage=number("memory"), inactive_file=number("inactive"), limit=number("limit")),
+        pids=PidsStats(current=number("pids")),
+    )
+
+
+def pause(run: str) -> None:
+    """Its processes in the guest stand still when this returns. Raises what `member.ask` does."""
+    _ask(run, "freeze")
+
+
+def resume(run: str) -> None:
+    """They go on; so does the machine's own container first where the whole pod was paused. Raises what `member.ask`
+    does."""
+    _ask(run, "thaw")
+
+
+def update(run: str, resources: oci.Resources) -> bool:
+    """Other limits, kept by the guest; whether it is in a pod's machine. Raises what `member.ask` does."""
+    return _ask(run, "update", limits=codec.dump(resources)) is not None
+
+
+def _ask(run: str, question: str, **more: object) -> dict[str, Any] | None:
+    try:
+        note = jsontext.loads(files.read_bytes(f"{run}/{enter.NOTE}"))
+        machine, name = note.get("machine"), note.get("in")
+    except (OSError, ValueError, AttributeError) as error:
+        raise errors.Corrupt(f"damaged record {run}/{enter.NOTE}: {error}") from None
+    if not isinstance(machine, str) or not isinstance(name, str):
+        return None
+    return member.ask(machine, name, question, **more)
 
 
 def filters(plan: ContainerPlan, spec: oci.Spec) -> dict[str, str]:

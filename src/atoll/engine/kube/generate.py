@@ -12,6 +12,7 @@ from atoll.engine.containers.record import Record
 from atoll.engine.kube.parts import config_map, container_of, volume_of
 from atoll.engine.pods import rows
 from atoll.engine.pods.each import members
+from atoll.engine.pods.machine import ANNOTATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ def _pod(engine: Engine, row: PodRow, claims: dict[str, dict[str, Any]], warning
         warnings.append(f"pod {row.name}: --pids-limit has no field")
     if not record.infra or set(record.share) - {"pid"} != {"ipc", "net", "uts"} - set(record.hosts):
         warnings.append(f"pod {row.name}: what it shares ({', '.join(record.share) or 'nothing'}) has no field")
-    return _document(row.name, dict(record.labels), dict(record.annotations), spec)
+    annotations = {**dict(record.annotations), **({ANNOTATION: record.isolation} if record.isolation else {})}
+    return _document(row.name, dict(record.labels), annotations, spec)
 
 
 def cpu(billionths: int) -> str:

@@ -16,6 +16,7 @@ from atoll.engine.kube.probes import health
 from atoll.engine.kube.values import Known, Planned, Step
 from atoll.engine.kube.variables import expand, variables
 from atoll.engine.networks.records import NetworkOptions
+from atoll.engine.pods.machine import ANNOTATION
 from atoll.engine.pods.record import DEFAULT_SHARE, STOP, PodRequest
 from atoll.engine.requests import RunRequest
 from atoll.spec import kube
@@ -99,6 +100,7 @@ def _pod(
         limits=limits.get("limits"),
         sysctls=tuple([(one.name, one.value) for one in spec.security_context.sysctls]),
         restart=RESTARTS[spec.restart_policy],
+        isolation=dict(meta.annotations).get(ANNOTATION, ""),
     )
 
 

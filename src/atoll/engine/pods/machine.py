@@ -1,7 +1,7 @@
 """A pod at the level `vm`: one machine for all its containers, which the pod's own container has.
 
 Holds: `check` (what such a pod can be), `with_machine` (at a container's creation), `completed` (at each launch),
-`stats`, `freeze`. Does not hold: the level (`isolation/vm_pod.py`).
+`around`. Does not hold: the level (`isolation/vm_pod.py`).
 The machine begins with the pod's own container and ends with it. What it is made of is settled at each of its starts:
 its memory by the limits of its containers, the volumes that it shows by theirs.
 """
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from atoll.engine.pods.record import PodRecord, PodRequest, PodRow
     from atoll.engine.store import ContainerRow, ImageRow
     from atoll.isolation.protocol import ContainerPlan
-    from atoll.runtime.cgroups.stats import CgroupStats
 
 LEVEL = "vm"
 DRIVER = "qemu"
@@ -205,40 +204,3 @@ def around(record: PodRecord, found: oci.Resources, usual: int) -> oci.Resources
         limit = (memory_of(usual, record.memory) << 20) + OVERHEAD + STANDS
         memory = oci.Memory(limit=limit)
     return found.replace(memory=memory, pids=None)
-
-
-# --- one of its containers ------------------------------------------------------------------------------------------
-
-
-def machine_of(engine: Engine, row: ContainerRow) -> str | None:
-    """The run directory of the container whose machine this one is in; None for one that is in none, or has it."""
-    if row.pod is None or '"isolation":"vm"' not in row.record or Record.from_text(row.record).infra:
-        return None
-    pod = rows.by_id(engine.store, row.pod)
-    infra = rows.infra_of(engine, pod) if pod is not None else None
-    return engine.paths.container_run(infra.id) if infra is not None else None
-
-
-def stats(run: str, container: str) -> CgroupStats:
-    """What a container uses of its pod's machine, as the guest counts it. Raises what `guest.member.ask` does."""
-    from atoll.guest.member import ask
-    from atoll.runtime.cgroups.stats import CgroupStats, CpuStats, MemoryStats, PidsStats
-
-    said = ask(run, container, "stats")
-
-    def number(name: str) -> int | None:
-        value = said.get(name)
-        return value if type(value) is int and 0 <= value < 1 << 63 else None
-
-    return CgroupStats(
-        cpu=CpuStats(usage=number("cpu")),
-        memory=MemoryStats(usage=number("memory"), inactive_file=number("inactive"), limit=number("limit")),
-        pids=PidsStats(current=number("pids")),
-    )
-
-
-def freeze(run: str, container: str, *, thaw: bool = False) -> None:
-    """Let a container's processes in the guest stand still, or go on. Raises what `guest.member.ask` does."""
-    from atoll.guest.member import ask
-
-    ask(run, container, "thaw" if thaw else "freeze")

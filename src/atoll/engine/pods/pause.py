@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def pause(engine: Engine, name: str) -> str:
     """Let all that runs stand still. Its id. Raises NotFound, and why one cannot be paused."""
     row = rows.find(engine, name)
-    there = [one for one in members(engine, row) if state_of(engine, one.id).status == RUNNING]
+    # What holds the namespaces is last: it may be the machine that the others are in.
+    there = [one for one in reversed(members(engine, row)) if state_of(engine, one.id).status == RUNNING]
     each(row, there, "pause", lambda container: pause_container(engine, container))
     note.note(engine, "pod", "pause", row.id, name=row.name)
     return row.id
