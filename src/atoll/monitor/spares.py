@@ -216,9 +216,12 @@ class Spares:
 
 def make_siblings(line: socket) -> tuple[bool, int]:
     """In the maker: for each gate or connection that comes, a process beside this one. Returns in each of those, with
-    whether it is a gate, and the descriptor; (False, -1) when the line ends. Raises OSError."""
+    whether it is a gate, and the descriptor; (False, -1) when the line ends, with the spawner or before it."""
     while True:
-        data, fds = sockets.receive_with_fds(line, 1, 1)
+        try:
+            data, fds = sockets.receive_with_fds(line, 1, 1)
+        except OSError:  # ECONNRESET: killed before it read our last word
+            return False, -1
         if not data or not fds:
             return False, -1
         try:
@@ -231,7 +234,10 @@ def make_siblings(line: socket) -> tuple[bool, int]:
         os.close(fds[0])
         if pidfd >= 0:
             os.close(pidfd)
-        line.send(pack("i", max(pid, 0)))
+        try:
+            line.send(pack("i", max(pid, 0)), MSG_NOSIGNAL)
+        except OSError:
+            return False, -1
 
 
 class Spare:
