@@ -70,8 +70,10 @@ def door(run: str, *, fresh: bool = False) -> Mount:
     """The keeper's door, in a directory that the jails of the pod's containers share; `fresh`: it is to be made.
     Raises OSError."""
     place = member.door_of(run)
-    os.makedirs(place, 0o700, exist_ok=True)
     if fresh:
+        os.makedirs(os.path.dirname(place), 0o700, exist_ok=True)
+        os.makedirs(place, 0o700, exist_ok=True)
+        os.chmod(place, 0o711)  # the VMM's way to the server of volumes, beside the door
         for name in os.listdir(place):
             os.unlink(f"{place}/{name}")
     options = ("bind", "rprivate", "nosuid", "nodev", "noexec")

@@ -157,14 +157,16 @@ def _make(engine: Engine, planned: Planned, options: Options, on_missing: Missin
         undo.push(_undo, engine, pod)
         for volume in planned.own:
             sources.make_own(engine, volume)
-        made = []
+        made, before = [], []
         for step in planned.steps:
             container = engine.create(step.request.replace(pod=pod), on_missing=on_missing)
             if step.non_root:
                 _check_non_root(engine, container, step)
-            if not step.init:
+            if step.init:
+                before.append((container, step))
+            else:
                 made.append(container)
-                continue
+        for container, step in before:  # when all are there: a pod's machine shows what any of them mounts
             _run_to_its_end(engine, container, step)
         undo.release()
     failed = _start(engine, made) if options.start else []
