@@ -29,6 +29,7 @@ def check(engine: Engine, *, repair: bool) -> list[str]:
         *_containers(engine, repair),
         *_directories(engine, repair),
         *_writables(engine, repair),
+        *_checkpoints(engine, repair),
         *_runs(engine, repair),
         *_trash(engine, repair),
         *_networks(engine, repair),
@@ -104,6 +105,15 @@ def _writables(engine: Engine, repair: bool) -> list[str]:
             if repair:
                 engine.snapshots.remove_writable(name)
     return found
+
+
+def _checkpoints(engine: Engine, repair: bool) -> list[str]:
+    """Checkpoints half made or half removed, and those whose records are damaged, which stay for their owner."""
+    if not any(os.path.isdir(f"{engine.paths.container(name)}/checkpoints") for name in _known(engine)):
+        return []
+    from atoll.engine.checkpoints.check import check as check_checkpoints
+
+    return check_checkpoints(engine, repair=repair)
 
 
 def _runs(engine: Engine, repair: bool) -> list[str]:

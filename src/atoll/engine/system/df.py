@@ -41,7 +41,7 @@ class ImageSpace(Value):
 
 
 class ContainerSpace(Value):
-    """A container: bytes that it wrote, with its log and records."""
+    """A container: bytes that it wrote, with its log, records and checkpoints."""
 
     id: str
     name: str
@@ -83,6 +83,7 @@ def df(engine: Engine) -> Space:
     in_use = [one for one in images if one.containers]
     stopped = [one for one in containers if one.state not in ("running", "paused")]
     unused = [one for one in volumes if not one.links]
+    saved = _checkpoints(engine, usage)
     kept = _kept_bytes(engine, usage, {one.id for one in in_use})
     kinds = [
         Kind(
@@ -96,8 +97,8 @@ def df(engine: Engine) -> Space:
             name="Containers",
             count=len(containers),
             active=len(containers) - len(stopped),
-            size=writable + usage.below(engine.paths.containers),
-            reclaimable=sum(one.size for one in stopped),
+            size=writable + usage.below(engine.paths.containers) - sum(saved.values()),
+            reclaimable=sum(one.size - saved.get(one.id, 0) for one in stopped),
         ),
         Kind(
             name="Local Volumes",
@@ -107,6 +108,10 @@ def df(engine: Engine) -> Space:
             reclaimable=sum(one.size for one in unused),
         ),
     ]
+    if saved:
+        of_stopped = sum(saved.get(one.id, 0) for one in stopped)
+        size = sum(saved.values())
+        kinds.append(Kind(name="Checkpoints", count=len(saved), active=0, size=size, reclaimable=of_stopped))
     cache = usage.below(f"{engine.paths.data}/cache")
     kinds.append(
         Kind(
@@ -231,6 +236,14 @@ def _images(engine: Engine, usage: _Usage) -> list[ImageSpace]:
             )
         )
     return found
+
+
+def _checkpoints(engine: Engine, usage: _Usage) -> dict[str, int]:
+    """Bytes of containers' checkpoints, of those that have any: they go with their containers."""
+    found = {
+        row.id: usage.below(f"{engine.paths.container(row.id)}/checkpoints") for row in engine.store.containers()
+    }
+    return {container: size for container, size in found.items() if size}
 
 
 def _containers(engine: Engine, usage: _Usage) -> list[ContainerSpace]:
