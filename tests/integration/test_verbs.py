@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import threading
 import time
@@ -69,6 +70,59 @@ def test_restart_is_another_process(atoll: Atoll, busybox: str):
     atoll.good("restart", "web")
     assert atoll.state("web")["Running"] is True, "one that does not run is started"
     atoll.good("rm", "-f", "web")
+
+
+def gone(atoll: Atoll) -> None:
+    """No container is left."""
+    deadline = time.monotonic() + 20
+    while atoll.all():
+        assert time.monotonic() < deadline, atoll.good("ps", "-a")
+        time.sleep(0.05)
+
+
+def test_restart_of_one_that_goes_with_its_end(anyone: Atoll, busybox: str):
+    """Docker keeps it, with what it has written and its anonymous volumes; it goes with a later end."""
+    script = "echo life >> /lives; echo life >> /vol/lives; wc -l < /lives; wc -l < /vol/lives; exec sleep 600"
+    anyone.good("pull", "-q", busybox)
+    started(anyone, busybox, "sh", "-c", script, options=("--rm", "-v", "/vol"))
+    until_logged(anyone, "web", "1\n1")
+    before = anyone.state("web")["Pid"]
+    assert anyone.good("restart", "-t", "0", "web") == "web"
+    until_logged(anyone, "web", "1\n1\n2\n2")
+    assert anyone.state("web")["Pid"] != before
+    anyone.good("restart", "-t", "0", "web")
+    until_logged(anyone, "web", "1\n1\n2\n2\n3\n3")
+    anyone.good("stop", "-t", "0", "web")
+    gone(anyone)
+    assert anyone.good("volume", "ls", "-q") == ""
+    assert anyone.good("system", "check") == "nothing to repair"
+
+
+def test_restart_under_the_command_that_runs_it(atoll: Atoll, busybox: str):
+    """The command ends with the life that it attended, and does not take the next one along."""
+    atoll.good("pull", "-q", busybox)
+    child = atoll.popen("run", "--rm", "--name", "web", busybox, "sh", "-c", TRAP)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    atoll.good("restart", "web")
+    child.communicate(timeout=30)
+    assert child.returncode == 7
+    until_logged(atoll, "web", "ready\ngot\nready")
+    atoll.good("kill", "web")
+    gone(atoll)
+
+
+def test_a_killed_restart_leaves_it_running_or_gone(atoll: Atoll, busybox: str, rng: random.Random, full: bool):
+    atoll.good("pull", "-q", busybox)
+    for _ in range(30 if full else 4):
+        started(atoll, busybox, "sleep", "600", options=("--rm",))
+        child = atoll.popen("restart", "-t", "0", "web")
+        time.sleep(rng.uniform(0, 0.2))
+        child.kill()
+        child.communicate(timeout=30)
+        atoll("rm", "-f", "web")
+        gone(atoll)
+    assert atoll.good("system", "check") == "nothing to repair"
 
 
 def test_pause_and_what_it_forbids(atoll: Atoll, busybox: str):

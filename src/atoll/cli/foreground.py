@@ -13,6 +13,8 @@ from atoll.cli.streams import Ending, SignalPipe, attend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from atoll.isolation.protocol import Attachment
 
 
@@ -47,9 +49,15 @@ class Foreground:
             self._keys = own.parse_detach_keys(keys)
         self.arrived = SignalPipe(pass_on=proxy, window=terminal and window)
 
-    def attend(self, attachment: Attachment, *, hidden: tuple[int, ...] = ()) -> Ending:
+    def attend(
+        self,
+        attachment: Attachment,
+        *,
+        hidden: tuple[int, ...] = (),
+        later: Callable[[], object] | None = None,
+    ) -> Ending:
         """Copy until the end or until the user leaves, but for the streams `hidden`; the terminal is as before
-        afterwards. Raises the error of a failed start."""
+        afterwards. `later` is called once it has gone on for a moment. Raises the error of a failed start."""
         keys = raw = None
         if self.terminal:
             from atoll.cli import terminal as own
@@ -61,7 +69,14 @@ class Foreground:
                 raw.__enter__()
         try:
             return attend(
-                attachment, self.arrived, stdin=self.stdin, stays=self.stays, keys=keys, raw=raw, hidden=hidden
+                attachment,
+                self.arrived,
+                stdin=self.stdin,
+                stays=self.stays,
+                keys=keys,
+                raw=raw,
+                hidden=hidden,
+                later=later,
             )
         finally:
             if raw is not None:

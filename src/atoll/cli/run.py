@@ -190,7 +190,7 @@ def _foreground(
     timing.mark("launch")
     hidden = tuple([number for number, name in ((1, "stdout"), (2, "stderr")) if name not in attached])
     try:
-        ending = front.attend(attachment, hidden=hidden)
+        ending = front.attend(attachment, hidden=hidden, later=lambda: engine.started(container_id))
     except errors.AtollError:
         _settle(engine, container_id, attachment, request)
         raise

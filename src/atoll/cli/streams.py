@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import time
 
 from atoll.base import errors, files, jsontext
 from atoll.base.value import Value
@@ -16,6 +17,7 @@ from atoll.linux import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from atoll.cli.terminal import DetachKeys, RawTerminal
@@ -28,6 +30,8 @@ _NOT_PASSED = frozenset(
 )  # fmt: skip
 _INTERRUPTS = (signals.SIGINT, signals.SIGTERM)
 _PATIENCE = 3
+LATER_MS = 50
+"""How long a container runs before what is not urgent is done."""
 
 
 class Ending(Value):
@@ -98,6 +102,7 @@ def attend(
     keys: DetachKeys | None = None,
     raw: RawTerminal | None = None,
     hidden: tuple[int, ...] = (),
+    later: Callable[[], object] | None = None,
 ) -> Ending:
     """Copy until the exit report. With `raw` (a terminal) the size follows; with `keys` the user can leave. What
     comes on a stream in `hidden` (1, 2) is not shown. The end of our input is the process', unless its input `stays`
@@ -105,27 +110,32 @@ def attend(
 
     Signals that `arrived` go to the container's process; the third interrupt that it ignores abandons it. When nobody
     reads our output any more the container is killed, as a pipeline's other commands are. Raises the error of a
-    failed start.
+    failed start. `later` is called once it has gone on for a moment.
     """
     session = _Session(attachment, arrived, stdin=stdin, stays=stays, keys=keys, raw=raw)
     session.hidden = hidden
-    return _loop(session)
+    return _loop(session, later)
 
 
-def _loop(session: _Session) -> Ending:
+def _loop(session: _Session, later: Callable[[], object] | None) -> Ending:
     poller = select.poll()
     poller.register(session.attachment.fileno(), select.POLLIN)
     poller.register(session.wake, select.POLLIN)
-    watching = False
+    watching, patience = False, None if later is None else LATER_MS
     while session.attachment.waiting():  # came together with an answer that was waited for: poll would not tell
         ending = _received(session)
         if ending is not None:
             return ending
+    until = time.monotonic() + LATER_MS / 1000
     while True:
         wanted = session.input_open and session.attachment.room > 0
         if wanted != watching:
             watching = _watch_input(poller, session, on=wanted)
-        for fd, _ in poller.poll():
+        ready = poller.poll(patience)
+        if later is not None and (not ready or time.monotonic() >= until):
+            later()
+            later = patience = None
+        for fd, _ in ready:
             if fd == session.wake:
                 ending = _signalled(session)
             elif fd == 0:

@@ -47,6 +47,8 @@ class Engine:
         # What `create` knows and `launch`, usually in the same process, needs again.
         self.plans: dict[str, ContainerPlan] = {}
         self.locks: dict[str, ContainerLock] = {}
+        # The plan of one that goes with its end, from `launch` to `started`: `restart` needs it.
+        self.going: dict[str, ContainerPlan] = {}
         # How a passphrase is asked for, with the question; None where nobody can be asked.
         self.ask: Callable[[str], str] | None = None
         # How unpacking an image again is shown: from (its name, layers, bytes) a function of each step; None: not.

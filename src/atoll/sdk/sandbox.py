@@ -46,7 +46,7 @@ class Sandbox(Container):
             undo.push(attachment.close)
             attachment.start()
             undo.release()
-        engine.started(made)
+        engine.going.pop(made, None)  # with its keeper's input it ends: nobody restarts it
         self.id, self._keeper = made, attachment
 
     def exec(self, args: Sequence[str], **how: Any) -> Process:

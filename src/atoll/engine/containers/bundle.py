@@ -1,7 +1,7 @@
 """The plan of a container in its durable directory: what a later `start` carries out again.
 
 Holds: `save`, `load`, `is_whole`. The file is written last when a container is made, so its being there says that
-everything else is.
+everything else is. One that goes with its end has it in its run directory instead, for `restart`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ PLAN = "plan.json"
 _PLAIN = ("id", "bundle", "run", "terminal", "stdin", "stdin_stays", "cache")
 
 
-def save(plan: ContainerPlan) -> None:
-    """Write the plan into its bundle. Raises OSError."""
+def save(plan: ContainerPlan, directory: str | None = None) -> None:
+    """Write the plan into its bundle, or into another directory. Raises OSError."""
     document = {name: getattr(plan, name) for name in _PLAIN}
     document["spec"] = plan.spec.to_json()
     document["root"] = plan.root.to_json() if plan.root else None
@@ -31,7 +31,7 @@ def save(plan: ContainerPlan) -> None:
     document["events"] = codec.dump(plan.events) if plan.events else None
     document["runtime"] = list(plan.runtime)
     document["machine"] = codec.dump(plan.machine) if plan.machine else None
-    files.write_atomic(f"{plan.bundle}/{PLAN}", jsontext.dumps(document))
+    files.write_atomic(f"{directory or plan.bundle}/{PLAN}", jsontext.dumps(document))
 
 
 def load(bundle: str) -> ContainerPlan:

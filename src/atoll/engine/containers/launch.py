@@ -1,7 +1,7 @@
 """launch and finish: a created container gets its processes; an ended one is settled, or removed.
 
-Holds: `launch`, `started`, `finish`, `cleanup`, `remove_all` (the one order of removal). Does not hold: creation
-(`create.py`), what the processes are (`isolation`).
+Holds: `launch`, `started`, `note_plan`, `finish`, `cleanup`, `remove_all` (the one order of removal). Does not hold:
+creation (`create.py`), what the processes are (`isolation`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MARK = "launched"
 """A file in the bundle: the container has had processes once. Without it, and without any trace of a process, it is
 `created`; with it, `lost`."""
+RESTARTED = "restarted"
+"""A file in the bundle of a container that goes with its end: it was restarted, and whoever was to remove it after an
+earlier end lets it be as long as it runs."""
 _END_SECONDS = 10.0
 
 
@@ -39,11 +42,19 @@ def _ensure_volumes(engine: Engine, plan: ContainerPlan) -> None:
 
 
 def launch(
-    engine: Engine, container_id: str, *, promise: bool, start: bool = False, again: bool = False, resume: str = ""
+    engine: Engine,
+    container_id: str,
+    *,
+    promise: bool,
+    start: bool = False,
+    again: bool = False,
+    resume: str = "",
+    kept: ContainerPlan | None = None,
 ) -> Attachment:
     """Make the processes of a container that has none. One that cannot be launched stays as Docker leaves it, created
     and with the reason in `inspect`, unless it was to go with its end: then nothing of it stays. `again`: by its
-    restart policy, not by hand. `resume`: where its machine was saved, which goes on.
+    restart policy, not by hand. `resume`: where its machine was saved, which goes on. `kept`: its plan, where that is
+    not in its directory.
 
     Raises FailedPrecondition for one that runs already, and what the level of isolation says.
     """
@@ -51,7 +62,7 @@ def launch(
     lock = engine.locks.pop(container_id, None) or _lock(engine, container_id)
     with Rollback() as undo:
         undo.push(lock.release)
-        plan = fresh or _load(engine, container_id)
+        plan = fresh or kept or _load(engine, container_id)
         if resume and plan.machine is not None:
             plan = plan.replace(machine=plan.machine.replace(resume=resume))
         if _goes(plan):
@@ -65,6 +76,7 @@ def launch(
         # The run root is there (`places.prepare`); the directory is this container's alone.
         os.mkdir(plan.run, 0o700)
         undo.push(_remove_run, engine, plan)
+        given = plan
         secret = os.path.exists(f"{plan.bundle}/secrets.json")
         plan = _completed(engine, plan, secret=secret)
         networked = os.path.exists(f"{plan.bundle}/network.json")
@@ -84,7 +96,9 @@ def launch(
 
                 withdraw(engine, container_id)
         undo.push(attachment.close)
-        if not _goes(plan):  # one that goes with its end is never found ended
+        if _goes(given):  # it is never found ended
+            engine.going[container_id] = given
+        else:
             files.write_atomic(f"{plan.bundle}/{MARK}", "")
         undo.release()
     lock.release()
@@ -167,12 +181,27 @@ def _remove_failed(engine: Engine, container_id: str) -> None:
 
 
 def started(engine: Engine, container_id: str) -> None:
-    """Its program runs. What there is to note of it the monitor has noted."""
+    """Its program runs, and nobody waits for it. What there is to note of that the monitor has noted."""
+    note_plan(engine, container_id)
+
+
+def note_plan(engine: Engine, container_id: str) -> None:
+    """Keep the plan of a container that goes with its end beside its processes: it is what `restart` makes new ones
+    of. Not done at its launch: a short run needs no restart."""
+    plan = engine.going.pop(container_id, None)
+    if plan is None:
+        return
+    from atoll.engine.containers import bundle
+
+    try:
+        bundle.save(plan, plan.run)
+    except OSError:  # it has ended
+        pass
 
 
 def finish(engine: Engine, container_id: str, *, remove: bool) -> None:
     """Settle a container that has ended or whose start has failed. With `remove` all of it goes; that it is gone
-    already, or going, is fine."""
+    already, or going, or was restarted meanwhile, is fine."""
     run, place = engine.paths.container_run(container_id), engine.paths.container(container_id)
     if not remove:
         return
@@ -182,6 +211,8 @@ def finish(engine: Engine, container_id: str, *, remove: bool) -> None:
         return
     with lock:
         if os.path.isdir(run):
+            if os.path.exists(f"{place}/{RESTARTED}") and not engine.driver.status(run, place).ended:
+                return
             # A failed start: the monitor is still taking it apart. What does not end in time is made to.
             engine.driver.wait(run, place, _END_SECONDS)
         record = _record(engine, container_id)

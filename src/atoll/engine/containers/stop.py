@@ -42,15 +42,17 @@ def stop(
     timeout: int | None,
     signum: int | None,
     warn: Callable[[str], None] | None = None,
+    stays: bool = False,
 ) -> None:
     """Send the container's stop signal, after `timeout` seconds SIGKILL (-1: never). One that does not run is fine; a
-    paused one goes on, to hear the signal. `warn` is told why it may take long.
+    paused one goes on, to hear the signal. `warn` is told why it may take long. `stays`: it is not removed here, even
+    if it goes with its end.
 
     Raises NotFound; Timeout if even SIGKILL does not end it.
     """
     asked = _ask(engine, name, timeout, signum, warn)
     if asked is not None:
-        _await(engine, asked)
+        _await(engine, asked.replace(remove=False) if stays else asked)
 
 
 def stop_all(
