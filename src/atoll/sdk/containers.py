@@ -170,6 +170,26 @@ class Container:
 
         return commit(self._engine, self.id, Asked(name=name, changes=tuple(changes), message=message))
 
+    def checkpoint(self, name: str | None = None, *, leave_running: bool = False, memory: bool = True) -> None:
+        """Save it as it runs, in its machine of the level `vm`; it ends, unless it is to be left running. Without
+        `memory` what it has written is saved, and a restore starts it anew."""
+        from atoll.engine.checkpoints.save import save
+
+        save(self._engine, self.id, name=name, leave_running=leave_running, memory=memory)
+
+    def restore(self, checkpoint: str | None = None, *, keep: bool = False) -> None:
+        """Let it go on where it was saved; it must have ended."""
+        from atoll.engine.checkpoints.restore import restore
+
+        restore(self._engine, self.id, name=checkpoint, keep=keep)
+
+    def fork(self, count: int = 1, *, names: Sequence[str] = (), publish: Sequence[str] = ()) -> list[Container]:
+        """Copies of it, which go on from the same state, as it does itself."""
+        from atoll.engine.checkpoints.fork import fork
+
+        made = fork(self._engine, self.id, names=tuple(names), count=len(names) or count, publish=tuple(publish))
+        return [Container(self.client, one) for one in made]
+
     # --- what runs in it
 
     def exec(

@@ -240,10 +240,8 @@ def _images(engine: Engine, usage: _Usage) -> list[ImageSpace]:
 
 def _checkpoints(engine: Engine, usage: _Usage) -> dict[str, int]:
     """Bytes of containers' checkpoints, of those that have any: they go with their containers."""
-    found = {
-        row.id: usage.below(f"{engine.paths.container(row.id)}/checkpoints") for row in engine.store.containers()
-    }
-    return {container: size for container, size in found.items() if size}
+    places = {row.id: f"{engine.paths.container(row.id)}/checkpoints" for row in engine.store.containers()}
+    return {container: usage.below(place) for container, place in places.items() if usage.files(place)}
 
 
 def _containers(engine: Engine, usage: _Usage) -> list[ContainerSpace]:
