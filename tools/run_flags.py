@@ -92,7 +92,10 @@ NOTES = {
     "volume": "not `U`: the owners of the host's files are not changed",
     "volume-driver": "local",
     "health-on-failure": "not here: Podman's alone; `--restart` and `events` serve the same",
-    "replace": "not here: Podman's alone; `atoll rm -f NAME` before",
+    "arch": "Podman's, as are `--os` and `--variant`: together `--platform`",
+    "env-host": "Podman's",
+    "replace": "Podman's; what has the name goes once everything else about the new one is known to be right",
+    "umask": "Podman's",
 }
 HEAD = """# The flags of `run` and `create`
 

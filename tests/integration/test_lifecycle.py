@@ -31,6 +31,34 @@ def until_logged(atoll: Atoll, name: str, text: str) -> None:
         time.sleep(0.05)
 
 
+def test_the_name_of_another_one(anyone: Atoll, busybox: str):
+    """Podman's --replace: what runs under the name goes, but for its volumes, once the new one is known to be right."""
+    first = anyone.good(
+        "run", "-d", "--name", "web", "-v", "kept:/vol", busybox, "sh", "-c", "touch /vol/x; sleep 600"
+    )
+    anyone("run", "--replace", busybox, "true").failed(125, "without --name")
+    anyone("create", "--replace", "--name", "web", "--cpus", "nonsense", busybox).failed(125, "cpus")
+    assert anyone.inspect("web")["Id"] == first
+    words = (
+        "--replace",
+        "--name",
+        "web",
+        "-v",
+        "kept:/vol",
+        "--umask",
+        "0077",
+        busybox,
+        "sh",
+        "-c",
+        "ls /vol; umask",
+    )
+    assert anyone.good("run", "--rm", *words) == "x\n0077"
+    assert anyone.all() == []
+    second = anyone.good("create", *words)
+    assert anyone.inspect("web")["Id"] == second
+    anyone.good("rm", "web")
+
+
 def test_detached_outlives_the_command(anyone: Atoll, busybox: str):
     identity = started(anyone, busybox, "sh", "-c", "echo hello; sleep 600")
     until_logged(anyone, "web", "hello")

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from integration.test_lifecycle import until_logged
 from kit import processes
 from kit.command import Atoll
 
@@ -106,7 +107,29 @@ def test_systemd(atoll: Atoll, busybox: str):
     assert path == f"{atoll.folder}/container-{atoll.inspect('alone')['Id']}.service"
     assert "start --attach" in open(path).read()
     atoll("generate", "systemd", "nosuch").failed(1, "no container or pod nosuch")
-    atoll("generate", "systemd", "--new", "alone").failed(1, "quadlet")
+    atoll("generate", "systemd", "--new", "many").failed(1, "quadlet")
+    atoll("generate", "systemd", "--new", "one").failed(1, "quadlet")
+
+
+def test_a_unit_that_makes_its_container_anew(atoll: Atoll, busybox: str):
+    words = ("-it", "-e", "A=two $words", "-v", "/vol", "--restart", "no", "--stop-timeout", "0")
+    atoll.good("run", "-d", *words, "--name", "web", busybox, "sh", "-c", "echo $A; touch /here; sleep 600")
+    text = atoll.good("generate", "systemd", "--new", "--name", "--restart-policy", "no", "web")
+    assert "Restart=no" in text
+    first = atoll.inspect("web")["Id"]
+    for _ in range(2):
+        child = bring_up(atoll, text.replace("$$", "$").replace("%%", "%"))
+        try:
+            atoll.wait_for("web", "running")
+            now = atoll.inspect("web")
+            assert now["Id"] != first
+            assert now["Config"]["Tty"] is True
+            until_logged(atoll, "web", "two $words")
+            first = now["Id"]
+        finally:
+            take_down(atoll, text, child)
+        assert atoll.all() == []
+    assert atoll.good("volume", "ls", "-q").count("\n") == 0, "that of the first one, which was replaced"
 
 
 @pytest.mark.parametrize("words", [("quadlet", "/nosuch"), ("quadlet", "--generator"), ("systemd",)])

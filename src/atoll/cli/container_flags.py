@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from atoll.engine.requests import RunRequest
 
 RARE = "container_flags_rare"
+_ONLY_NOW = ("attach", "cidfile", "detach", "detach-keys", "explain", "name", "replace", "restart", "rm", "sig-proxy")
+"""What belongs to this command, or is for a unit of systemd to say (`generate systemd --new`)."""
 
 FLAGS = (
     Flag(name="cpus", kind=TEXT, what="decimal", help="Number of CPUs"),
@@ -39,6 +41,7 @@ FLAGS = (
     Flag(name="publish", short="p", kind=LIST, help="Publish a port: [[ADDRESS:]HOST:]CONTAINER[/tcp|udp|sctp]"),
     Flag(name="pull", kind=TEXT, help="When to pull: missing, always or never"),
     Flag(name="read-only", help="Mount the root file system read-only"),
+    Flag(name="replace", help="Remove the container that has the name first"),
     Flag(name="restart", kind=TEXT, help="When it ends: no, always, unless-stopped, on-failure[:N]"),
     Flag(name="rm", help="Remove the container when it ends"),
     Flag(name="security-opt", kind=LIST, help="Loosen or tighten one default, e.g. no-new-privileges=false"),
@@ -60,6 +63,8 @@ def read(given: Given, **more: Any) -> RunRequest:
     memory, cpus, pull = given.text("memory"), given.text("cpus"), given.text("pull") or "missing"
     if pull not in ("missing", "always", "never"):
         raise UsageError(f"invalid value {pull!r} for --pull: missing, always or never", name)
+    if given.on("replace") and not given.text("name"):
+        raise UsageError("cannot replace container without --name being set", name)
     restart, restart_max = _restart(given)
     terminal = given.on("tty")
     window = None
@@ -100,7 +105,9 @@ def read(given: Given, **more: Any) -> RunRequest:
         remove=given.on("rm"),
         window=window,
         pull=pull,
-        platform=given.text("platform"),
+        platform=more.pop("platform", None) or given.text("platform"),
+        replaces=given.on("replace"),
+        command_line=given.words(*_ONLY_NOW),
         isolation=_isolation(given),
         security_opt=given.texts("security-opt"),
         stop_signal=given.text("stop-signal"),

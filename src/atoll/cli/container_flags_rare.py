@@ -7,6 +7,8 @@ for nothing.
 
 from __future__ import annotations
 
+import os
+
 from atoll.base import errors, units
 from atoll.cli.network_flags import FLAGS as NETWORK
 from atoll.cli.options import LIST, NUMBER, TEXT, Flag, UsageError
@@ -98,14 +100,19 @@ HEALTH = (
 )
 OTHERS = (
     _list("annotation", "An annotation for the runtime: KEY=VALUE"),
+    _text("arch", "The image's architecture, as in --platform"),
     _text("cidfile", "Write the container's ID into a new file"),
     _list("env-file", "Read environment variables from a file"),
+    Flag(name="env-host", help="Give it all environment variables that are set here"),
     _list("label-file", "Read labels from a file"),
     _text("log-driver", "json-file, local or none"),
     _list("log-opt", "Option of the log: max-size=10m, max-file=3"),
+    _text("os", "The image's operating system, as in --platform"),
     _text("pod", "The pod to be in, or new:NAME for one that is made for it"),
     Flag(name="quiet", short="q", help="Do not show what a pull does"),
     _text("systemd", "Run it as systemd wants it: true (if it is one), always or false"),
+    _text("umask", "Its umask, octal; 0022", "octal"),
+    _text("variant", "The architecture's variant, as in --platform"),
     Flag(name="disable-content-trust", help="Accepted for Docker's sake, without effect", hidden=True),
     Flag(name="kernel-memory", kind=TEXT, what="bytes", help="Withdrawn: the kernel has no such limit", hidden=True),
 )
@@ -239,15 +246,36 @@ def _others(given: Given) -> dict[str, Any]:
         "systemd": systemd,
         "pod": given.text("pod") or "",
     }
-    if given.has("env-file"):
+    if given.has("env-file") or given.on("env-host"):
         from atoll.cli.env_file import variables
 
-        found["env"] = (*variables(given.texts("env-file")), *given.texts("env"))
+        here = [f"{name}={value}" for name, value in os.environ.items()] if given.on("env-host") else []
+        found["env"] = (*here, *variables(given.texts("env-file")), *given.texts("env"))
+    if given.has("umask"):
+        found["umask"] = _umask(given)
+    if given.has("arch") or given.has("os") or given.has("variant"):
+        found["platform"] = _platform(given)
     if given.has("label-file"):
         from atoll.cli.env_file import variables
 
         found["labels"] = (*variables(given.texts("label-file")), *given.texts("label"))
     return found
+
+
+def _umask(given: Given) -> int:
+    text = given.text("umask") or ""
+    if not text or len(text) > 4 or text.strip("01234567") or int(text, 8) > 0o777:
+        raise UsageError(f"invalid umask {text!r}: up to 0777, octal", given.command.name)
+    return int(text, 8)
+
+
+def _platform(given: Given) -> str:
+    """Podman's three words for one."""
+    if given.has("platform"):
+        raise UsageError("--platform option can not be specified with --arch, --os or --variant", given.command.name)
+    machine = os.uname().machine
+    arch = given.text("arch") or {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    return "/".join([word for word in (given.text("os") or "linux", arch, given.text("variant")) if word])
 
 
 def _annotations(entries: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

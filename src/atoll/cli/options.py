@@ -83,6 +83,18 @@ class Given:
         value = self._values.get(name)
         return tuple(value) if isinstance(value, list) else ()
 
+    def words(self, *without: str) -> tuple[str, ...]:
+        """What was given, but for some flags, in words that mean the same."""
+        found: list[str] = []
+        for name, value in self._values.items():
+            if name in without:
+                continue
+            if value is True or value is False:
+                found.append(f"--{name}" if value else f"--{name}=false")
+            else:
+                found += [f"--{name}={one}" for one in (value if isinstance(value, list) else (value,))]
+        return (*found, "--", *self.args)
+
     def put(self, flag: Flag, value: str | None) -> None:
         """Record one occurrence. Raises UsageError for a value of the wrong kind."""
         shown = f"--{flag.name}"

@@ -52,8 +52,9 @@ class RunRequest(Value):
     are `source:destination[:options]` as typed; `cpus` is in billionths of a CPU; `restart` is a policy of
     `restart_policy.py`, `restart_max` its most restarts (0: no bound); `starts_later`: the caller will not launch
     it; `systemd` is always, true (where the program is an init) or false; `pod` names one to be in, whose namespaces
-    `infra` is to hold. What is asked for more rarely is grouped,
-    in modules that are loaded when it is."""
+    `infra` is to hold; `replaces`: a container that has the name goes before; `command_line` is how a command was
+    given, without what says in which way to run. What is asked for more rarely is grouped, in modules that are loaded
+    when it is."""
 
     image: str
     command: tuple[str, ...] = ()
@@ -98,6 +99,9 @@ class RunRequest(Value):
     settled: Networking | None = None
     pod: str = ""
     infra: bool = False
+    replaces: bool = False
+    umask: int | None = None
+    command_line: tuple[str, ...] = ()
 
 
 class ExecRequest(Value):

@@ -78,3 +78,41 @@ def test_health():
 def test_health_refusals(words, message):
     with pytest.raises(errors.InvalidArgument, match=message):
         asked(*words)
+
+
+def test_podmans_words_for_a_platform_and_a_umask():
+    assert asked("--arch", "arm64", "--variant", "v8").platform == "linux/arm64/v8"
+    assert asked("--os", "linux", "--arch", "amd64").platform == "linux/amd64"
+    assert asked("--umask", "077").umask == 0o77
+    assert asked("--rm").umask is None
+    with pytest.raises(UsageError, match="can not be specified with"):
+        asked("--arch", "arm64", "--platform", "linux/amd64")
+    for wrong in ("", "8", "01777", "-1", "0x7"):
+        with pytest.raises(UsageError, match="invalid umask"):
+            asked("--umask", wrong)
+
+
+def test_all_variables_and_one_changed(monkeypatch):
+    monkeypatch.setenv("HERE", "1")
+    env = asked("--env-host", "-e", "HERE=2").env
+    assert env.index("HERE=1") < env.index("HERE=2")
+
+
+def test_to_replace_needs_a_name():
+    assert asked("--replace", "--name", "web").replaces is True
+    with pytest.raises(UsageError, match="without --name being set"):
+        asked("--replace")
+
+
+def test_the_command_line_says_the_same_again():
+    """Without what belongs to one command alone; switches that were turned off stay so."""
+    words = ("-dit", "--rm", "--name", "web", "-e", "A=1", "-e", "B=-x y", "-m", "64m", "--init=false", "--replace")
+    first = asked(*words, "--pids-limit", "5", "--cap-drop", "ALL")
+    again = asked_create(*first.command_line)
+    kept = {"name": None, "remove": False, "detach": False, "replaces": False, "command_line": ()}
+    assert again.replace(command_line=()) == first.replace(**kept)
+    assert asked_create(*again.command_line).command_line == again.command_line
+
+
+def asked_create(*words):
+    return read(parse(create.COMMAND, list(words)))

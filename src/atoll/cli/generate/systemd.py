@@ -1,4 +1,7 @@
-"""`atoll generate systemd`: units for containers and pods that are there already."""
+"""`atoll generate systemd`: units for containers and pods that are there already.
+
+With `--new` a container's unit makes it anew at each start, by the flags that it was once made with, and removes it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from atoll.cli.options import LIST, NUMBER, TEXT, Command, Flag, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.cli.options import Given
+    from atoll.engine.containers.record import Record
     from atoll.engine.engine import Engine
     from atoll.engine.store import ContainerRow
 
@@ -24,7 +28,7 @@ COMMAND = Command(
         Flag(name="env", short="e", kind=LIST, help="A variable of the units: KEY=VALUE"),
         Flag(name="files", short="f", help="Write files into this folder, and print their paths"),
         Flag(name="name", short="n", help="Call units and containers by their names instead of their IDs"),
-        Flag(name="new", help="Not here: 'generate quadlet' makes units that make containers"),
+        Flag(name="new", help="Make the container anew at each start, as it was once made, and remove it afterwards"),
         Flag(name="no-header", help="Without the comment at the top"),
         Flag(name="pod-prefix", kind=TEXT, help="What names of pods' units begin with; 'pod'"),
         Flag(name="requires", kind=LIST, help="A unit without which these are stopped"),
@@ -46,11 +50,6 @@ def main(given: Given) -> int:
     """Run the command."""
     from atoll.cli.wiring import open_engine
 
-    if given.on("new"):
-        raise errors.Unsupported(
-            "units that make their container anew are quadlet's here",
-            hint="write a .container file; 'atoll generate quadlet' makes a unit of it",
-        )
     policy = given.text("restart-policy")
     if policy is not None and policy not in _POLICIES:
         raise UsageError(f"{policy} is not a valid restart policy: {', '.join(_POLICIES)}", given.command.name)
@@ -91,6 +90,11 @@ def _of_pod(engine: Engine, given: Given) -> list[tuple[str, str]]:
         pod = rows.find(engine, given.args[0])
     except errors.NotFound:
         raise errors.NotFound(f"no container or pod {given.args[0]}") from None
+    if given.on("new"):
+        raise errors.Unsupported(
+            f"{pod.name} is a pod: units that make one anew are quadlet's here",
+            hint="write a .pod file; 'atoll generate quadlet' makes a unit of it",
+        )
     infra = rows.infra_of(engine, pod)
     if infra is None:
         raise errors.FailedPrecondition(f"pod {pod.name} has no infra container that a unit could start")
@@ -110,10 +114,12 @@ def _of_pod(engine: Engine, given: Given) -> list[tuple[str, str]]:
 def _container(engine: Engine, row: ContainerRow, given: Given, *, pod: str | None) -> tuple[str, str]:
     from atoll.engine.containers.record import Record
 
-    called = row.name if given.on("name") else row.id
-    unit = f"{_prefix(given, 'container-prefix', 'container')}{called}.service"
     record = Record.from_text(row.record)
-    if record.remove:
+    # One that is made anew has another id each time.
+    unit = f"{_prefix(given, 'container-prefix', 'container')}{row.name if given.on('name') else row.id}.service"
+    called = row.name if given.on("name") or given.on("new") else row.id
+    anew = _anew(row, record) if given.on("new") else None
+    if record.remove and anew is None:
         raise errors.FailedPrecondition(
             f"container {row.name} goes with its end, so that no unit could start it again"
         )
@@ -123,13 +129,33 @@ def _container(engine: Engine, row: ContainerRow, given: Given, *, pod: str | No
         # In the foreground, so that systemd has its exit code and its output.
         "Type=exec",
         f"Restart={given.text('restart-policy') or 'on-failure'}",
+        *(_commands(given, ExecStartPre=anew) if anew is not None else ()),
         *_commands(given, ExecStart=["start", "--attach", called], ExecStop=["stop", "-t", str(seconds), called]),
-        *_commands(given, ExecStopPost=["stop", "-t", str(seconds), called]),
+        *_commands(
+            given,
+            ExecStopPost=["stop", "-t", str(seconds), called] if anew is None else ["rm", "-f", "-v", called],
+        ),
     ]
     if given.number("restart-sec") is not None:
         service.insert(2, f"RestartSec={given.number('restart-sec')}")
     needs = [f"BindsTo={pod}", f"After={pod}"] if pod is not None else []
     return unit, _text(given, unit, service, needs, stop=seconds)
+
+
+def _anew(row: ContainerRow, record: Record) -> list[str]:
+    """The words that make a container as it was once made. Made and started by two commands: so its input is not the
+    unit's, and a terminal may be its own."""
+    if not record.command_line:
+        raise errors.FailedPrecondition(
+            f"container {row.name} was not made by 'run' or 'create', so that nobody knows the flags for another one",
+            hint="'atoll generate kube' describes any container; 'kube play --replace' makes it anew",
+        )
+    if record.pod:
+        raise errors.Unsupported(
+            f"container {row.name} is in a pod: units that make one anew are quadlet's here",
+            hint="write a .container file; 'atoll generate quadlet' makes a unit of it",
+        )
+    return ["create", "--replace", f"--name={row.name}", *record.command_line]
 
 
 def _prefix(given: Given, flag: str, default: str) -> str:

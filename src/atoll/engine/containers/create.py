@@ -42,7 +42,7 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
     """
     # 1. What is wrong with the name is said before an image is pulled for nothing.
     if request.name is not None:
-        _check_name(engine, request.name)
+        _check_name(engine, request.name, taken=request.replaces)
     _mend_if_needed(engine)
     if request.pod:
         from atoll.engine.pods import member
@@ -53,6 +53,8 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
     with Rollback() as undo:
         # 2. The plan touches nothing. The root's layers are there: `_image` has seen to it.
         planned = _plan(engine, request, image, container_id)
+        if request.replaces and request.name is not None:
+            _make_room(engine, request.name)
         if planned.record.isolation == "vm":
             from atoll.engine.containers import machine
 
@@ -188,10 +190,26 @@ def explain(engine: Engine, request: RunRequest) -> dict[str, Any]:
     }
 
 
-def _check_name(engine: Engine, name: str) -> None:
+def _make_room(engine: Engine, name: str) -> None:
+    """Remove the container that has the name, as `rm -f` does: everything else about the new one is known to be
+    right. Its volumes stay, as with Podman."""
+    from atoll.engine.containers.remove import remove
+
+    while engine.store.name_taken(name):
+        try:
+            other = engine.store.container(name)
+            if other.name != name:
+                return
+            remove(engine, other.id, force=True, volumes=False)
+        except errors.NotFound:  # gone by itself
+            return
+
+
+def _check_name(engine: Engine, name: str, *, taken: bool) -> None:
+    """Raises InvalidArgument, and Conflict unless it may be `taken`."""
     if not ids.valid_name(name):
         raise errors.InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
-    if engine.store.name_taken(name):
+    if not taken and engine.store.name_taken(name):
         other = engine.store.container(name)
         if other.name == name and not _is_leftover(engine, other):
             raise errors.Conflict(

@@ -114,6 +114,8 @@ def record_of(
         networking=request.settled,
         pod=request.pod,
         infra=request.infra,
+        umask=request.umask,
+        command_line=request.command_line,
         notes=tuple(notes),
     )
 

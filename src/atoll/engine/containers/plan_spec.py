@@ -156,6 +156,8 @@ def process_of(record: Record, *, args: tuple[str, ...], env: tuple[str, ...] = 
 
         numbers, names = split_groups(record.rights.groups)
         process = process.replace(user=process.user.replace(additional_gids=numbers, group_names=names))
+    if record.umask is not None:
+        process = process.replace(user=process.user.replace(umask=record.umask))
     if record.apparmor:
         process = process.replace(apparmor_profile=record.apparmor)
     if record.security_opt:

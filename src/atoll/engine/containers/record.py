@@ -72,7 +72,7 @@ class Record(Value):
     the limit on processes: "cgroup" or, for an ordinary user without delegation, "rlimit". `restart` and
     `restart_max` as in the request; `health` is the flags' and the image's together,
     None where nothing is checked; `pod` is the id of the one that it is in, `infra` whether it holds that one's
-    namespaces."""
+    namespaces; `command_line` is the request's."""
 
     image: str
     args: tuple[str, ...]
@@ -126,6 +126,8 @@ class Record(Value):
     pod: str = ""
     infra: bool = False
     apparmor: str = ""
+    umask: int | None = None
+    command_line: tuple[str, ...] = ()
     WIRE = {
         "image": text,
         "args": _texts,
@@ -179,6 +181,8 @@ class Record(Value):
         "pod": text,
         "infra": flag,
         "apparmor": text,
+        "umask": int64,
+        "command_line": _texts,
     }
 
     @property
