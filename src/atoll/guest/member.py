@@ -69,8 +69,11 @@ def ask(run: str, container: str, question: str, **more: object) -> dict[str, An
     door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     out, into = os.pipe2(os.O_CLOEXEC)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    place = -1
     try:
-        door.connect(f"{door_of(run)}/{os.path.basename(enter.DOOR)}")
+        # By descriptor: unix(7) has no room for long paths.
+        place = os.open(door_of(run), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        door.connect(f"/proc/self/fd/{place}/{os.path.basename(enter.DOOR)}")
         request = jsontext.dumps({"pod": {**more, "ask": question, "in": container}}).encode()
         door.sendmsg([request], [(SOL_SOCKET, SCM_RIGHTS, struct.pack("3i", null, into, null))])
         poller = poll()
@@ -93,7 +96,7 @@ def ask(run: str, container: str, question: str, **more: object) -> dict[str, An
         raise errors.FailedPrecondition(f"the pod's machine does not answer: {error.strerror}") from None
     finally:
         door.close()
-        for fd in (out, into, null):
+        for fd in (out, into, null, place):
             if fd >= 0:
                 os.close(fd)
 
