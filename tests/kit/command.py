@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from kit import processes
 from kit.sandbox import User
 
-TIMEOUT = 60.0
+PATIENCE = float(os.environ.get("ATOLL_TEST_PATIENCE", "1"))
+"""How many times as long as usual all may take: an emulated machine (tests/host) is slow."""
+TIMEOUT = 60.0 * PATIENCE
 LANGUAGE = {"LANG": "C.UTF-8", "TERM": "xterm"}
 
 
@@ -175,7 +177,7 @@ class Atoll:
 
     def wait_for(self, name: str, status: str, seconds: float = 10.0) -> dict[str, object]:
         """Poll `inspect` until State.Status is this."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while True:
             state = self.state(name)
             if state["Status"] == status:

@@ -94,6 +94,8 @@ class Sandbox:
 
     def leave(self) -> None:
         """Undo `enter`: back to the host's cgroups and mounts; remove what was visible there."""
+        # First: where systemd mounted it (nsdelegate), nobody moves himself out of his cgroup namespace's root.
+        system.setns(self._outside_cgroup, system.CLONE_NEWCGROUP)
         for hierarchy in self.hierarchies:
             home = self._came_from.get(hierarchy.name, "/").lstrip("/")
             write_at(hierarchy.outside, os.path.join(home, "cgroup.procs"), "0")
@@ -104,7 +106,6 @@ class Sandbox:
         system.unshare(system.CLONE_FS)
         system.setns(self._outside_mount, system.CLONE_NEWNS)
         system.setns(self._outside_net, system.CLONE_NEWNET)
-        system.setns(self._outside_cgroup, system.CLONE_NEWCGROUP)
         os.rmdir(self.scratch)
         for hierarchy in self.hierarchies:
             remove_cgroups(os.path.join(hierarchy.path, self.name))

@@ -27,6 +27,8 @@ def prepare(exchange: str) -> dict:
         job = json.load(stream)
     mount("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     mount("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    if os.path.isdir("/sys/kernel/security"):
+        mount("securityfs", "/sys/kernel/security", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     mount("cgroup2", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     for place in job["tmpfs"]:
         if not os.path.isdir(place) and place.startswith("/dev/"):

@@ -84,6 +84,11 @@ def set_label(proc: Process, proc_fd: int) -> None:
             lsm.set_exec_label(proc_fd, proc.apparmor_profile, apparmor=True)
         if proc.selinux_label:
             lsm.set_exec_label(proc_fd, proc.selinux_label, apparmor=False)
+    except FileNotFoundError as error:
+        raise errors.NotFound(
+            f"the AppArmor profile {proc.apparmor_profile} is not loaded",
+            hint="load it: apparmor_parser --replace FILE",
+        ) from error
     except OSError as error:
         raise errors.from_os_error(error, "set the security label of the process") from error
 

@@ -86,3 +86,15 @@ def test_the_compiler_takes_it():
     words = [parser, "--names", "--config-file", "/dev/null"]
     names = subprocess.run(words, input=apparmor.TEXT.encode(), capture_output=True, timeout=60)
     assert names.stdout.split() == [apparmor.NAME.encode()]
+
+
+def test_ours_is_loaded_again_where_it_is_wanted_and_gone(enabled):
+    place, calls = enabled
+    apparmor.ensure("mine", 0)
+    apparmor.ensure(apparmor.NAME, 1000)
+    assert calls == []
+    assert settled(f"apparmor={apparmor.NAME}") == (apparmor.NAME, None)
+    assert calls == [1]
+    place.write_text("atoll-default (enforce)\n")
+    apparmor.ensure(apparmor.NAME, 0)
+    assert calls == [1]

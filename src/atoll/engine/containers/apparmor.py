@@ -1,6 +1,7 @@
 """Our own AppArmor profile, and which profile a container gets. Loaded only on a host where AppArmor runs.
 
-Holds: `settle`, `TEXT`. Does not hold: how a process enters a profile (`linux/lsm.py`). Source: apparmor.d(5).
+Holds: `settle`, `ensure`, `TEXT`. Does not hold: how a process enters a profile (`linux/lsm.py`). Source:
+apparmor.d(5). Tried on a host where AppArmor is in force: tests/host/inside/test_apparmor.py.
 
 The profile forbids again what masked paths, capabilities and the filter forbid already, so that one mistake in those
 opens nothing: writes to the kernel's switches in /proc and /sys, mounting, tracing out of the container. Root loads
@@ -62,8 +63,10 @@ profile atoll-default flags=(attach_disconnected,mediate_deleted) {
 
 def settle(options: Options | None, *, privileged: bool, uid: int) -> tuple[str, str | None]:
     """The profile of a new container ("" for none) and a note where the default cannot be had. One that is named is
-    taken as it is: the runtime refuses one that is not loaded. Raises nothing."""
+    taken as it is: the runtime refuses one that is not loaded. Raises Unsupported or Denied where ours is asked for
+    by name and cannot be loaded."""
     if options is not None and options.apparmor is not None:
+        ensure(options.apparmor, uid)
         return ("" if options.apparmor == "unconfined" else options.apparmor), None
     if privileged or not lsm.apparmor_enabled():
         return "", None
@@ -76,6 +79,13 @@ def settle(options: Options | None, *, privileged: bool, uid: int) -> tuple[str,
     except errors.AtollError as error:
         return "", f"no AppArmor profile: {error}"
     return NAME, None
+
+
+def ensure(name: str, uid: int) -> None:
+    """Before a container of `name` gets its processes: ours is loaded again where a reboot, or the administrator, has
+    taken it away. Others are not ours to load. Raises as `load`."""
+    if name == NAME and uid == 0 and lsm.apparmor_enabled() and not loaded():
+        load()
 
 
 def loaded(place: str = _LOADED) -> bool:

@@ -71,6 +71,10 @@ def launch(
             _clear(engine, container_id)
             engine.snapshots.ensure_writable(container_id)
             _ensure_volumes(engine, plan)
+            if plan.spec.process is not None and plan.spec.process.apparmor_profile:
+                from atoll.engine.containers import apparmor
+
+                apparmor.ensure(plan.spec.process.apparmor_profile, engine.uid)
             if not again:
                 _forget_restarts(engine, container_id)
         # The run root is there (`places.prepare`); the directory is this container's alone.

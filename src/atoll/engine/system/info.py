@@ -7,6 +7,7 @@ import os
 import atoll
 from atoll.base import files
 from atoll.engine.containers.state import state_of
+from atoll.linux import lsm
 from atoll.spec import platform
 
 TYPE_CHECKING = False
@@ -96,7 +97,7 @@ def _cgroups(engine: Engine, warnings: list[str]) -> dict[str, Any]:
 
 
 def _security(engine: Engine, warnings: list[str]) -> list[str]:
-    options = []
+    options = ["name=apparmor"] if lsm.apparmor_enabled() else []
     actions = _read("/proc/sys/kernel/seccomp/actions_avail")
     if "errno" in actions.split():
         options.append("name=seccomp,profile=" + ("docker" if engine.config.security == "docker" else "builtin"))
