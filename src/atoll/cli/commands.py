@@ -126,6 +126,7 @@ SYSTEM: dict[str, str] = {
     "completion": "Print the script that makes a shell complete command lines",
     "info": "Tell what this host and this installation can do",
     "doctor": "Examine this host: what works here, and how to mend what does not",
+    "compare": "Measure what each level of isolation costs and keeps out on this host",
     "version": "Show version information",
     "usage": "Show what containers have used since they were made",
     "isolation ls": "List the levels of isolation, and why one cannot be had",
