@@ -441,6 +441,31 @@ def test_the_bpf_program_on_this_kernel(create, child, tmp_path):
     assert outcome(child, group, probe) & 3 == 3
 
 
+def test_a_program_that_is_kept_is_used_again(create, child, tmp_path, monkeypatch):
+    groups = [create(Resources(devices=(DeviceRule(allow=True),))) for _ in range(2)]
+    if any(group.unified is None for group in groups):
+        return
+    rules = devices.rules_for((DeviceRule(allow=False),))
+    loaded: list[bytes] = []
+    load = bpf.prog_load
+    monkeypatch.setattr(bpf, "prog_load", lambda program: loaded.append(program) or load(program))
+    making.keep_devices_v2(rules)
+    try:
+        for group in groups:
+            fd = group.open_dir()
+            for known in bpf.prog_query(fd):  # on a v2 host it was made with one
+                bpf.prog_detach(bpf.prog_get_fd_by_id(known), fd)
+            making.limit_devices_v2(group.unified, rules)
+            assert len(bpf.prog_query(fd)) == 1
+            os.close(fd)
+        assert len(loaded) == 1
+        making.limit_devices_v2(groups[0].unified, rules)  # the same once more: it is attached already
+        assert len(loaded) == 2
+    finally:
+        os.close(making._kept.pop(rules))
+    assert outcome(child, groups[0], probe_devices(tmp_path)) == 1
+
+
 def test_a_program_the_verifier_refuses_is_an_os_error():
     good = devicebpf.compile(devices.rules_for(()))
     with pytest.raises(OSError, match="BPF_PROG_LOAD"):

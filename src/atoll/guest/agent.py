@@ -18,7 +18,6 @@ from atoll.guest import resume, setup, wire
 from atoll.linux import process, tty
 from atoll.runtime import create as runtime_create
 from atoll.runtime import exec as runtime_exec
-from atoll.runtime.delete import delete
 from atoll.spec import runtime as oci
 from atoll.spec.rootfs import RootPlan
 from atoll.vm.machine import WARM
@@ -189,6 +188,8 @@ class Agent:
         self._attend(session, created)
 
     def _make(self, number: int, message: dict[str, Any], stdio: tuple[int, int, int] | None) -> Created:
+        if (served := _files(message, stdio)) is not None:
+            return served
         if number == wire.FIRST:
             return _first(message, stdio)
         if self.members is None:
@@ -365,6 +366,15 @@ def _first(message: dict[str, Any], stdio: tuple[int, int, int] | None) -> Creat
     )
 
 
+def _files(message: dict[str, Any], stdio: tuple[int, int, int] | None) -> Created | None:
+    """A job on the container's files, if it is one."""
+    if "files" not in message or stdio is None:
+        return None
+    from atoll.guest import files as served
+
+    return served.begin(message["files"], stdio)
+
+
 def _further(message: dict[str, Any], stdio: tuple[int, int, int] | None, run: str) -> Created:
     wanted = oci.Spec.from_json({"ociVersion": oci.VERSION, "process": message["process"]}).process
     if wanted is None:
@@ -379,48 +389,13 @@ def _error(error: Exception, what: str) -> errors.AtollError:
     return error
 
 
-def warm_up() -> None:
-    """Make a container to no effect, before a template is saved: all that it loads and touches need not be again."""
-    run = f"{setup.RUN}/warm"
-    os.mkdir(run, 0o700)
-    kinds = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "cgroup", "network")]
-    wanted = {
-        "ociVersion": oci.VERSION,
-        "process": {"cwd": "/", "args": [sys.executable, "-SI", "-c", ""], "user": {"uid": 0, "gid": 0}},
-        "root": {"path": "/"},
-        "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "dev"},
-            {"destination": "/dev/pts", "type": "devpts", "source": "devpts"},
-        ],
-        "linux": {"namespaces": kinds, "cgroupsPath": "/warm", "resources": {"pids": {"limit": 64}}},
-    }
-    for name in ("upper", "work"):
-        os.mkdir(f"{run}/{name}")
-    root = [{"step": "overlay", "lower": ["/"], "upper": f"{run}/upper", "work": f"{run}/work", "target": "/"}]
-    place = f"{run}/run"
-    os.mkdir(place, 0o700)
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    created = runtime_create.create(
-        container_id="warm",
-        spec=oci.Spec.from_json(wanted),
-        root=RootPlan.from_json(root),
-        bundle=run,
-        run=place,
-        stdio=(null, null, null),
-        start=True,
-    )
-    os.waitpid(created.pid, 0)
-    for fd in (created.pidfd, created.sync, null):
-        os.close(fd)
-    delete(place, force=True)
-
-
 def main() -> NoReturn:
     """1: become the agent. Never returns; a fault is written to the console, and ends the machine."""
     try:
         setup.first()
         if os.environ.get(WARM):
+            from atoll.guest.warming import warm_up
+
             warm_up()
         Agent(setup.open_port()).serve()
     except BaseException as error:  # noqa: BLE001 - pid 1 must not end: the kernel would panic without a word

@@ -32,6 +32,7 @@ _SAFE = mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
 _PORTS = "/sys/class/virtio-ports"
 _AF_VSOCK, _HOST = 40, 2
 CGROUP = "/sys/fs/cgroup"
+_interfaces: list[rtnetlink.Link] = []
 
 
 def first() -> None:
@@ -122,11 +123,11 @@ def renew(message: dict[str, Any]) -> None:
 def _links(links: list[dict[str, Any]]) -> None:
     """The interfaces as the container's network namespace on the host had them: they come in the order of their
     devices."""
+    found, _interfaces[:] = list(_interfaces), []
+    if links and not found:
+        found = _real_interfaces()
     route = Netlink(NETLINK_ROUTE)
     try:
-        # Of devices: kernels bring software interfaces of their own.
-        real = [one for one in rtnetlink.links(route) if os.path.exists(f"/sys/class/net/{one.name}/device")]
-        found = sorted(real, key=lambda one: one.index)
         for have, wanted in zip(found, links, strict=False):
             _set_mac(have.name, bytes.fromhex(wanted["mac"]))
             wishes = [rtnetlink.set_mtu(have.index, int(wanted["mtu"]))]
@@ -141,6 +142,22 @@ def _links(links: list[dict[str, Any]]) -> None:
             route.send(wishes)
     finally:
         route.close()
+
+
+def find_interfaces() -> None:
+    """Remember the interfaces as they are, until they are first set up: to ask for them takes an emulated machine as
+    long as to set them up. Raises OSError."""
+    _interfaces[:] = _real_interfaces()
+
+
+def _real_interfaces() -> list[rtnetlink.Link]:
+    """Those of devices, in their order: kernels bring software interfaces of their own."""
+    route = Netlink(NETLINK_ROUTE)
+    try:
+        real = [one for one in rtnetlink.links(route) if os.path.exists(f"/sys/class/net/{one.name}/device")]
+    finally:
+        route.close()
+    return sorted(real, key=lambda one: one.index)
 
 
 def _set_mac(name: str, mac: bytes) -> None:

@@ -80,15 +80,11 @@ def prog_get_fd_by_id(program_id: int) -> int:
     return _bpf(BPF_PROG_GET_FD_BY_ID, struct.pack("=III", program_id, 0, 0), f"program {program_id}")[0]
 
 
-def replace_on_cgroup(program: bytes, cgroup_fd: int) -> None:
-    """Attach a device program and take away those that were there before: in between both must agree, so the
-    change is never looser than either. Raises OSError."""
+def replace_on_cgroup(loaded: int, cgroup_fd: int) -> None:
+    """Attach a device program (its descriptor) and take away those that were there before: in between both must
+    agree, so the change is never looser than either. Raises OSError."""
     before = prog_query(cgroup_fd)
-    loaded = prog_load(program)
-    try:
-        prog_attach(loaded, cgroup_fd)
-    finally:
-        os.close(loaded)
+    prog_attach(loaded, cgroup_fd)
     for program_id in before:
         old = prog_get_fd_by_id(program_id)
         try:

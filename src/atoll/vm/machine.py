@@ -30,11 +30,11 @@ COMMAND_LINE = (
     "console=hvc0 quiet loglevel=3 reboot=t panic=-1 tsc=reliable no_timer_check random.trust_cpu=on "
     "raid=noautodetect cryptomgr.notests root=/dev/vda ro rootfstype=erofs init={init}"
 )
-WARM = "atoll.warm"
-"""On the kernel's command line: what the kernel does not know goes into init's environment (bootparam(7))."""
+WARM = "atoll_warm"
+"""On the kernel's command line: what the kernel does not know goes into init's environment (bootparam(7)). A word
+with a dot in it would be a module's, and never reach init."""
 PORT_WORD = "atoll_port"
-"""On the kernel's command line where the port is no virtio port of its name: a terminal's path, or vsock:NUMBER. A
-word with a dot in it would be a module's, and never reach init."""
+"""Where the port is no virtio port of its name: a terminal's path, or vsock:NUMBER."""
 INIT = "/init"
 """In the agent's root (`closure.py`). Without arguments: QEMU appends its devices to the command line."""
 

@@ -1,7 +1,7 @@
 """Making a container's directories, and undoing it: mkdir with ancestors, v1's cpusets, device rules.
 
-Holds: `make`, `fill_cpuset`, `limit_devices_v1`, `limit_devices_v2`, `explain_join`. Does not hold: the order
-(`cgroup.py`).
+Holds: `make`, `fill_cpuset`, `limit_devices_v1`, `limit_devices_v2`, `keep_devices_v2`, `explain_join`. Does not
+hold: the order (`cgroup.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ATTEMPTS = 10
+_kept: dict[tuple[Rule, ...], int] = {}
+"""Descriptors of programs by their rules (`keep_devices_v2`)."""
 
 
 def make(place: str, mount: Mount, undo: Rollback, *, skip_refused: bool, holder: int = 0) -> bool:
@@ -119,12 +121,17 @@ def limit_devices_v1(place: str, rules: tuple[Rule, ...]) -> None:
 def limit_devices_v2(place: str, rules: tuple[Rule, ...]) -> None:
     """v2: attach the rules as a BPF program, in place of one attached before. Raises AtollError."""
     from atoll.linux import bpf
-    from atoll.runtime.cgroups import devicebpf
 
-    program = devicebpf.compile(rules)
+    kept = _kept.get(rules, -1)
     fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        bpf.replace_on_cgroup(program, fd)
+        # A program is attached to one place once only (EINVAL).
+        loaded = kept if kept >= 0 and not bpf.prog_query(fd) else _load(rules)
+        try:
+            bpf.replace_on_cgroup(loaded, fd)
+        finally:
+            if loaded != kept:
+                os.close(loaded)
     except OSError as error:
         raise errors.from_os_error(
             error,
@@ -133,6 +140,20 @@ def limit_devices_v2(place: str, rules: tuple[Rule, ...]) -> None:
         ) from error
     finally:
         os.close(fd)
+
+
+def keep_devices_v2(rules: tuple[Rule, ...]) -> None:
+    """Load the program of these rules now, and use it whenever they are asked for again: for a process that is about
+    to be saved, and to go on in many copies. Raises OSError."""
+    if rules not in _kept:
+        _kept[rules] = _load(rules)
+
+
+def _load(rules: tuple[Rule, ...]) -> int:
+    from atoll.linux import bpf
+    from atoll.runtime.cgroups import devicebpf
+
+    return bpf.prog_load(devicebpf.compile(rules))
 
 
 def _explain_mkdir(error: OSError, place: str) -> errors.AtollError:
