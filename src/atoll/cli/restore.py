@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from atoll.cli.options import LIST, TEXT, Command, Flag, UsageError
+import sys
+
+from atoll.cli.container_flags import FLAGS, RARE, read
+from atoll.cli.options import TEXT, Command, Flag, UsageError, all_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.cli.options import Given
 
+_NOT_HERE = ("interactive", "tty", "pull", "platform", "runtime", "isolation", "volume")
+"""The archive says the first two; the others are not what a saved machine can have."""
 COMMAND = Command(
     name="restore",
     usage="restore [OPTIONS] CONTAINER [CONTAINER...]",
     help="Let one or more containers go on where 'atoll checkpoint' saved them.\n"
-    "With --name a copy of the container does, beside it.",
+    "With --name a copy of the container does, beside it. With --import FILE one is made of an archive; the other\n"
+    "options, those of 'run', say what it may do: nothing of the kind is taken from an archive.",
     flags=(
         Flag(name="checkpoint", kind=TEXT, help="The one of this name, of 'atoll checkpoint create'"),
+        Flag(
+            name="import",
+            short="i",
+            kind=TEXT,
+            what="file",
+            help="Make the container of an archive ('-': stdin)",
+        ),
         Flag(name="keep", short="k", help="Keep the checkpoint (one with a name stays anyway)"),
-        Flag(name="name", short="n", kind=TEXT, help="Make a further container of this name"),
-        Flag(name="publish", short="p", kind=LIST, help="With --name: publish a port of the copy"),
+        *[flag for flag in FLAGS if flag.name not in _NOT_HERE],
     ),
-    least=1,
+    rare=RARE,
     most=None,
 )
 
@@ -30,6 +42,14 @@ def main(given: Given) -> int:
     from atoll.cli.wiring import open_engine
     from atoll.engine.checkpoints.restore import restore, restore_copy
 
+    source = given.text("import")
+    if source is not None:
+        if given.args or given.has("checkpoint"):
+            raise UsageError("--import makes a container, and takes the name of none", "restore")
+        return _import(given, source)
+    if not given.args:
+        raise UsageError("'atoll restore' requires at least 1 argument, or --import", "restore")
+    _check_flags(given)
     engine = open_engine()
     checkpoint, new_name, publish = given.text("checkpoint"), given.text("name"), given.texts("publish")
     if new_name is not None:
@@ -48,3 +68,21 @@ def main(given: Given) -> int:
         return name
 
     return for_each(given.args, again)
+
+
+def _check_flags(given: Given) -> None:
+    """A container of this store has its settings already. Raises UsageError."""
+    known = ("checkpoint", "keep", "name", "publish")
+    for flag in all_flags(COMMAND):
+        if flag.name not in known and given.has(flag.name):
+            raise UsageError(f"--{flag.name} is for --import: this container has its settings", "restore")
+
+
+def _import(given: Given, source: str) -> int:
+    from atoll.cli.wiring import open_engine
+    from atoll.engine.checkpoints.import_ import import_
+
+    given.args.append("")  # the image, which the archive names
+    request = read(given, detach=True)
+    sys.stdout.write(import_(open_engine(), source, request) + "\n")
+    return 0

@@ -3,7 +3,7 @@ beside."""
 
 from __future__ import annotations
 
-from atoll.cli.options import Command, Flag, UsageError
+from atoll.cli.options import TEXT, Command, Flag, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +16,10 @@ COMMAND = Command(
     "'atoll restore' lets them go on from there.",
     flags=(
         Flag(name="all", short="a", help="All running containers of the level 'vm'"),
+        Flag(name="export", short="e", kind=TEXT, what="file", help="Into an archive that another store restores"),
         Flag(name="leave-running", short="R", help="Let the container go on"),
         Flag(name="memory", help="With its memory (on, but with --memory=false: a restore starts it anew)"),
+        Flag(name="with-image", help="With --export: the image in the archive, not only its digest"),
     ),
     most=None,
 )
@@ -37,9 +39,19 @@ def main(given: Given) -> int:
         raise UsageError("'atoll checkpoint' requires at least 1 argument, or --all", "checkpoint")
     memory = given.on("memory") if given.has("memory") else True
     leave_running = given.on("leave-running")
+    out, with_image = given.text("export"), given.on("with-image")
+    if out is None and with_image:
+        raise UsageError("--with-image is for --export", "checkpoint")
+    if out is not None and len(names) != 1:
+        raise UsageError("--export takes exactly one container", "checkpoint")
 
     def one(name: str) -> str:
-        save(engine, name, leave_running=leave_running, memory=memory)
+        if out is not None:
+            from atoll.engine.checkpoints.export import export
+
+            export(engine, name, out, leave_running=leave_running, memory=memory, with_image=with_image)
+        else:
+            save(engine, name, leave_running=leave_running, memory=memory)
         return name
 
     return for_each(names, one)

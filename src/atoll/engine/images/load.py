@@ -35,12 +35,14 @@ def load(
     *,
     progress: Callable[[Progress], None] | None = None,
     platform: str | None = None,
+    named: bool = True,
 ) -> list[Loaded]:
     """Load every image of a docker-archive, an image layout in a directory or an archive of one, compressed or not;
     `path` may be a descriptor (standard input). An index gives its image for this machine, or for `platform`, and is
     kept as a whole where the archive holds all of it.
 
-    The policy is asked as for a pull from that transport. Raises NotFound, Corrupt, Exhausted, Denied.
+    Without `named` no image gets the name that the archive has for it. The policy is asked as for a pull from that
+    transport. Raises NotFound, Corrupt, Exhausted, Denied.
     """
     from atoll.engine.images.admission import Admission
     from atoll.images import pull as mechanism
@@ -64,7 +66,7 @@ def load(
                     all_platforms=_is_whole(source, at),
                     check=admission.check,
                 )
-                making.record(engine, image, names)
+                making.record(engine, image, names if named else [])
                 admission.remember(image.config_digest)
                 events.note(engine, "image", "load", image.config_digest, name=names[0].familiar if names else "")
                 done.append(Loaded(id=image.config_digest, names=tuple([one.familiar for one in names])))
