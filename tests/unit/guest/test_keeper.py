@@ -134,6 +134,8 @@ LIES = {
     "input as output": [wire.frame(wire.OUTPUT, 0, b"x", 0)],
     "an exit code of a thousand": [wire.word(wire.ENDED, {"code": 1000})],
     "an exit code of true": [wire.word(wire.ENDED, {"code": True})],
+    "held unasked": [wire.word(wire.HELD, {})],
+    "resumed unasked": [wire.word(wire.RESUMED, {"input": 0})],
     "no exit code": [wire.word(wire.ENDED, {})],
     "an end that is no object": [wire.frame(wire.ENDED, 0, b"[[[[")],
 }
