@@ -56,8 +56,7 @@ def test_a_day_of_a_machine(machines: Atoll, busybox: str):
     assert box.good("logs", "web").split() == ["up", "term"]
     box.good("start", "web")
     assert box.good("exec", "web", "cat", "/kept") == "kept"
-    for words in (("top", "web"), ("cp", "web:/kept", "."), ("diff", "web"), ("update", "-m", "128m", "web")):
-        box(*words).failed(1, "isolation level 'vm' cannot")
+    box("update", "-m", "128m", "web").failed(1, "isolation level 'vm' cannot")
     box.good("rm", "-f", "web")
     assert box("system", "check").code == 0
 

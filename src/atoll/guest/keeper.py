@@ -147,11 +147,28 @@ class Keeper:
             self.say(wire.word(wire.SETUP, self._setup()))
             return
         self._expected = 0
+        if self.config.get("hold"):
+            self._hold()
+            return
         first = FirstStand(self, self.end, stdin=self.config["stdin"], terminal=self.config["terminal"])
         self._stands[wire.FIRST] = first
         self.say(wire.word(wire.RUN, self._container()))
         first.begin()
         self._open_door()
+
+    def _hold(self) -> None:
+        """A machine to look at what a container has left by (`isolation/files/machine.py`): nothing of the image
+        runs; it ends when its input does."""
+        self._deadline = None
+        self.end.close()
+        self._open_door()
+        self.loop.watch(0, POLLIN, lambda _: self._let_go())
+
+    def _let_go(self) -> None:
+        if not os.read(0, 1 << 12):
+            self.loop.forget(0)
+            self._deadline = time.monotonic() + wire.ANSWER_SECONDS
+            self.say(wire.frame(wire.HALT))
 
     def go_on(self, taken: int) -> None:
         """A saved machine has been taken over: its container's process runs, with `taken` bytes of input to take."""
@@ -271,6 +288,8 @@ class Keeper:
             return
         process = jsontext.loads(data)
         message = {"process": process, "terminal": process.get("terminal") is True, "stdin": True}
+        if "files" in process:
+            message = {"files": process["files"], "terminal": False, "stdin": True}
         if "pod" in process:
             from atoll.guest import shelf
 

@@ -1,7 +1,7 @@
 """Saving a machine that runs, from the host: the word to its keeper, and what saved machines are compared by.
 
-Holds: `held` (a machine that stands still while its block lasts), `shape_of` and `running_shape`. Does not hold: the
-keeper's side (`guest/saving.py`), where what is saved goes (`engine/checkpoints`).
+Holds: `held` (a machine that stands still while its block lasts), `connected`, `shape_of` and `running_shape`. Does
+not hold: the keeper's side (`guest/saving.py`), where what is saved goes (`engine/checkpoints`).
 The keeper's socket lies in its jail, where nobody has any right any more; it is looked up beneath that jail's root
 without following links, and whoever listens there must be the keeper itself.
 """
@@ -48,7 +48,7 @@ class Held:
     changes. It goes on at the end of the block, unless `end` was called."""
 
     def __init__(self, pid: int, state: int, *, sync: bool) -> None:
-        self._peer = _connected(pid)
+        self._peer = connected(pid)
         self.memory = -1
         try:
             word = jsontext.dumps({"is": "save", "sync": sync}).encode()
@@ -104,7 +104,8 @@ def held(pid: int, state: int, *, sync: bool) -> Held:
     return Held(pid, state, sync=sync)
 
 
-def _connected(pid: int) -> socket:
+def connected(pid: int) -> socket:
+    """A connection to the keeper `pid`. Raises FailedPrecondition, Denied."""
     peer = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     try:
         for option in (SO_RCVTIMEO, SO_SNDTIMEO):

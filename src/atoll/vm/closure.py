@@ -18,7 +18,7 @@ from atoll.base import errors, files
 from atoll.base.value import Value
 from atoll.vm import uml
 
-ROOMS = ("base", "linux", "spec", "runtime", "vm", "guest")
+ROOMS = ("base", "linux", "spec", "snapshots", "runtime", "vm", "guest")
 """The rooms of Atoll that run in a guest or a jail."""
 SEARCH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/lib/qemu", "/usr/libexec")
 FIRMWARE = ("bios-microvm.bin", "qboot.rom", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin")

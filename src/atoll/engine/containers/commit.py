@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from atoll.engine.engine import Engine
+    from atoll.engine.store import ContainerRow
+    from atoll.images.content import Blob
+    from atoll.images.ingest import Ingest
 
 
 class Asked(Value):
@@ -41,27 +44,21 @@ def commit(engine: Engine, container: str, asked: Asked) -> str:
     from atoll.engine.images import making
     from atoll.images import making as documents
     from atoll.images.ingest import Ingest
-    from atoll.snapshots.diff import layer_of
 
     row = engine.store.container(container)
     record = Record.from_text(row.record)
-    machine.refuse(row, "commit a container: what it has written is on the guest's own disk")
     image = engine.store.image(image_of(row, "commit"))
     assert image is not None  # a container keeps its image
     config = documents.changed(
         {**making.config_of(engine, image), "config": _own(making.config_of(engine, image), record)}, asked.changes
     )
-    have_writable(engine, row)
     with making.content_lock(engine), Rollback() as undo:
         ingest = Ingest(engine.content())
         undo.push(ingest.close)
-        _pause(engine, row.id, asked.pause, undo)
-        chains = engine.store.chain_ids(image.id)
-        facts = layer_of(engine.snapshots, row.id, chains, ingest.fd, skip=made_places(record))
-        blob = ingest.commit_as(facts.diff_id, facts.size)
+        blob = _layer(engine, row, record, image.id, asked.pause, ingest)
         config = documents.with_layer(
             config,
-            facts.diff_id,
+            blob.digest,
             created=clock.rfc3339(time.time_ns()),
             created_by=" ".join(record.args),
             author=asked.author,
@@ -74,6 +71,22 @@ def commit(engine: Engine, container: str, asked: Asked) -> str:
         keep_within(engine, (made,))
     events.container(engine, row.id, "commit", imageID=made, imageRef=asked.name or "", comment=asked.message)
     return made
+
+
+def _layer(engine: Engine, row: ContainerRow, record: Record, image: str, pause: bool | None, ingest: Ingest) -> Blob:
+    """What the container has written as a blob, uncompressed: its digest is the diffID."""
+    skip = made_places(record)
+    with Rollback() as undo:
+        if machine.is_in_one(row):
+            from atoll.engine.containers import machine_files
+
+            return machine_files.layer(engine, row, ingest, skip, pause=pause is not False)
+        from atoll.snapshots.diff import layer_of
+
+        have_writable(engine, row)
+        _pause(engine, row.id, pause, undo)
+        facts = layer_of(engine.snapshots, row.id, engine.store.chain_ids(image), ingest.fd, skip=skip)
+    return ingest.commit_as(facts.diff_id, facts.size)
 
 
 def _own(config: dict[str, Any], record: Record) -> dict[str, Any]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from atoll.base.rollback import Rollback
     from atoll.engine.engine import Engine
     from atoll.isolation.files.client import Files
+    from atoll.isolation.files.machine import MachineFiles
 
 
 class Copied(Value):
@@ -34,13 +35,16 @@ class Copied(Value):
     size: int
 
 
-def open_files(engine: Engine, name: str, undo: Rollback, *, bare: bool = False) -> Files:
+def open_files(engine: Engine, name: str, undo: Rollback, *, bare: bool = False) -> Files | MachineFiles:
     """The files of a container, for as long as `undo` is not run; one that does not run cannot be started meanwhile.
     `bare`: without what is mounted on its root. Raises NotFound, Unsupported."""
     from atoll.isolation.files.client import Files
 
     row = engine.store.container(name)
-    machine.refuse(row, "copy files: they are on the guest's own disk; use a volume, or tar by exec")
+    if machine.is_in_one(row):
+        from atoll.engine.containers import machine_files
+
+        return machine_files.open_files(engine, row, undo, bare=bare)
     run, place = engine.paths.container_run(row.id), engine.paths.container(row.id)
     if not is_up(state_of(engine, row.id)):
         lock = lock_container(place)
@@ -194,7 +198,7 @@ def _open_here(path: str, flags: int) -> int:
 
 
 def _through_pipe(
-    files: Files, ask: Callable[[int], None], work: Callable[[int], None], *, reads: bool, what: str
+    files: Files | MachineFiles, ask: Callable[[int], None], work: Callable[[int], None], *, reads: bool, what: str
 ) -> Copied:
     """Run `work` on our end of a pipe whose other end goes with `ask`. The error that came first, on whichever side,
     is the one that is raised: a broken pipe is never it."""

@@ -19,10 +19,22 @@ def diff(engine: Engine, name: str) -> list[Change]:
     from atoll.snapshots.diff import changes_of
 
     row = engine.store.container(name)
-    machine.refuse(row, "say what has changed: that is on the guest's own disk")
+    if machine.is_in_one(row):
+        return _in_machine(engine, row)
     chains = engine.store.chain_ids(image_of(row, "diff"))
     have_writable(engine, row)
     return changes_of(engine.snapshots, row.id, chains, skip=made_places(Record.from_text(row.record)))
+
+
+def _in_machine(engine: Engine, row: ContainerRow) -> list[Change]:
+    from atoll.base.rollback import Rollback
+    from atoll.engine.containers import machine_files
+    from atoll.snapshots.diff import Change
+
+    with Rollback() as undo:
+        found = machine_files.open_files(engine, row, undo, bare=True)
+        skip = made_places(Record.from_text(row.record))
+        return [Change(kind=kind, path=path) for kind, path in found.changes(skip)]
 
 
 def have_writable(engine: Engine, row: ContainerRow) -> None:

@@ -78,9 +78,14 @@ def chosen(engine: Engine) -> Choice:
         raise errors.Unsupported(f"isolation level 'vm': {error.message}", hint=error.hint) from None
 
 
+def is_in_one(row: ContainerRow) -> bool:
+    """Whether the container's files and processes are a guest's."""
+    return '"isolation":"vm"' in row.record
+
+
 def refuse(row: ContainerRow, what: str) -> None:
-    """Raises Unsupported for a container in a machine: its files and processes are the guest's."""
-    if '"isolation":"vm"' in row.record:
+    """Raises Unsupported for a container in a machine."""
+    if is_in_one(row):
         raise errors.Unsupported(f"isolation level 'vm' cannot {what}", hint="'atoll isolation ls' says what it can")
 
 

@@ -1,7 +1,7 @@
 """The process that copies: inside the container's root before it looks at anything, and nothing of it is run.
 
-Holds: its entry `main`, how it gets inside, the jobs. Does not hold: starting it (`client.py`, which draws the
-conversation).
+Holds: its entry `main`, how it gets inside (`enter`), the jobs (`job`). Does not hold: starting it
+(`isolation/files/client.py`, which draws the conversation; in a machine `guest/files.py`).
 
 Everything is imported at the top and nothing later: once inside, an import would find the container's files. No
 program is executed and no user looked up (`files/__init__.py` has the CVEs). The names it is given are resolved by
@@ -39,6 +39,7 @@ from atoll.spec.runtime import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 _IN = RESOLVE_NO_MAGICLINKS
@@ -55,19 +56,19 @@ def main(fd: int) -> None:
     try:
         hello, fds = channel.receive()
         try:
-            _enter(hello, fds)
+            enter(hello, fds)
         except errors.AtollError as error:
             channel.send({"error": error.to_json()})
             return
         except OSError as error:
             channel.send({"error": errors.from_os_error(error, "enter the container's root").to_json()})
             return
-        _forget_the_way_back()
+        forget_the_way_back()
         channel.send({"ready": True})
         while True:
             message, fds = channel.receive()
             try:
-                answer = _job(message, fds)
+                answer = job(message, fds)
             finally:
                 for one in fds:
                     os.close(one)
@@ -78,7 +79,8 @@ def main(fd: int) -> None:
         os._exit(status)
 
 
-def _enter(hello: dict[str, Any], fds: list[int]) -> None:
+def enter(hello: dict[str, Any], fds: list[int]) -> None:
+    """Become confined to the root that `hello` tells of. Raises AtollError, OSError."""
     os.umask(0)
     if "pid" in hello:
         _join(hello, fds[0])
@@ -148,15 +150,15 @@ def _uncover() -> None:
     os.close(tree)
 
 
-def _forget_the_way_back() -> None:
+def forget_the_way_back() -> None:
     """From here on an import fails instead of finding the container's files."""
     sys.path[:] = []
     sys.path_importer_cache.clear()
     sys.meta_path[:] = []
 
 
-def _job(message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-    """One job. Its failure is an answer."""
+def job(message: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
+    """One job, with the descriptor of its archive. Its failure is an answer."""
     jobs = {"stat": _stat, "get": _get, "put": _put}
     try:
         return {"done": jobs[message["do"]](message, fds)}
@@ -184,7 +186,7 @@ def _open(path: str, flags: int) -> int:
     return openat2(-100, "/" + path.lstrip("/"), flags, resolve=_IN)  # AT_FDCWD; the path is absolute
 
 
-def _stat(message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+def _stat(message: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     flags = os.O_PATH | (0 if message["follow"] else os.O_NOFOLLOW)
     fd = _open(message["path"], flags)
     try:
@@ -195,7 +197,7 @@ def _stat(message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     return {"mode": info.st_mode, "size": info.st_size, "mtime": info.st_mtime_ns, "target": target}
 
 
-def _get(message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+def _get(message: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     """An archive of `path` into a descriptor. With `follow` a link stands for what it leads to."""
     path = "/" + message["path"].strip("/")
     parent, _, name = path.rpartition("/")
@@ -236,7 +238,7 @@ def _real(path: str) -> tuple[str, str]:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
-def _put(message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+def _put(message: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     """An archive from a descriptor to `path`, by the rules of `destination.py`; what is made belongs to root, or with
     `archive` to those whom the archive names."""
     about = message["source"]
