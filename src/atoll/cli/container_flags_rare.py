@@ -92,6 +92,7 @@ STORAGE = (
 HEALTH = (
     _text("health-cmd", "Command that checks the container's health"),
     _text("health-interval", "Time between two checks, e.g. 30s", "duration"),
+    _text("health-on-failure", "What becomes of an unhealthy one: none, kill, restart or stop"),
     _number("health-retries", "Failures in a row that make it unhealthy"),
     _text("health-start-interval", "Time between two checks while it starts", "duration"),
     _text("health-start-period", "Time to start, in which failures don't count", "duration"),
@@ -108,6 +109,7 @@ OTHERS = (
     _text("log-driver", "json-file, local or none"),
     _list("log-opt", "Option of the log: max-size=10m, max-file=3"),
     _text("os", "The image's operating system, as in --platform"),
+    Flag(name="init-system", help="Boot the image's own init, such as systemd, in a machine (--isolation vm)"),
     _text("pod", "The pod to be in, or new:NAME for one that is made for it"),
     Flag(name="quiet", short="q", help="Do not show what a pull does"),
     _text("systemd", "Run it as systemd wants it: true (if it is one), always or false"),
@@ -231,6 +233,7 @@ def _health(given: Given) -> Any:
         start_period=given.text("health-start-period"),
         start_interval=given.text("health-start-interval"),
         retries=given.number("health-retries"),
+        on_failure=given.text("health-on-failure"),
         none=given.on("no-healthcheck"),
     )
 
@@ -239,6 +242,10 @@ def _others(given: Given) -> dict[str, Any]:
     systemd = given.text("systemd") or "true"
     if systemd not in ("true", "false", "always"):
         raise UsageError(f"invalid value {systemd!r} for --systemd: true, false or always", given.command.name)
+    if given.on("init-system"):
+        if given.has("systemd"):
+            raise UsageError("--init-system and --systemd contradict one another", given.command.name)
+        systemd = "boot"
     found: dict[str, Any] = {
         "annotations": _annotations(given.texts("annotation")),
         "log_driver": given.text("log-driver"),

@@ -7,7 +7,7 @@ Sizes are bytes, times seconds; None means "not given".
 from __future__ import annotations
 
 from atoll.base.value import Value
-from atoll.spec.codec import int64, list_of, text
+from atoll.spec.codec import int64, list_of, record, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,9 +18,33 @@ if TYPE_CHECKING:
     from atoll.engine.networks.records import Networking, NetworkOptions
 
 
+class Probe(Value):
+    """One of several checks of a container, with Kubernetes' rules: `startup`, `liveness` or `readiness`; times in
+    nanoseconds; `test` as in `Health`."""
+
+    kind: str
+    test: tuple[str, ...]
+    delay: int = 0
+    interval: int = 10 * 10**9
+    timeout: int = 10**9
+    retries: int = 3
+    successes: int = 1
+    WIRE = {
+        "kind": text,
+        "test": list_of(text),
+        "delay": int64,
+        "interval": int64,
+        "timeout": int64,
+        "retries": int64,
+        "successes": int64,
+    }
+
+
 class Health(Value):
     """How a container's health is judged. `test` as Docker writes it: `CMD` and words, `CMD-SHELL` and a line,
-    `NONE`; times in nanoseconds; 0 is "not given": `filled` has the defaults."""
+    `NONE`; times in nanoseconds; 0 is "not given": `filled` has the defaults. `probes`, if there are any, are what is
+    looked at, each `interval` those that are due. `on_failure`: what becomes of an unhealthy one, none, kill, restart
+    or stop; `grace`: the seconds that it has to end then, 0 for its own."""
 
     test: tuple[str, ...] = ()
     interval: int = 0
@@ -28,6 +52,9 @@ class Health(Value):
     start_period: int = 0
     start_interval: int = 0
     retries: int = 0
+    probes: tuple[Probe, ...] = ()
+    on_failure: str = ""
+    grace: int = 0
     WIRE = {
         "test": list_of(text),
         "interval": int64,
@@ -35,6 +62,9 @@ class Health(Value):
         "start_period": int64,
         "start_interval": int64,
         "retries": int64,
+        "probes": list_of(record(Probe)),
+        "on_failure": text,
+        "grace": int64,
     }
 
     def filled(self) -> Health:
@@ -51,10 +81,10 @@ class RunRequest(Value):
     """`run` and `create`. `env` entries are `KEY=value` or `KEY` (taken from the caller's environment); `volumes`
     are `source:destination[:options]` as typed; `cpus` is in billionths of a CPU; `restart` is a policy of
     `restart_policy.py`, `restart_max` its most restarts (0: no bound); `starts_later`: the caller will not launch
-    it; `systemd` is always, true (where the program is an init) or false; `pod` names one to be in, whose namespaces
-    `infra` is to hold; `replaces`: a container that has the name goes before; `command_line` is how a command was
-    given, without what says in which way to run. What is asked for more rarely is grouped, in modules that are loaded
-    when it is."""
+    it; `systemd` is always, true (where the program is an init), false or boot (`init_system.py`); `pod` names one to
+    be in, whose namespaces `infra` is to hold; `replaces`: a container that has the name goes before; `command_line`
+    is how a command was given, without what says in which way to run. What is asked for more rarely is grouped, in
+    modules that are loaded when it is."""
 
     image: str
     command: tuple[str, ...] = ()

@@ -44,6 +44,10 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
     if request.name is not None:
         _check_name(engine, request.name, taken=request.replaces)
     _mend_if_needed(engine)
+    if request.systemd == "boot":
+        from atoll.engine.containers import init_system
+
+        request = init_system.settle(engine, request)
     if request.pod:
         from atoll.engine.pods import member
 
@@ -70,7 +74,8 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
         # 4. The row reserves the name and keeps the image from being removed.
         name = _add_row(engine, container_id, request.name, image, planned)
         events = note.plan_of(engine, container_id, planned.record, name)
-        planned = planned.replace(container=planned.container.replace(events=events, health=_health(planned)))
+        checks = _health(planned, container_id)
+        planned = planned.replace(container=planned.container.replace(events=events, health=checks))
         if planned.record.log_opts or planned.record.log_driver == "journald":
             from atoll.engine.containers.log_options import settled
 
@@ -138,12 +143,12 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
     return container_id
 
 
-def _health(planned: Planned) -> HealthPlan | None:
+def _health(planned: Planned, container_id: str) -> HealthPlan | None:
     if planned.record.health is None:
         return None
     from atoll.engine.containers.health import plan_of
 
-    return plan_of(planned.record)
+    return plan_of(planned.record, container_id)
 
 
 def _make_locked(directory: str) -> ContainerLock:
