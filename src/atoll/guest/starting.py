@@ -94,7 +94,10 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
     disk = os.open(f"{PLACE}/disk.img", both) if config["disk"] else None
     template = config["template"]
     state = os.open(f"{PLACE}/state", read) if template else None
-    memory = _memory(config["memory"], f"{PLACE}/memory" if template else None)
+    saved = os.open(f"{PLACE}/memory", read) if template else None
+    # The guest's memory: nobody's but this machine's, in its cgroup, gone with it.
+    memory = os.memfd_create("guest", os.MFD_CLOEXEC)
+    os.ftruncate(memory, config["memory"] << 20)
     os.makedirs(os.path.dirname(DOOR), 0o755, exist_ok=True)
     door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     door.bind(DOOR)
@@ -136,9 +139,13 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
             os.close(fd)
     # 5. Then we give up what we are, before the guest executes its first instruction that we could hear of.
     _drop(config["user"] and config["user"] + 1)
-    # 6. A saved machine goes on where its template stopped.
+    # 6. A saved machine goes on where its template stopped. What that had written is copied while the VMM starts, and
+    # looks at none of it before it is told to; the rest are holes, as there.
     protocol = driver.control(machine, control)
     try:
+        if saved is not None:
+            copy_data(saved, memory)
+            os.close(saved)
         protocol.greet()
         if state is not None:
             assert isinstance(protocol, Control)
@@ -156,21 +163,6 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
         restored=bool(template),
         memory=memory,
     )
-
-
-def _memory(size: int, template: str | None) -> int:
-    """The guest's memory: nobody's but this machine's, in its cgroup, gone with it. From a template what that had
-    written is copied; the rest are holes, as there."""
-    fd = os.memfd_create("guest", os.MFD_CLOEXEC)
-    os.ftruncate(fd, size << 20)
-    if template is None:
-        return fd
-    source = os.open(template, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        copy_data(source, fd)
-    finally:
-        os.close(source)
-    return fd
 
 
 def _serve_volumes(program: str, console: int) -> str:
