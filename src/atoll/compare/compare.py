@@ -32,10 +32,10 @@ SUBJECTS: dict[str, Callable[[_Session], list[Row]]] = {
     "memory": memory.measure,
     "disk": disk.measure,
     "noise": noise.measure,
-    "survival": survival.measure,
     "wall": look.measure,
+    "survival": survival.measure,
 }
-"""What `--only` chooses from, in the order in which it is done."""
+"""What `--only` chooses from, in the order in which it is done: the killing of daemons comes last."""
 _LONG = ("disk", "noise", "survival")
 """What a quick comparison does only when it is asked for by name."""
 

@@ -44,6 +44,8 @@ class Place:
         self.own_network = False
         self.serial = 0
         self._unpacked = ""
+        self._covered: list[str] = []
+        self._made: list[str] = []
 
     def __enter__(self) -> Place:
         process.become_subreaper()
@@ -102,7 +104,7 @@ class Place:
     def name(self) -> str:
         """A new name for a container."""
         self.serial += 1
-        return f"c{self.serial}"
+        return f"compare-{os.getpid()}-{self.serial}"
 
     def folder(self, name: str) -> str:
         """A directory in the place, made if it is not there."""
@@ -118,6 +120,22 @@ class Place:
     def atoll(self, *words: str) -> list[str]:
         """The command of this very Atoll."""
         return launch.argv(*words)
+
+    def cover(self, paths: tuple[str, ...]) -> None:
+        """Put an empty file system over each place where an engine keeps state whatever it is told, so that neither
+        the user's containers nor ours are seen by the other; only where mounts are our own."""
+        for path in paths if self.own_network else ():
+            if path in self._covered:
+                continue
+            try:
+                os.mkdir(path, 0o711)
+                self._made.append(path)
+            except FileExistsError:
+                pass
+            except OSError:  # no such parent: nor will it be used
+                continue
+            mount.mount("tmpfs", path, "tmpfs", 0, "mode=0711")
+            self._covered.append(path)
 
     def run_command(self, argv: list[str], *, timeout: float = _TIMEOUT, check: bool = True) -> str:
         """Run to its end; its output. Raises Unavailable with its last words, Timeout."""
@@ -213,6 +231,8 @@ class Place:
         if self.data and os.path.isdir(f"{self.data}/store/containers"):
             self._remove_containers()
         processes.end(self.descendants())
+        if self.own_network:
+            self._unmount()
         if self._unpacked and self.engine.idmap is not None:
             from atoll.snapshots.worker import remove_trees
 
@@ -220,6 +240,16 @@ class Place:
         for path in (self.data, self.run):
             if path:
                 shutil.rmtree(path, ignore_errors=True)
+
+    def _unmount(self) -> None:
+        """What engines that were killed had mounted, in this process's own namespace."""
+        with open("/proc/self/mountinfo") as file:
+            places = [line.split()[4] for line in file]
+        for path in reversed(places):
+            if path.startswith((f"{self.data}/", f"{self.run}/")) or path in self._covered:
+                mount.umount2(path, mount.MNT_DETACH)
+        for path in self._made:
+            os.rmdir(path)
 
     def _remove_containers(self) -> None:
         """By the store's own means: an ordinary user's files belong to ids that are not his."""

@@ -59,17 +59,26 @@ def alive(pid: int) -> bool:
     return bool(stat) and stat[0] not in "ZX"
 
 
+def passing(pids: set[int]) -> set[int]:
+    """Those that a spawner forked beforehand and lets go when it has been idle for ten seconds; one of them may
+    become the next container's."""
+    return {pid for pid in pids if command_line(pid).startswith(("atoll:[spare]", "atoll:[command]"))}
+
+
 def pss(pids: set[int]) -> tuple[int, int]:
     """Bytes of proportional set size of these processes together (proc(5), smaps_rollup: each page divided by how
     many share it), and how many of them could not be read."""
     total, unread = 0, 0
     for pid in pids:
-        text = _read(f"/proc/{pid}/smaps_rollup")
-        line = next((one for one in text.splitlines() if one.startswith("Pss:")), None)
-        if line is None:
-            unread += alive(pid)
-        else:
-            total += int(line.split()[1]) * 1024
+        try:
+            with open(f"/proc/{pid}/smaps_rollup") as file:
+                line = next((one for one in file if one.startswith("Pss:")), "")
+        except PermissionError:
+            unread += 1
+            continue
+        except OSError:  # it has ended, or is about to
+            continue
+        total += int(line.split()[1]) * 1024 if line else 0
     return total, unread
 
 

@@ -57,8 +57,8 @@ class Row(Value):
     cells: dict[str, Cell]
 
     def cell(self, rung: str) -> Cell:
-        """The cell; an empty one where nothing was looked at."""
-        return self.cells.get(rung, Cell(reason="not looked at"))
+        """The cell; an empty one, without a reason, where there is nothing to look at (a disk of its own)."""
+        return self.cells.get(rung, Cell())
 
 
 class Comparison(Value):

@@ -53,7 +53,7 @@ def measure(session: Session) -> list[Row]:
 
 
 def run(way: Way, mask: int, rounds: int = 1) -> dict[str, float]:
-    """One copy that does the measures of the mask: a number a measure, of several rounds the best. Raises Unavailable
+    """One copy that does the measures of the mask: a number a measure, of several rounds the mean. Raises Unavailable
     where one is missing."""
     copy = way.start("t", str(mask), str(rounds))
     try:
@@ -65,18 +65,18 @@ def run(way: Way, mask: int, rounds: int = 1) -> dict[str, float]:
 
 def numbers(found: list[Record], mask: int) -> dict[str, float]:
     """The records as numbers in the units of the rows."""
-    by_bit: dict[int, int] = {}
+    by_bit: dict[int, list[int]] = {}
     for record in found:
         if record.kind == records.TIMED and record.value > 0:
-            by_bit[record.number] = min(record.value, by_bit.get(record.number, record.value))
+            by_bit.setdefault(record.number, []).append(record.value)
     wanted = [one for one in timed.MEASURES if mask >> one.bit & 1]
     lacking = [one.name for one in wanted if one.bit not in by_bit]
     if lacking:
         raise errors.Unavailable(f"the program did not come to the end: {', '.join(lacking)} is missing")
-    return {one.name: of_record(one, by_bit[one.bit]) for one in wanted}
+    return {one.name: of_record(one, sum(by_bit[one.bit]) / len(by_bit[one.bit])) for one in wanted}
 
 
-def of_record(one: Measure, nanoseconds: int) -> float:
+def of_record(one: Measure, nanoseconds: float) -> float:
     """Bytes a second, or seconds each time (of the processor's loop: all of it)."""
     seconds = nanoseconds / 1e9
     if one in RATES:

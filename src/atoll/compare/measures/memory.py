@@ -23,8 +23,6 @@ SECTION = "memory"
 _SPARE = 0.9
 """The part of the memory now available that copies may take: the rest is the machine's own."""
 _PAGE = 4096
-_PASSING = ("atoll:[spare]", "atoll:[command]")
-"""Forks that a spawner makes beforehand, and lets go when it has been idle for ten seconds."""
 _SETTLE_SECONDS = 20.0
 
 
@@ -34,6 +32,7 @@ def measure(session: Session) -> list[Row]:
     each: dict[str, Cell] = {}
     count: dict[str, Cell] = {}
     fit: dict[str, Cell] = {}
+    standing = {way.name: _standing(way) for way in session.ways}
     copies = 3 if session.quick else 6
     available = memory_available()
     for way in session.ways:
@@ -64,7 +63,16 @@ def measure(session: Session) -> list[Row]:
             "B",
             LESS,
             first,
-            "the same with what comes with the first: Atoll's spawner; a daemon that stood before is not counted",
+            "the same with what comes with the first: Atoll's spawner; a daemon that stood before is not counted, nor "
+            "what it grows by",
+        ),
+        _row(
+            "memory standing",
+            "memory that stands without any",
+            "B",
+            LESS,
+            standing,
+            "PSS of what has to run before the first copy: a daemon",
         ),
         _row("processes", "processes a copy", "", LESS, count, "processes of the host's kernel that a copy brings"),
         _row(
@@ -86,10 +94,10 @@ def _row(key: str, title: str, unit: str, better: str, cells: dict[str, Cell], h
 def _totals(session: Session, way: Way, copies: int) -> tuple[float, tuple[float, ...], float]:
     """Bytes of the first copy, of each further one (from the first to each count), and processes a copy."""
     _settle(session)
-    standing = session.place.descendants() - _passing(session.place.descendants())
-    own_spawner = way.standing() if not way.has_daemon else set()
-    before = standing - own_spawner
-    base = _pss(before)
+    standing = session.place.descendants()
+    standing -= processes.passing(standing)
+    # A daemon's own memory comes and goes by itself, so it is told apart; a spawner comes with the first copy.
+    base = _pss(set() if way.has_daemon else standing - way.standing())
     started: list[Copy] = []
     further: list[float] = []
     first = 0.0
@@ -99,27 +107,30 @@ def _totals(session: Session, way: Way, copies: int) -> tuple[float, tuple[float
             if number in (1, copies):
                 _settle(session)
             now = session.place.descendants()
-            total = _pss(now - _passing(now)) - base
+            now -= processes.passing(now)
+            total = _pss(now - standing if way.has_daemon else now) - base
             if number == 1:
                 first = total
             else:
                 further.append(max(_PAGE, (total - first) / (number - 1)))
-        now = session.place.descendants()
-        came = now - _passing(now) - standing - way.standing()
-        return first, tuple(further), max(1.0, len(came) / copies)
+        came = now - standing - way.standing()
+        return max(_PAGE, first), tuple(further), max(1.0, len(came) / copies)
     finally:
         for copy in started:
             way.remove(copy)
 
 
-def _passing(pids: set[int]) -> set[int]:
-    return {pid for pid in pids if processes.command_line(pid).startswith(_PASSING)}
+def _standing(way: Way) -> Cell:
+    """Of a daemon; Atoll's spawner is no requirement, and counted with the first copy."""
+    if not way.has_daemon:
+        return Cell(text="nothing")
+    return Cell(samples=(_pss(way.standing()),))
 
 
 def _settle(session: Session) -> None:
     """Wait until what goes by itself has gone; a quick comparison leaves it out instead."""
     deadline = time.monotonic() + (0 if session.quick else _SETTLE_SECONDS)
-    while time.monotonic() < deadline and _passing(session.place.descendants()):
+    while time.monotonic() < deadline and processes.passing(session.place.descendants()):
         time.sleep(0.2)
 
 

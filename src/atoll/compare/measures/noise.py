@@ -31,8 +31,8 @@ KINDS: tuple[tuple[str, Measure, Measure], ...] = (
     ("network", timed.STREAM, timed.STREAM),
 )
 """What the neighbour does, and what is measured beside it."""
-_SECONDS = 6
-_ROUNDS = 3
+_SECONDS = 12
+_ROUNDS = 6
 _LEAST_MEMORY = 1 << 30
 
 

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 SECTION = "what survives the engine's death"
 _ROWS = (
     (
-        "daemon",
-        "SIGKILL to what stands beside all",
-        "if its program goes on after SIGKILL to every process that stands beside all containers (daemon, spawner)",
-    ),
-    (
         "helper",
         "SIGKILL to what watches over the one",
         "whether its program goes on after SIGKILL to every process that came with the container and is not of its "
         "program: monitor, shim, conmon",
     ),
+    (
+        "daemon",
+        "SIGKILL to what stands beside all",
+        "if its program goes on after SIGKILL to every process that stands beside all containers (daemon, spawner)",
+    ),
 )
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS, _APPEAR_SECONDS = 1.0, 10.0
 
 
 def measure(session: Session) -> list[Row]:
@@ -39,7 +39,7 @@ def measure(session: Session) -> list[Row]:
     cells: dict[str, dict[str, Cell]] = {key: {} for key, _, _ in _ROWS}
     for way in session.ways:
         session.say(f"survival: {way.name}")
-        for key, act in (("daemon", _daemon), ("helper", _helper)):
+        for key, act in (("helper", _helper), ("daemon", _daemon)):
             try:
                 cells[key][way.name] = _tried(session, way, act)
             except (errors.AtollError, OSError) as error:
@@ -52,10 +52,13 @@ def measure(session: Session) -> list[Row]:
 
 def _tried(session: Session, way: Way, act: object) -> Cell:
     before = session.place.descendants()
+    before -= processes.passing(before)
     copy = way.start_detached("w")
     try:
+        deadline = time.monotonic() + _APPEAR_SECONDS
+        while not (work := way.workload(session.place.descendants() - before)) and time.monotonic() < deadline:
+            time.sleep(0.02)  # between the start and execve it has another name
         came = session.place.descendants() - before
-        work = way.workload(came)
         if not work:
             raise errors.Unavailable("its program's process is not to be seen from here")
         assert callable(act)
@@ -66,13 +69,12 @@ def _tried(session: Session, way: Way, act: object) -> Cell:
         for pid in way.workload(session.place.descendants() - before):
             _kill({pid})
         way.remove(copy)
-        way.revive()
 
 
 def _daemon(way: Way, copy: Copy, came: set[int], work: set[int]) -> Cell:
-    standing = way.standing() - work
     # Children of a daemon that came with the container are its watchers, which the other row is about.
-    standing -= came - {pid for pid in came if "[spawner]" in processes.command_line(pid)}
+    spawners = {pid for pid in came if "[spawner]" in processes.command_line(pid)}
+    standing = way.standing() - work - (came - spawners)
     if not standing:
         return Cell(text="has none")
     _kill(standing)

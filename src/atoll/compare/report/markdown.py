@@ -94,7 +94,7 @@ def _missing(found: Comparison) -> list[str]:
     lacking = gaps(found)
     if lacking:
         lines += ["", "## Not measured", ""]
-        lines += [f"- {_plain(row.title)}, {name}: {_plain(reason)}" for row, name, reason in lacking]
+        lines += [f"- {_plain(titles)} ({names}): {_plain(reason)}" for titles, names, reason in lacking]
     return lines
 
 

@@ -100,7 +100,7 @@ def _method(found: Comparison) -> list[str]:
     if found.missing:
         items = [f"<li>{escape(one.title)}: {escape(one.reason)}</li>" for one in found.missing]
         parts.append(f"<h2>Not on this host</h2><ul>{''.join(items)}</ul>")
-    lacking = [f"<li>{escape(row.title)}, {escape(name)}: {escape(why)}</li>" for row, name, why in gaps(found)]
+    lacking = [f"<li>{escape(what)} ({escape(names)}): {escape(why)}</li>" for what, names, why in gaps(found)]
     if lacking:
         parts.append(f"<h2>Not measured</h2><ul>{''.join(lacking)}</ul>")
     return parts

@@ -40,7 +40,7 @@ def parse(text: str) -> Want:
     size = _SIZE.search(text[: found.start()] + text[found.end() :])
     each = int(float(size[1]) * _UNITS[size[2].lower()]) if size else 0
     words = (text[: found.start()] + text[found.end() :]).replace(size[0] if size else "\0", "").strip(" ,")
-    return Want(words=re.sub(r"\s+of$", "", words).strip(" ,") or "a copy", copies=copies, each=each)
+    return Want(words=re.sub(r"(^|\s+)of\b", "", words).strip(" ,") or "a copy", copies=copies, each=each)
 
 
 def render(found: Comparison, want: Want) -> str:

@@ -9,7 +9,7 @@ from atoll.compare.report import numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from atoll.compare.values import Comparison, Row
+    from atoll.compare.values import Comparison
 
 
 def render(found: Comparison, *, spreads: bool = False) -> str:
@@ -44,16 +44,19 @@ def _reasons(found: Comparison) -> list[str]:
     lacking = list(gaps(found))
     if lacking:
         lines += ["", "Not measured:"]
-        lines += [f"  {row.title}, {name}: {reason}" for row, name, reason in lacking]
+        lines += [f"  {titles} ({names}): {reason}" for titles, names, reason in lacking]
     return lines
 
 
-def gaps(found: Comparison) -> list[tuple[Row, str, str]]:
-    """Cells without a value, and why."""
-    names = [one.name for one in found.shown]
-    return [
-        (row, name, row.cell(name).reason or "no reason was given")
-        for row in found.rows
-        for name in names
-        if not row.cell(name).known
-    ]
+def gaps(found: Comparison) -> list[tuple[str, str, str]]:
+    """What could not be found: the rows' titles, the rungs, and why; what has one reason is one entry."""
+    known: dict[tuple[str, str], list[str]] = {}
+    for one in found.shown:
+        for row in found.rows:
+            cell = row.cell(one.name)
+            if not cell.known and cell.reason:
+                known.setdefault((one.name, cell.reason), []).append(row.title)
+    joined: dict[tuple[str, str], list[str]] = {}
+    for (name, reason), titles in known.items():
+        joined.setdefault(("; ".join(titles), reason), []).append(name)
+    return [(titles, ", ".join(names), reason) for (titles, reason), names in joined.items()]

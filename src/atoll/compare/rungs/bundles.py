@@ -52,6 +52,8 @@ class Bundled(Way):
     def begin(self) -> None:
         path = f"{self.place.bundle()}/config.json"
         self._spec = document(jsontext.loads(files.read_text(path)), self.brick, self.place)
+        if self.name not in LADDER and not self._program:
+            raise errors.Unsupported(f"there is no program '{self.name}' on this host")
         if self.place.uid and self._program:
             raise errors.Unsupported(
                 "an ordinary user's other runtimes are not compared: their limits and maps differ"
@@ -71,6 +73,8 @@ class Bundled(Way):
             spec["linux"] = {**spec["linux"], "cgroupsPath": f"/atoll-compare-{os.getpid()}/{name}"}
             if self.place.uid:
                 del spec["linux"]["cgroupsPath"]  # below the user's own, where the runtime puts it
+        if self._program:
+            spec["ociVersion"] = "1.0.2"  # what those of this decade's distributions know
         files.write_atomic(f"{folder}/config.json", jsontext.dumps(spec))
         return self._runtime("run", "--bundle", folder, *(["--detach"] if detached else []), name)
 
@@ -89,7 +93,7 @@ class Bundled(Way):
     def _quietly(self, *words: str) -> None:
         subprocess.run(
             self._runtime(*words),
-            env=self.place.env,
+            env=self.env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60,
@@ -115,7 +119,7 @@ class Bundled(Way):
 
     def listed(self, copy: Copy) -> bool:
         done = subprocess.run(
-            self._runtime("state", copy.name), env=self.place.env, capture_output=True, timeout=60, check=False,
+            self._runtime("state", copy.name), env=self.env, capture_output=True, timeout=60, check=False,
             preexec_fn=self.enter,
         )  # fmt: skip
         return b'"running"' in done.stdout

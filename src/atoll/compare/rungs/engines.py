@@ -53,33 +53,35 @@ class Engine(Way):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self._daemon: subprocess.Popen[bytes] | None = None
-        self._how: tuple[list[str], list[str]] = [], []
+        self._settings: dict[str, str] = {}
         self._group = f"atoll-compare-{os.getpid()}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**self.place.env, **self._settings}
 
     @property
     def keeps(self) -> str | None:
         return self.place.folder({"ctr": "containerd"}.get(self.name, self.name))
-
-    def revive(self) -> None:
-        if self._daemon is not None and self._daemon.poll() is not None:
-            self._start_daemon(*self._how)
 
     def command(self, *words: str) -> list[str]:
         """The engine's command with its private places."""
         raise NotImplementedError
 
     def _found(self, name: str) -> str:
+        """The program's path; what it keeps at fixed places is kept apart. Raises Unsupported."""
         from atoll.engine.doctor.findings import Host
 
         path = Host(self.place.uid).program(name)
         if path is None:
             raise errors.Unsupported(f"there is no program '{name}' on this host")
+        self.place.cover(_PLACES)
         return path
 
     def _quietly(self, *words: str) -> str:
         done = subprocess.run(
             self.command(*words),
-            env=self.place.env,
+            env=self.env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=120,
@@ -93,14 +95,13 @@ class Engine(Way):
 
     def _start_daemon(self, argv: list[str], probe: list[str]) -> None:
         """Start it and wait until it answers. Raises Unavailable with its last words."""
-        self._how = argv, probe
         log = f"{self.place.data}/{self.name}.log"
         with open(log, "wb") as out:
             self._daemon = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self.place.env, start_new_session=True
+                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self.env, start_new_session=True
             )
         deadline = time.monotonic() + _PATIENCE
-        while subprocess.run(probe, env=self.place.env, capture_output=True, check=False, timeout=60).returncode:
+        while subprocess.run(probe, env=self.env, capture_output=True, check=False, timeout=60).returncode:
             if self._daemon.poll() is not None or time.monotonic() > deadline:
                 lines = files.read_text(log).strip().splitlines()
                 raise errors.Unavailable(
@@ -152,6 +153,9 @@ def _background(detached: bool) -> list[str]:
     return ["-d"] if detached else []
 
 
+_PLACES = ("/run/containerd", "/run/docker", "/run/runc", "/run/crun", "/run/libpod", "/run/containers")
+
+
 class Docker(Engine):
     """docker with a dockerd of its own, which starts a containerd of its own."""
 
@@ -163,7 +167,7 @@ class Docker(Engine):
             raise errors.Unsupported("a dockerd of its own needs root")
         root, state = self.place.folder("docker"), self.run_root("docker")
         self._client = [client, "--host", f"unix://{state}/docker.sock"]
-        self.place.env.setdefault("DOCKER_CONFIG", state)
+        self._settings = {"DOCKER_CONFIG": state}
         argv = [daemon, "--data-root", root, "--exec-root", f"{state}/exec", "--pidfile", f"{state}/pid"]
         argv += ["--bridge", "none", "--iptables=false", "--ip6tables=false", "--storage-driver", "overlay2"]
         argv += ["--host", f"unix://{state}/docker.sock", "--log-level", "warn", "--cgroup-parent", f"/{self._group}"]
@@ -193,7 +197,7 @@ class Podman(Engine):
         state = self.run_root("podman")
         settings = f"{self.place.data}/containers.conf"
         files.write_atomic(settings, _PODMAN)
-        self.place.env["CONTAINERS_CONF"] = settings
+        self._settings = {"CONTAINERS_CONF": settings}
         self._client = [program, "--root", self.place.folder("podman"), "--runroot", f"{state}/run"]
         self._client += ["--tmpdir", f"{state}/tmp", "--storage-driver", "overlay", "--runtime", runtime]
         self.title = f"podman ({runtime})"

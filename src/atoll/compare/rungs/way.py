@@ -37,6 +37,11 @@ class Way:
         self.place = place
 
     @property
+    def env(self) -> dict[str, str]:
+        """The environment of its commands."""
+        return self.place.env
+
+    @property
     def rung(self) -> Rung:
         """As a value."""
         return Rung(name=self.name, title=self.title)
@@ -45,9 +50,6 @@ class Way:
     def keeps(self) -> str | None:
         """The directory that grows by what is kept for each copy; None where copies share their files."""
         return None
-
-    def revive(self) -> None:
-        """Start again what stands beside all copies, where it was killed."""
 
     def begin(self) -> None:
         """What is needed once: a daemon, a bundle. Raises AtollError: the reason why it does not work here."""
@@ -67,13 +69,13 @@ class Way:
         """Begin a copy."""
         name = self.place.name()
         argv = self.argv(name, words, port)
-        return Copy(argv, name=name, env=self.place.env, cwd=cwd, log=self.place.log, enter=self.enter)
+        return Copy(argv, name=name, env=self.env, cwd=cwd, log=self.place.log, enter=self.enter)
 
     def start_detached(self, *words: str) -> Copy:
         """Begin a copy in the background, and wait until it is there. Raises Unavailable, Timeout."""
         name = self.place.name()
         argv = self.argv(name, words, 0, detached=True)
-        copy = Copy(argv, name=name, env=self.place.env, log=self.place.log, enter=self.enter, piped=False)
+        copy = Copy(argv, name=name, env=self.env, log=self.place.log, enter=self.enter, piped=False)
         try:
             if copy.wait(START):
                 raise errors.Unavailable(f"it did not start: {copy.last_words()}")
