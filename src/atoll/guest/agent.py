@@ -56,6 +56,7 @@ class Agent:
 
     def __init__(self, port: int) -> None:
         self.port = port
+        self.terminal = os.isatty(port)
         self.loop = Loop()
         self.reader = wire.FrameReader(guest=False)
         self.sessions: dict[int, Session] = {}
@@ -88,6 +89,8 @@ class Agent:
                 data = os.read(self.port, 1 << 16)
             except BlockingIOError:
                 return
+            if self.terminal:
+                self.say(wire.frame(wire.TAKEN, payload=len(data).to_bytes(4, "big")))
             for kind, stream, session, payload in self.reader.feed(data):
                 self._do(kind, stream, session, payload)
         elif events & select.POLLHUP and not events & POLLOUT:

@@ -50,6 +50,8 @@ class Keeper:
         self._console = bytearray()
         self._door: socket | None = None
         self._last = wire.FIRST
+        self._terminal = config.get("terminal_port") is True
+        self._window = wire.TERMINAL_WINDOW if self._terminal else wire.REQUEST_MAX
         self.saving: Saving | None = None
         self.shelf: Shelf | None = None
         self.resumes = False
@@ -93,13 +95,16 @@ class Keeper:
     def _flush(self) -> None:
         port = self.started.port.fileno()
         try:
-            while self._queue:
-                del self._queue[: os.write(port, self._queue[: 1 << 16])]
+            while self._queue and self._window:
+                count = os.write(port, self._queue[: min(1 << 16, self._window)])
+                del self._queue[:count]
+                if self._terminal:
+                    self._window -= count
         except BlockingIOError:
             pass
         except OSError:  # it has ended: what it said before is still to be read
             self._queue.clear()
-        self.loop.change(port, POLLIN | POLLOUT if self._queue else POLLIN)
+        self.loop.change(port, POLLIN | POLLOUT if self._queue and self._window else POLLIN)
 
     def _port_ready(self, events: int) -> None:
         if events & POLLOUT:
@@ -122,6 +127,12 @@ class Keeper:
             if kind != self._expected:
                 raise wire.Malformed(f"a frame of kind {kind} out of order")
             self._in_order(kind)
+            return
+        if kind == wire.TAKEN and self._terminal:
+            self._window += wire.parse_credit(payload)
+            if self._window > wire.TERMINAL_WINDOW:
+                raise wire.Malformed("it has taken more than it was given")
+            self._flush()
             return
         if kind == wire.FAILED and self._expected == wire.READY:
             raise wire.parse_error(payload)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 PLACE = "/vm"
+MEETING = "/dev/shm"
+"""Where a VMM that opens files itself may also make some: memory, sockets."""
 TAPS_MAX = 8
 RESTORE_SECONDS = 30.0
 VOLUMES_DOOR = "/run/atoll/volumes.sock"
@@ -125,13 +127,14 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
         restored=state is not None,
         volumes=volumes,
         place=PLACE,
+        meeting=MEETING,
     )
     calls = meet(machine, driver) if driver.calls else None
     # 4. The VMM, as a user of its own who owns nothing, with nothing but these descriptors.
     command, kept = driver.command(machine, config["vmm"]), driver.descriptors(machine)
     pid = os.fork()
     if pid == 0:
-        _become_vmm(command, kept, sink, config["user"], config["group"], driver.environment())
+        _become_vmm(command, kept, sink, config["user"], config["group"], driver.files_max, driver.environment())
     theirs.close()
     qmp.close()
     for fd in {agent, image, disk, *kept} - {machine.port, machine.control, memory}:
@@ -188,7 +191,13 @@ def _serve_volumes(program: str, console: int) -> str:
 
 
 def _become_vmm(
-    command: list[str], kept: tuple[int, ...], console: int, user: int, group: int, environment: dict[str, str]
+    command: list[str],
+    kept: tuple[int, ...],
+    console: int,
+    user: int,
+    group: int,
+    files: int,
+    environment: dict[str, str],
 ) -> NoReturn:
     """In the fork: limits, user, descriptors, execve."""
     try:
@@ -198,7 +207,8 @@ def _become_vmm(
         os.dup2(console, 2)  # why it does not start
         os.setsid()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+        most = min(files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         os.umask(0)  # of sockets that it makes for us: nobody else is in this mount namespace
         _drop(user, group)
         process.close_range(3, flags=process.CLOSE_RANGE_CLOEXEC)

@@ -26,6 +26,9 @@ A frame is kind, stream, session (16 bit), length (32 bit), all big-endian, and 
 stream has a window of WINDOW bytes: what is beyond must wait for CREDIT, so that one reader who does not read never
 holds up another's stream or a signal.
 
+Where the port is a terminal (user-mode Linux), whose input stays away for ever once its buffer was full, the agent
+says TAKEN (32 bits, the bytes that it has read), and the keeper has TERMINAL_WINDOW bytes under way at most.
+
 Everything from the guest is hostile input: a guest that breaks framing, limits, windows or the order above is killed,
 and so is one that does not answer in its time (HELLO_SECONDS, ANSWER_SECONDS). It costs its own container only.
 """
@@ -45,8 +48,8 @@ HEADER = Struct(">BBHI")
 HELLO, SETUP, READY, RUN, STARTED, FAILED, INPUT, INPUT_END, SIGNAL, RESIZE, CREDIT, OUTPUT, ENDED, HALT = range(
     1, 15
 )
-HOLD, HELD, RESUME, RESUMED = range(15, 19)
-TO_HOST = frozenset((HELLO, READY, STARTED, FAILED, CREDIT, OUTPUT, ENDED, HELD, RESUMED))
+HOLD, HELD, RESUME, RESUMED, TAKEN = range(15, 20)
+TO_HOST = frozenset((HELLO, READY, STARTED, FAILED, CREDIT, OUTPUT, ENDED, HELD, RESUMED, TAKEN))
 """The kinds that a guest may send."""
 DATA_MAX = 1 << 14
 """Most bytes of payload in INPUT and OUTPUT."""
@@ -57,6 +60,8 @@ REQUEST_MAX = 32 << 20
 WINDOW = 1 << 17
 """Bytes of one stream that may be under way."""
 SESSIONS_MAX = 1024
+TERMINAL_WINDOW = 2048
+"""Bytes to a guest whose port is a terminal: half of what that holds (N_TTY_BUF_SIZE)."""
 FIRST = 0
 """The session of the container's own process."""
 PORT = "org.atoll.agent"
@@ -145,7 +150,7 @@ class FrameReader:
         return frames
 
     def _check(self, kind: int, stream: int, session: int, length: int) -> None:
-        if not HELLO <= kind <= RESUMED or (self._guest and kind not in TO_HOST):
+        if not HELLO <= kind <= TAKEN or (self._guest and kind not in TO_HOST):
             raise Malformed(f"a frame of kind {kind}")
         if stream > 2 or session >= SESSIONS_MAX:
             raise Malformed(f"a frame of stream {stream}, session {session}")

@@ -20,7 +20,7 @@ from zlib import crc32
 
 from atoll.base import errors, files, jsontext
 from atoll.guest import enter
-from atoll.guest.starting import FILE_CAPABILITIES, PLACE
+from atoll.guest.starting import FILE_CAPABILITIES, MEETING, PLACE
 from atoll.isolation import vm_pod
 from atoll.isolation.container import ContainerDriver
 from atoll.isolation.protocol import Attachment, Availability, ContainerPlan
@@ -133,8 +133,8 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
     mounts = [*SYSTEM, *_files(plan, machine, made, kernel.path, saved)]
     if machine.pod:
         mounts.append(vm_pod.door(plan.run, fresh=True))
-    if driver.memory_place:
-        mounts.append(_memory_place(machine.memory))
+    if driver.by_name:
+        mounts.append(_meeting(machine.memory if driver.memory_place else 0))
     if guest.volumes:
         mounts.append(Mount(destination="/volumes", type="tmpfs", source="volumes", options=("mode=755", "size=64k")))
         mounts += guest.volumes
@@ -194,6 +194,7 @@ def _write_note(
         "closure": made.key,
         "kernel": kernel.digest,
         "driver": machine.driver,
+        "terminal_port": named(machine.driver).terminal,
         "vmm": made.vmm,
         "virtiofsd": made.virtiofsd,
         "memory": machine.memory,
@@ -267,10 +268,11 @@ def _files(
     return found
 
 
-def _memory_place(size: int) -> Mount:
-    """Where a VMM makes the file of its guest's memory, which it executes: in the machine's cgroup, gone with it."""
-    options = ("nosuid", "nodev", "mode=1777", f"size={size + 16}m")
-    return Mount(destination="/dev/shm", type="tmpfs", source="shm", options=options)
+def _meeting(memory: int) -> Mount:
+    """Where a VMM makes sockets, and maybe the file of its guest's memory, which it executes: all that is in the
+    machine's cgroup, and gone with it."""
+    options = ("nosuid", "nodev", "mode=1777", f"size={memory + 16}m")
+    return Mount(destination=MEETING, type="tmpfs", source="shm", options=options)
 
 
 def _readers(plan: ContainerPlan, machine: MachinePlan) -> int:

@@ -128,10 +128,14 @@ class Driver(ABC):
     user_network: bool = False
     """Whether it has a network of its own where no tap can be had."""
     cpus_max: int = 64
+    files_max: int = 256
+    """Descriptors that it may have."""
     kernel: bool = True
     by_name: bool = False
     memory_place: bool = False
     header: bool = True
+    terminal: bool = False
+    """Whether the agent's port is a terminal of the guest's."""
     calls: str | None = None
 
     def probe(self) -> Availability:

@@ -46,10 +46,12 @@ class Uml(Driver):
     package = "apt install user-mode-linux"
     accelerators = (OWN,)
     cpus_max = 1
+    files_max = 1 << 16  # one for each file of the root (hostfs) that the guest's kernel remembers
     kernel = False
     by_name = True
     memory_place = True
     header = False
+    terminal = True
 
     def command(self, machine: Machine, program: str) -> list[str]:
         """One argument after another; none of them is of the user's making."""
