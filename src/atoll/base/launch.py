@@ -36,6 +36,8 @@ except ModuleNotFoundError:
 enter(sys.argv.pop(1))"""
 
 CLI = "atoll.cli.main"
+COLD = CLI + ":cold"
+"""The same, for a command that the door has declined or that is not for it (`cli/thin.py`)."""
 RUNTIME = "atoll.runtime.main"
 _PACKED = (["run"], ["pull"])
 """The commands that have a pack of their modules; the others read `run`'s and add nothing to it."""
@@ -69,7 +71,9 @@ def enter(module: str) -> NoReturn:
     """
     if sys.flags.no_site:
         find_late()
-    if module in _QUICK:
+    if module == COLD:
+        module = CLI
+    elif module in _QUICK:
         beside = module.removesuffix("main") + "quick"
         __import__(beside)
         sys.modules[beside].first(sys.argv[1:], argv(*sys.argv[1:], module=module))

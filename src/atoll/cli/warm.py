@@ -33,6 +33,7 @@ from _struct import pack, unpack
 from fcntl import F_GETFL, F_SETFL, F_SETOWN, fcntl
 
 from atoll.base import errors, launch
+from atoll.cli import thin
 from atoll.cli.quick import DOOR, VERSION, WARM
 from atoll.engine import paths
 from atoll.linux import memory, signals
@@ -52,6 +53,8 @@ REQUEST_MAX = 8 << 20
 RLIMITS = 16
 FD_LAST = 0x7FFFFFFF
 _FDS = 5
+_IGNORED = (signals.SIGPIPE, 25)
+"""Those that an interpreter ignores from its start: SIGPIPE and SIGXFSZ (`thin.py` is none)."""
 _MOVING = frozenset(("run", "start", "restart", "exec", "container"))
 """Commands that put a process into a cgroup, most of them."""
 _SPACES = ("mnt", "user", "net", "pid", "cgroup", "ipc", "uts", "time")
@@ -138,6 +141,7 @@ class Door:
         self.path = run_root + DOOR.decode()
         self.place = _place(os.getpid())
         self.directory = launch.directory()
+        thin.keep(self.directory)
         self.files = _files()
         self.sources = _looks(self.files)
         # What was edited since we began may be loaded half: then nothing is ever the same as here.
@@ -206,7 +210,7 @@ class Door:
         ignored = int(status[b"SigIgn"], 16)
         for number in range(1, 32):
             if number not in (signals.SIGKILL, signals.SIGSTOP):
-                is_ignored = ignored >> (number - 1) & 1
+                is_ignored = ignored >> (number - 1) & 1 or number in _IGNORED
                 _signal.signal(number, _signal.SIG_IGN if is_ignored else _signal.SIG_DFL)
         # 3. Its end is ours: the pipe's other end closes with the process, however it dies.
         fcntl(fds[4], F_SETOWN, os.getpid())

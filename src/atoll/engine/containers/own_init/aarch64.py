@@ -19,17 +19,35 @@ class Arm(Machine):
 
     NUMBER = 183
     CALLS = {
+        "fcntl": 25,
         "ioctl": 29,
+        "openat": 56,
+        "close": 57,
+        "pipe2": 59,
+        "read": 63,
         "write": 64,
+        "ppoll": 73,
+        "signalfd4": 74,
         "exit_group": 94,
         "kill": 129,
+        "rt_sigaction": 134,
         "rt_sigprocmask": 135,
         "rt_sigtimedwait": 137,
         "setpgid": 154,
         "getpid": 172,
+        "geteuid": 175,
+        "socket": 198,
+        "connect": 203,
+        "setsockopt": 208,
+        "getsockopt": 209,
+        "shutdown": 210,
+        "sendmsg": 211,
+        "recvmsg": 212,
         "clone": 220,
         "execve": 221,
         "wait4": 260,
+        "statx": 291,
+        "pidfd_send_signal": 424,
     }
     REGISTERS = {
         "result": 0,
@@ -89,6 +107,10 @@ class Arm(Machine):
         if value >= 4096:
             word, value = word | 1 << 22, value >> 12  # … lsl #12
         self._word(word | value << 10 | number << 5 | number)
+
+    def subtract(self, register: str, other: str) -> None:
+        number = self.number(register)
+        self._word(0xCB000000 | self.number(other) << 16 | number << 5 | number)  # sub x, x, x
 
     def keep_bits(self, register: str, bits: int) -> None:
         number = self.number(register)

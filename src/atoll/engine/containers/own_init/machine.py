@@ -53,6 +53,10 @@ class Machine:
         self.label(name)
         self._out += content + bytes(8 - len(content) % 8)
 
+    def size(self) -> int:
+        """How many bytes there are so far."""
+        return len(self._out)
+
     def code(self) -> bytes:
         """All of it, with every jump's distance filled in."""
         for at, name, encode in self._fixes:
@@ -117,6 +121,10 @@ class Machine:
 
     def add(self, register: str, other: str | int) -> None:
         """register += other; a number is below 4096 or a multiple of that."""
+        raise NotImplementedError
+
+    def subtract(self, register: str, other: str) -> None:
+        """register -= other."""
         raise NotImplementedError
 
     def keep_bits(self, register: str, bits: int) -> None:

@@ -19,17 +19,35 @@ class X86(Machine):
 
     NUMBER = 62
     CALLS = {
+        "read": 0,
         "write": 1,
+        "close": 3,
+        "rt_sigaction": 13,
         "rt_sigprocmask": 14,
         "ioctl": 16,
         "getpid": 39,
+        "socket": 41,
+        "connect": 42,
+        "sendmsg": 46,
+        "recvmsg": 47,
+        "shutdown": 48,
+        "setsockopt": 54,
+        "getsockopt": 55,
         "clone": 56,
         "execve": 59,
         "wait4": 61,
         "kill": 62,
+        "fcntl": 72,
+        "geteuid": 107,
         "setpgid": 109,
         "rt_sigtimedwait": 128,
         "exit_group": 231,
+        "openat": 257,
+        "ppoll": 271,
+        "signalfd4": 289,
+        "pipe2": 293,
+        "statx": 332,
+        "pidfd_send_signal": 424,
     }
     REGISTERS = {
         "result": _RAX,
@@ -88,6 +106,9 @@ class X86(Machine):
         else:
             self._direct(b"\x81", 0, self.number(register))  # add r/m, imm32
             self._put(pack("<i", other))
+
+    def subtract(self, register: str, other: str) -> None:
+        self._direct(b"\x29", self.number(other), self.number(register))  # sub r/m, r
 
     def keep_bits(self, register: str, bits: int) -> None:
         self._direct(b"\x81", 4, self.number(register))  # and r/m, imm32
