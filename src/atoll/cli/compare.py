@@ -36,7 +36,7 @@ COMMAND = Command(
             name="rung", kind=LIST, help="Only this rung or engine: process, container, vm, docker … (again for more)"
         ),
         Flag(name="runtimes", help="Beside them every other engine that is found: docker, podman, ctr, crun, runc"),
-        Flag(name="samples", kind=NUMBER, what="int", help="Samples of each measurement (default 10)"),
+        Flag(name="samples", kind=NUMBER, what="int", help="Samples of each measurement (default 10, quick 3)"),
         Flag(name="spread", help="Show in the table, below each median, least and most of how many samples"),
         Flag(name="table", kind=TEXT, what="file", help="Write a short table between the marks in this file"),
     ),
@@ -113,7 +113,7 @@ def _measured(given: Given) -> Comparison:
         rungs=rungs,
         runtimes=given.on("runtimes"),
         quick=given.on("quick"),
-        samples=samples or 10,
+        samples=samples or (3 if given.on("quick") else 10),
     )
     return compare(open_engine(), options, _progress(given.on("quiet")))
 

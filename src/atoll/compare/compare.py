@@ -62,9 +62,7 @@ def compare(engine: Engine, options: Options, say: Callable[[str], None]) -> Com
             for way in _wanted(place, options):
                 say(f"trying {way.name}")
                 rungs.append(_begun(way, ways))
-            session = Session(
-                place, ways, samples=3 if options.quick else options.samples, quick=options.quick, say=say
-            )
+            session = Session(place, ways, samples=options.samples, quick=options.quick, say=say)
             rows = [row for name in _subjects(options) for row in SUBJECTS[name](session)]
         finally:
             for way in reversed(ways):
@@ -104,7 +102,7 @@ def _begun(way: Way, ways: list[Way]) -> Rung:
 def _told(options: Options) -> dict[str, str]:
     return {
         "image": options.image or "an empty one",
-        "samples": str(3 if options.quick else options.samples),
+        "samples": str(options.samples),
         "quick": "yes" if options.quick else "no",
         "only": ", ".join(options.only) or "everything",
     }

@@ -72,13 +72,13 @@ class Place:
         outer = self._outer
         self.data = tempfile.mkdtemp(prefix="compare-", dir=outer.paths.data)
         runtime = outer.environ.get("XDG_RUNTIME_DIR", "")
-        # A socket's path has 108 bytes of room, so this is not below the run root.
+        # A socket's path has 108 bytes of room, so this is short, and not below the run root.
         usual = runtime if self.uid and os.access(runtime, os.W_OK) else "/run" if self.uid == 0 else "/tmp"
-        self.run = tempfile.mkdtemp(prefix="atoll-compare-", dir=usual)
+        self.run = tempfile.mkdtemp(prefix="cmp-", dir=usual)
         self.env = {
             **outer.environ,
             "ATOLL_DATA_ROOT": f"{self.data}/store",
-            "ATOLL_RUN_ROOT": f"{self.run}/run",
+            "ATOLL_RUN_ROOT": f"{self.run}/r",
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         }
         os.mkdir(f"{self.data}/store", 0o700)

@@ -63,8 +63,8 @@ def measure(session: Session) -> list[Row]:
             "B",
             LESS,
             first,
-            "the same with what comes with the first: Atoll's spawner; a daemon that stood before is not counted, nor "
-            "what it grows by",
+            "the same with what comes with the first: Atoll's spawner; a daemon that stood before is not counted, "
+            "nor what it grows by",
         ),
         _row(
             "memory standing",

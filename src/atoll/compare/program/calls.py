@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 UNTRIED = (
     # They end, multiply or leave the process.
-    "exit exit_group fork vfork clone clone3 rt_sigreturn "
+    "exit exit_group fork vfork clone rt_sigreturn "
     # Signals: -1 is everybody.
     "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal "
     # The machine, its terminals, disks, accounting, modules and next kernel.
