@@ -1,8 +1,9 @@
 """Levels made of another OCI runtime: runc, crun, runsc (`gvisor`), or any by name or path.
 
-Holds: `KNOWN`, `find`, `ExternalDriver`, `ls` (what this host has). Does not hold: how such a runtime is driven
-(`monitor/foreign.py`). A monitor keeps the container company as with our own runtime, and its record has the same
-shape: so all that is asked of a container that exists is `ContainerDriver`'s.
+Holds: `KNOWN`, `find`, `command_of`, `ExternalDriver`, `ls` (what this host has). Does not hold: how such a runtime
+is driven (`monitor/foreign.py`), which platform gVisor runs on (`gvisor.py`). A monitor keeps the container company
+as with our own runtime, and its record has the same shape: so all that is asked of a container that exists is
+`ContainerDriver`'s.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 from atoll.base import errors
 from atoll.base.value import Value
 from atoll.isolation.container import ContainerDriver
+from atoll.isolation.gvisor import with_platform
 from atoll.isolation.protocol import Attachment, Availability, ContainerPlan
 
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -20,7 +22,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "crun": ("crun",),
     "youki": ("youki",),
     "kata": ("kata-runtime",),
-    # ptrace works on every kernel and inside machines without nested virtualisation; kvm hangs where it is emulated.
+    # The platform is replaced by the best that works here (`gvisor.py`).
     "gvisor": ("runsc", "--platform", "ptrace", "--network", "sandbox", "--ignore-cgroups=false"),
 }
 """Level or runtime by name: program and global flags."""
@@ -58,6 +60,12 @@ def find(name: str, search: str | None = None) -> tuple[str, ...]:
     )
 
 
+def command_of(name: str, data_root: str) -> tuple[str, ...]:
+    """The command line of a runtime for containers of the store at `data_root`: gVisor's with the platform that is
+    the best here. Raises as `find`."""
+    return with_platform(find(name), data_root)
+
+
 class ExternalDriver(ContainerDriver):
     """As `ContainerDriver`; `runtime` is a name or a path."""
 
@@ -82,7 +90,8 @@ class ExternalDriver(ContainerDriver):
         available = self.probe()
         if not available.ok:
             raise errors.Unsupported(f"isolation level {self.name!r}: {available.reason}")
-        return super().create(plan.replace(runtime=find(self.name)), promise=promise, start=start)
+        runtime = command_of(self.name, self._data_root)
+        return super().create(plan.replace(runtime=runtime), promise=promise, start=start)
 
 
 def check_pause(program: str) -> None:

@@ -82,9 +82,9 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
             log = settled(planned.container.log, planned.record, container_id, name, image.id if image else "")
             planned = planned.replace(container=planned.container.replace(log=log))
         if planned.record.isolation not in ("container", "vm"):
-            from atoll.isolation.external import find as find_runtime
+            from atoll.isolation.external import command_of
 
-            runtime = find_runtime(planned.record.isolation)
+            runtime = command_of(planned.record.isolation, engine.paths.data)
             planned = planned.replace(container=planned.container.replace(runtime=runtime))
         undo.push(engine.store.remove_container, container_id)
         if volumes is not None:
