@@ -64,8 +64,9 @@ def _driver(note: int) -> Driver:
 def _of_vmm(driver: Driver) -> tuple[list[dict[str, Any]], list[int]]:
     """The VMM's own network. Raises Unsupported."""
     if not driver.user_network:
+        why = "no tap may be opened here" if driver.taps else "it takes no tap"
         raise errors.Unsupported(
-            f"{driver.title} has no network of its own, and no tap may be opened here",
+            f"{driver.title} has no network of its own, and {why}",
             hint='--network none, driver = "qemu" in [vm] of atoll.toml, or /dev/net/tun with mode 0666',
         )
     return [OF_VMM], []
@@ -85,6 +86,8 @@ def _interfaces(pid: int, bundle: str, driver: Driver) -> tuple[list[dict[str, A
         if len(links) > 1:
             raise errors.Unsupported("a machine has one network interface at most", hint="connect it to one network")
         try:
+            if not driver.taps:
+                return _of_vmm(driver)
             taken = tap.take(ns, links[0], vnet_header=driver.header)
         except (errors.Denied, errors.NotFound):
             return _of_vmm(driver)

@@ -15,8 +15,8 @@ from atoll.vm import kernel as kernels
 from atoll.vm.machine import KVM, OWN, TCG, Availability, Driver
 
 AUTO = "auto"
-NAMES = ("qemu", "uml")
-"""In the order of `auto`, the last only by name."""
+NAMES = ("qemu", "cloud-hypervisor", "firecracker", "uml")
+"""In the order of `auto`, the last only by name: first what can be saved and restored, then what can do more."""
 _BY_ITSELF = NAMES[:-1]
 
 
@@ -43,6 +43,14 @@ def named(name: str) -> Driver:
         from atoll.vm.uml import Uml
 
         return Uml()
+    if name == "firecracker":
+        from atoll.vm.firecracker import Firecracker
+
+        return Firecracker()
+    if name == "cloud-hypervisor":
+        from atoll.vm.cloud_hypervisor import CloudHypervisor
+
+        return CloudHypervisor()
     raise errors.InvalidArgument(f"no driver of machines is called {name!r}", hint="one of " + ", ".join(NAMES))
 
 

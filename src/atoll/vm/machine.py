@@ -125,6 +125,8 @@ class Driver(ABC):
     """Whether a machine can be saved and restored."""
     volumes: bool = False
     """Whether it shows directories of the host (virtiofs)."""
+    taps: bool = True
+    """Whether it takes the descriptor of a tap."""
     user_network: bool = False
     """Whether it has a network of its own where no tap can be had."""
     cpus_max: int = 64
@@ -163,7 +165,5 @@ class Driver(ABC):
         """What the VMM inherits, under the same numbers."""
         found: list[Any] = [machine.port, machine.control, machine.console, machine.link.tap]
         if not self.by_name:
-            found += [machine.agent, machine.image, machine.disk]
-        if not self.memory_place:
-            found.append(machine.memory_fd)
+            found += [machine.agent, machine.image, machine.disk, machine.memory_fd]
         return tuple([fd for fd in found if fd is not None])

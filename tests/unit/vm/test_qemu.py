@@ -1,6 +1,6 @@
 import pytest
 
-from atoll.vm.machine import Link, Machine
+from atoll.vm.machine import WARM, Link, Machine
 from atoll.vm.qemu import EMPTY, Qemu
 
 BASE = Machine(
@@ -57,4 +57,4 @@ def test_it_inherits_what_it_names():
 
 @pytest.mark.parametrize("warm", [True, False])
 def test_a_template_warms_itself_up(warm):
-    assert ("atoll.warm=1" in line(warm=warm)) == warm
+    assert (f"{WARM}=1" in line(warm=warm)) == warm

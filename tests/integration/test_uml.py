@@ -1,0 +1,106 @@
+"""The level `vm` by user-mode Linux: the same commands, another driver in the configuration."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from kit import processes, vm
+from kit.command import Atoll
+from kit.sandbox import Sandbox
+
+pytestmark = pytest.mark.timeout(300)
+VM = ("--isolation", "vm")
+
+
+def use(atoll: Atoll, driver: str = "uml") -> Atoll:
+    """Let its machines be made by one driver."""
+    with open(atoll.config, "w") as stream:
+        stream.write(f'[vm]\ndriver = "{driver}"\n')
+    return atoll
+
+
+@pytest.fixture(scope="module")
+def store(sandbox: Sandbox) -> str:
+    """The closures, for all tests here."""
+    return vm.store(sandbox.run_outside)
+
+
+@pytest.fixture
+def box(fresh: Callable[..., Atoll], store: str, busybox: str) -> Atoll:
+    """Root's Atoll, with user-mode Linux."""
+    one = fresh()
+    vm.give(one, store)
+    use(one).good("pull", "-q", busybox)
+    return one
+
+
+def test_a_day_of_a_machine(box: Atoll, busybox: str):
+    script = "echo up; trap 'echo term; exit 4' TERM; while :; do sleep 0.1; done"
+    box.good("run", "-d", "--name", "web", "--network", "none", *VM, "-m", "64m", busybox, "sh", "-c", script)
+    assert box.good("exec", "web", "uname", "-r") != os.uname().release
+    assert box.good("exec", "web", "cat", "/sys/fs/cgroup/memory.max") == str(64 << 20)
+    assert "user-mode Linux, a weaker wall" in str(box.inspect("web"))
+    assert box("exec", "-i", "web", "cat", stdin="typed" * 20_000).good() == "typed" * 20_000
+    box.good("exec", "web", "sh", "-c", "echo kept > /kept")
+    box.good("stop", "web")
+    assert box.state("web")["ExitCode"] == 4
+    assert box.good("logs", "web").split() == ["up", "term"]
+    box.good("start", "web")
+    assert box.good("exec", "web", "cat", "/kept") == "kept"
+    box.good("rm", "-f", "web")
+    assert box("system", "check").code == 0
+
+
+def test_what_it_cannot_do_is_refused_by_name(box: Atoll, busybox: str, sandbox: Sandbox):
+    words = ("run", "--rm", "--network", "none", *VM, "-v", f"{sandbox.scratch}:/data", busybox, "true")
+    box(*words).failed(125, "user-mode Linux cannot show a container volumes")
+    assert box.all() == []
+
+
+@pytest.mark.parametrize("whom", ["keeper", "vmm"])
+def test_a_sigkill_leaves_none_of_its_many_processes(box: Atoll, busybox: str, whom: str):
+    """Those of the guest are processes of the host's, and do not end by themselves when their kernel is killed."""
+    box.good("run", "-d", "--name", "web", "--network", "none", *VM, busybox, "sleep", "600")
+    init = int(box.state("web")["Pid"])
+    vmm = next(one.pid for one in processes.everyone() if one.parent == init)
+    space = os.readlink(f"/proc/{vmm}/ns/pid")
+    members = [one.pid for one in processes.everyone() if _space(one.pid) == space]
+    assert len(members) > 3, "the kernel, and the processes of the guest"
+    os.kill({"keeper": init, "vmm": vmm}[whom], signal.SIGKILL)
+    assert box.wait_for("web", "exited")["ExitCode"] in (137, 255)
+    assert [one.pid for one in processes.everyone() if _space(one.pid) == space] == []
+    box.good("rm", "web")
+
+
+def _space(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
+def test_an_ordinary_user(fresh_rootless: Callable[..., Atoll], busybox: str):
+    """No kernel, no right to a device: nothing is needed but the program."""
+    one = use(fresh_rootless("atoll-full"))
+    one.good("pull", "-q", busybox)
+    words = ("run", "--rm", "--network", "none", *VM, busybox, "sh", "-c", "id -u; uname -r")
+    assert one.good(*words, timeout=120).split()[0] == "0"
+    assert one.all() == []
+
+
+def test_a_network(net: Atoll, busybox: str, store: str):
+    """The bridge, names and ports of containers, by a tap."""
+    vm.give(net, store)
+    use(net)
+    net.good("network", "create", "front")
+    serve = "while :; do echo served | nc -l -p 80; done"
+    net.good("run", "-d", "--name", "web", *VM, "--network", "front", busybox, "sh", "-c", serve)
+    ask = "until nc -w 5 web 80; do sleep 0.1; done"
+    asked = net.good("run", "--rm", "--network", "front", busybox, "timeout", "60", "sh", "-c", ask, timeout=100)
+    assert asked == "served"
+    net.good("rm", "-f", "web")
+    net.good("network", "rm", "front")
