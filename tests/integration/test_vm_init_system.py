@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -24,6 +25,9 @@ echo +pids > /sys/fs/cgroup/cgroup.subtree_control
 mkdir -p /mnt && mount -t tmpfs own /mnt
 echo 1 > /proc/sys/kernel/printk
 grep Seccomp: /proc/self/status
+exec <&- >&- 2>&-
+sleep 0.3
+exec </dev/console >/dev/console 2>&1
 test -c /dev/console && echo up
 while :; do sleep 0.1; done
 """
@@ -69,4 +73,25 @@ def test_an_init_of_the_images_own(machines: Atoll, registry: Registry):
     box.good("stop", "system")
     assert box.state("system")["ExitCode"] == 0
     assert box.good("logs", "-n", "1", "system").strip() == "halting"
+    box.good("rm", "system")
+
+
+@pytest.mark.full  # a minute to make its root, and one to boot
+def test_systemd(machines: Atoll, sandbox: Sandbox):
+    box, root = machines, f"{images.cache()}/systemd.tar"
+    if not os.path.exists(root):
+        mirror = os.environ.get("ATOLL_TEST_MIRROR", "http://deb.debian.org/debian")
+        words = ["mmdebstrap", "-q", "--variant=minbase", "--include=systemd-sysv,dbus", "--format=tar", "bookworm"]
+        sandbox.run_outside([*words, f"{root}.tmp", mirror], check=True)
+        os.rename(f"{root}.tmp", root)
+    box.good("import", root, "debian:systemd")
+    box.good("run", "-d", "--name", "system", *BOOT, "-m", "400m", "debian:systemd")
+    ask = ("exec", "system", "systemctl", "is-system-running")
+    # The kernel of the tests has its own mind of a sysctl, which systemd calls degraded.
+    until(lambda: box(*ask).out.strip() in ("running", "degraded"), 240)
+    until(lambda: "Welcome to" in box.good("logs", "system"))
+    assert "dbus.service" in box.good("exec", "system", "systemctl", "list-units", "--no-pager", "--state=running")
+    box.good("stop", "-t", "120", "system")
+    assert box.state("system")["ExitCode"] == 0
+    assert "Exiting container" in box.good("logs", "system")
     box.good("rm", "system")

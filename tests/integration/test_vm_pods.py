@@ -193,7 +193,7 @@ def test_what_such_a_pod_cannot_be(machines: Atoll, busybox: str):
 
 
 def test_a_sigkill_leaves_nothing(machines: Atoll, busybox: str, rng: random.Random, full: bool):
-    """Of a container's stand-in, its monitor, or the keeper of the machine: what depends on it ends, the rest stays."""
+    """Of a container's stand-in, its monitor, or the machine's keeper: what depends on it ends, the rest stays."""
     everyone = ("stand", "monitor", "keeper")
     machines.good("pod", "create", *VM, "--name", "web")
     for name in ("one", "two"):

@@ -42,6 +42,7 @@ class Session:
         self.pidfd = -1
         self.sync = -1
         self.console = -1
+        self.held = -1
         self.stdin = -1
         self.outputs: dict[int, int] = {}
         self.room = {1: wire.WINDOW, 2: wire.WINDOW}
@@ -238,6 +239,8 @@ class Agent:
             os.set_blocking(session.console, False)
             session.outputs[os.dup(session.console)] = 1
             session.stdin = os.dup(session.console)
+            # An init closes its console and opens it again: what it says then is still to come.
+            session.held = tty.open_peer(session.console)
         self.sessions[session.number] = session
         self.loop.watch(session.sync, POLLIN, lambda _: self._heard(session))
         self._hold()
@@ -334,7 +337,7 @@ class Agent:
 
     def _end(self, session: Session) -> None:
         del self.sessions[session.number]
-        for fd in (*session.outputs, session.stdin, session.console, session.pidfd):
+        for fd in (*session.outputs, session.stdin, session.console, session.held, session.pidfd):
             if fd >= 0:
                 self.loop.forget(fd)
                 os.close(fd)

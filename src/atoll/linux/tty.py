@@ -34,6 +34,11 @@ def open_pair(devpts_fd: int) -> tuple[int, int, int]:
     return master, slave, number
 
 
+def open_peer(master: int) -> int:
+    """The other end of a terminal, opened through this one. Raises OSError."""
+    return fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+
+
 def set_controlling_terminal(fd: int) -> None:
     """TIOCSCTTY: make `fd` the controlling terminal of this session leader. Raises OSError."""
     fcntl.ioctl(fd, TIOCSCTTY, 0)
