@@ -111,13 +111,20 @@ def settle(name: str) -> str:
     return name
 
 
+def _machines() -> str:
+    """The drivers of machines that are here, or the usual one."""
+    from atoll.vm.drivers import probed
+
+    return ", ".join([name for name, one in probed().items() if one.ok]) or "qemu"
+
+
 def ls(data_root: str = "") -> list[Level]:
     """Our own levels and every known one, with why it cannot be had; kernels of machines are below `data_root`."""
     from atoll.isolation.vm import VmDriver
 
     own, machine = ContainerDriver("", "").probe(), VmDriver("", data_root).probe()
     found = [Level(name="container", program="atoll-runtime", ok=own.ok, reason=own.reason)]
-    found.append(Level(name="vm", program="qemu-system-x86_64", ok=machine.ok, reason=machine.reason))
+    found.append(Level(name="vm", program=_machines(), ok=machine.ok, reason=machine.reason))
     for name, words in KNOWN.items():
         probed = ExternalDriver("", "", runtime=name).probe()
         try:

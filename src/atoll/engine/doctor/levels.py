@@ -19,7 +19,7 @@ _PROGRAMS = (
     ("gpgv", "signatures by GPG keys", "gpgv"),
 )
 
-_EMULATE = 'accel = "tcg" in [vm] of atoll.toml allows emulation'
+_EMULATE = 'in [vm] of atoll.toml accel = "tcg" allows emulation, and driver = "uml" user-mode Linux'
 
 
 def levels(host: Host, data_root: str, kernel: str) -> list[Finding]:
@@ -41,7 +41,22 @@ def levels(host: Host, data_root: str, kernel: str) -> list[Finding]:
                 else "",
             )
         )
-    return [*found, _kvm(host, data_root, kernel)]
+    return [*found, *_drivers(host), _kvm(host, data_root, kernel)]
+
+
+def _drivers(host: Host) -> list[Finding]:
+    """What can make machines, each labelled for what it is."""
+    from atoll.vm import drivers
+
+    found = []
+    for name, one in drivers.probed().items():
+        about = drivers.named(name)
+        said = f"{one.program}: {about.wall}" if one.ok else f"not here; {about.wall}"
+        package = about.package.removeprefix("apt install ")
+        fix = "" if one.ok else host.install(package) if package != about.package else about.package
+        outcome = GOOD if one.ok else NOTE
+        found.append(Finding(area="isolation", title=f"machines by {name}", outcome=outcome, said=said, fix=fix))
+    return found
 
 
 def _kvm(host: Host, data_root: str, kernel: str) -> Finding:
