@@ -91,7 +91,7 @@ NOTES = {
     "uidmap": "with `--gidmap`; an ordinary user's in the terms of the user's own ids, of which 0 is one",
     "volume": "not `U`: the owners of the host's files are not changed",
     "volume-driver": "local",
-    "health-on-failure": "not here: Podman's alone; `--restart` and `events` serve the same",
+    "health-on-failure": "Podman's; `restart` counts on with `--restart`",
     "arch": "Podman's, as are `--os` and `--variant`: together `--platform`",
     "env-host": "Podman's",
     "replace": "Podman's; what has the name goes once everything else about the new one is known to be right",

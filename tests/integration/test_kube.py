@@ -7,6 +7,7 @@ import os
 import random
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -97,7 +98,6 @@ def test_play_generate_play_down(request: pytest.FixtureRequest, who: str, busyb
     played = atoll("kube", "play", "--network", "none", "-", stdin=text)
     assert played.code == 0, played
     assert "Service app is not used here" in played.err
-    assert "containers[0].readinessProbe is not used here" in played.err
     assert re.search("Pod:\n[0-9a-f]{64}\nContainers:\n([0-9a-f]{64}\n){2}\n$", played.out), played
     atoll.wait_for("app-one", "running")
     said = atoll.good("logs", "app-one").splitlines()
@@ -121,6 +121,64 @@ def test_play_generate_play_down(request: pytest.FixtureRequest, who: str, busyb
     assert atoll.all() == []
     assert atoll.good("volume", "ls", "-q") == ""
     assert atoll.good("secret", "ls", "-q") == ""
+
+
+PROBED = """
+apiVersion: v1
+kind: Pod
+metadata: {name: app}
+spec:
+  terminationGracePeriodSeconds: 600
+  containers:
+  - name: one
+    image: IMAGE
+    command: [sh, -c, "rm -f /sick /up /ready; trap '' TERM; echo life; while :; do sleep 0.2; done"]
+    startupProbe: {exec: {command: [test, -e, /up]}, periodSeconds: 1, failureThreshold: 600}
+    livenessProbe:
+      exec: {command: [test, "!", -e, /sick]}
+      periodSeconds: 1
+      failureThreshold: 2
+      terminationGracePeriodSeconds: 1
+    readinessProbe: {exec: {command: [test, -e, /ready]}, periodSeconds: 1, failureThreshold: 1}
+"""
+
+
+def test_probes(atoll: Atoll, busybox: str):
+    def health() -> dict[str, object]:
+        return atoll.state("app-one")["Health"]  # type: ignore[no-any-return]
+
+    def until(**wanted: object) -> None:
+        deadline = time.monotonic() + 40
+        while not wanted.items() <= health().items():
+            assert time.monotonic() < deadline, (wanted, health(), atoll.good("logs", "app-one"))
+            time.sleep(0.1)
+
+    atoll.good("kube", "play", "--network", "none", "-", stdin=PROBED.replace("IMAGE", busybox))
+    atoll.good("exec", "app-one", "touch", "/sick")  # which does not count before it has started
+    until(Status="starting", Started=False)
+    atoll.good("exec", "app-one", "rm", "/sick")
+    atoll.good("exec", "app-one", "touch", "/up")
+    until(Status="starting", Started=True, Alive=True, Ready=False)
+    atoll.good("exec", "app-one", "touch", "/ready")
+    until(Status="healthy", Ready=True)
+    atoll.good("exec", "app-one", "rm", "/ready")
+    until(Status="unhealthy", Alive=True, Ready=False)
+    assert atoll.good("logs", "app-one") == "life"
+    made = atoll.good("kube", "generate", "app")
+    assert made.count("Probe:") == 3
+    assert made.count("terminationGracePeriodSeconds: 1\n") == 2
+    pid = atoll.state("app-one")["Pid"]
+    atoll.good("exec", "app-one", "touch", "/sick")
+    deadline = time.monotonic() + 60
+    while atoll.good("logs", "app-one") != "life\nlife":
+        assert time.monotonic() < deadline, health()
+        time.sleep(0.1)
+    until(Status="starting", Started=False)
+    assert atoll.state("app-one")["Pid"] != pid
+    assert atoll.good("pod", "ps", "--format", "{{.Status}}") == "Running"
+    atoll.good("stop", "-t", "0", "app-one")  # which is deaf, and had ten minutes
+    atoll.good("kube", "down", "-", stdin=PROBED.replace("IMAGE", busybox))
+    assert atoll.all() == []
 
 
 def test_deployments_and_refusals(atoll: Atoll, busybox: str):

@@ -145,6 +145,44 @@ def test_health(anyone: Atoll, busybox: str):
     anyone.good("rm", "web")
 
 
+SICK = ("--health-cmd", "test ! -e /sick", "--health-interval", "100ms", "--health-retries", "2")
+
+
+def test_what_becomes_of_an_unhealthy_container(anyone: Atoll, busybox: str):
+    """Podman's --health-on-failure."""
+    for action, code in (("kill", 137), ("stop", 7), ("none", None)):
+        script = "trap 'exit 7' TERM; while :; do sleep 0.1; done"
+        words = (*SICK, "--health-on-failure", action, "--name", action, busybox, "sh", "-c", script)
+        anyone.good("run", "-d", *words)
+        until(lambda: anyone.state(action)["Health"]["Status"] == "healthy")  # noqa: B023 - called at once
+        anyone.good("exec", action, "touch", "/sick")
+        if code is None:
+            until(lambda: anyone.state(action)["Health"]["FailingStreak"] > 4)  # noqa: B023
+            assert anyone.state(action)["Running"] is True
+        else:
+            until(lambda: anyone.state(action)["Status"] == "exited")  # noqa: B023
+            assert anyone.state(action)["ExitCode"] == code
+    anyone.good("rm", "-f", "none")
+    anyone("run", "--health-on-failure", "panic", busybox).failed(125, "invalid on-failure action")
+    anyone("run", "--health-on-failure", "kill", busybox).failed(125, "without a health check")
+
+
+@pytest.mark.parametrize("options", [(), ("--rm",), ("--restart", "always")], ids=["plain", "rm", "policy"])
+def test_an_unhealthy_container_is_restarted(atoll: Atoll, busybox: str, options: tuple[str, ...]):
+    script = "rm -f /sick; echo life; exec sleep 600"
+    words = (*SICK, "--health-on-failure", "restart", "--stop-timeout", "0", *options, "--name", "web")
+    atoll.good("run", "-d", *words, busybox, "sh", "-c", script)
+    for lives in (2, 3):
+        until(lambda: atoll.state("web")["Health"]["Status"] == "healthy")
+        pid = atoll.state("web")["Pid"]
+        atoll.good("exec", "web", "touch", "/sick")
+        until(lambda: atoll.good("logs", "web").split() == ["life"] * lives)  # noqa: B023 - called at once
+        assert atoll.state("web")["Pid"] != pid
+    until(lambda: restarts(atoll, "web") == (2 if "always" in options else 0))
+    atoll.good("rm", "-f", "web")
+    until(lambda: atoll.all() == [])
+
+
 def test_health_while_a_command_is_attached_and_in_the_start_period(atoll: Atoll, busybox: str):
     flags = ("--health-cmd", "exit 4", "--health-interval", "100ms", "--health-retries", "1")
     child = atoll.popen(
@@ -153,12 +191,12 @@ def test_health_while_a_command_is_attached_and_in_the_start_period(atoll: Atoll
         "web",
         *flags,
         "--health-start-period",
-        "1s",
+        "4s",
         "--health-start-interval",
         "50ms",
         busybox,
         "sleep",
-        "5",
+        "60",
     )
     until(lambda: atoll("inspect", "web").code == 0 and atoll.state("web").get("Running"))
     until(lambda: len(atoll.state("web")["Health"]["Log"]) >= 2)

@@ -2,6 +2,7 @@
 
 cleanup CONTAINER    it has ended and was to go with its end
 restart CONTAINER    its restart policy wants it up again, and the pause before that is over
+unhealthy CONTAINER  its checks have failed, and something is to be done about that
 pod CONTAINER        it has ended, and its pod is to stop with its last container
 boot                 the host has started: what do the restart policies say?
 """
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     name="internal",
-    usage="internal cleanup|restart|pod CONTAINER, internal boot",
+    usage="internal cleanup|restart|unhealthy|pod CONTAINER, internal boot",
     help="For Atoll's own processes: settle, or start again, a container that has ended",
     least=1,
     most=2,
@@ -37,6 +38,11 @@ def main(given: Given) -> int:
         from atoll.engine.containers.restarting import again
 
         again(open_engine(), names[0])
+        return 0
+    if verb == "unhealthy" and names:
+        from atoll.engine.containers.unhealthy import unhealthy
+
+        unhealthy(open_engine(), names[0])
         return 0
     if verb == "pod" and names:
         from atoll.engine.pods.ended import ended

@@ -6,7 +6,8 @@ a fork of it), `look`. Does not hold: what is asked for (`HealthPlan` in `reques
 The rules are Docker's: a look each `interval` after the one before has ended; while the container is younger than
 `start_period`, each `start_interval`, and failures do not count; `retries` failures in a row make it unhealthy. A
 look that takes longer than `timeout` is killed and has failed. A paused container is not looked at. Nothing is put
-into the journal but a change of the status. Without a plan a monitor has no timer at all.
+into the journal but a change of the status. Without a plan a monitor has no timer at all. A container with several
+checks is looked at by other rules (`probes.py`).
 
 The timer is setitimer(2) with a handler: a monitor mostly waits in poll(2) or, while a clerk serves somebody, in
 waitpid(2); it counts as CLOCK_MONOTONIC does, whatever happens to the date.
@@ -21,9 +22,9 @@ from _signal import ITIMER_REAL, SIGALRM, setitimer, signal  # type: ignore[impo
 from atoll.base import clock, errors, files, jsontext
 from atoll.linux import process
 from atoll.linux.title import set_title
-from atoll.monitor import creator, journal, record
-from atoll.monitor.requests import Exec, HealthPlan
-from atoll.monitor.spawning import in_fork
+from atoll.monitor import creator, journal, probes, record
+from atoll.monitor.requests import Exec, HealthPlan, ProbePlan
+from atoll.monitor.spawning import in_fork, spawn_aside
 from atoll.runtime import state
 
 TYPE_CHECKING = False
@@ -44,11 +45,13 @@ _NOT_YET_SECONDS = 0.25
 
 
 class Health(record.Record):
-    """What the looks have found: the status, how many have failed in a row, the last results (as Docker's `Log`)."""
+    """What the looks have found: the status, how many have failed in a row, the last results (as Docker's `Log`), and
+    what is known of each probe."""
 
     status: str = STARTING
     streak: int = 0
     results: Any = ()
+    probes: Any = ()
 
 
 def read(place: str) -> Health | None:
@@ -78,6 +81,26 @@ def after(before: Health, result: dict[str, Any], plan: HealthPlan, *, young: bo
     return Health(status=UNHEALTHY if streak >= plan.retries else before.status, streak=streak, results=results)
 
 
+def after_probes(before: Health, plan: HealthPlan, age: int, look: Callable[[ProbePlan], dict[str, Any]]) -> Health:
+    """What is known after those probes that are due in a container of this age, nanoseconds."""
+    known, results = probes.turn(plan.probes, before.probes, age, look)
+    healthy, streak = probes.verdict(known)
+    status = STARTING if healthy is None else HEALTHY if healthy else UNHEALTHY
+    return Health(status=status, streak=streak, results=[*before.results, *results][-RESULTS_MAX:], probes=known)
+
+
+def has_failed(before: Health, known: Health, plan: HealthPlan) -> bool:
+    """Whether something is to be done about it: each time that as many failures as it takes have come together."""
+    if plan.probes:
+        each = {probe.kind: probe.retries for probe in plan.probes}
+        were = {one["kind"]: one["run"] for one in before.probes}
+        return any(
+            one["failed"] and one["run"] != were.get(one["kind"]) and one["run"] % each[one["kind"]] == 0
+            for one in known.probes
+        )
+    return known.status == UNHEALTHY and known.streak > before.streak and known.streak % max(1, plan.retries) == 0
+
+
 class Timer:
     """The monitor's: forks a look when it is time. `reaped` must be told of every child that has ended."""
 
@@ -85,7 +108,7 @@ class Timer:
         self.plan, self._look = plan, look
         self._child = 0
         signal(SIGALRM, self._tick)
-        self._arm((plan.start_interval if plan.start_period else plan.interval) / 1e9)
+        self._arm(0.0 if plan.probes else (plan.start_interval if plan.start_period else plan.interval) / 1e9)
 
     def _arm(self, seconds: float) -> None:
         setitimer(ITIMER_REAL, max(seconds, 0.001))
@@ -149,20 +172,25 @@ def check(charge: Charge, plan: HealthPlan) -> int:
     except errors.AtollError:  # ended
         return LATER
     before = read(charge.run) or Health()
-    young = (record.age_ns(charge.run) or 0) < plan.start_period
-    result = look(charge, plan)
-    known = after(before, result, plan, young=young)
+    age = record.age_ns(charge.run) or 0
+    young = age < plan.start_period
+    if plan.probes:
+        known = after_probes(before, plan, age, lambda probe: look(charge, probe))
+    else:
+        known = after(before, look(charge, plan), plan, young=young)
     try:
         if record.read_started(charge.run) == started:  # else it has ended meanwhile, and this says nothing of it
             files.write_atomic(f"{charge.run}/{FILE}", jsontext.dumps(known.to_json()))
             if known.status != before.status:
                 journal.note(charge.events, f"health_status: {known.status}")
+            if has_failed(before, known, plan):
+                spawn_aside(plan.on_failure, charge.env)
     except OSError:
         pass
     return SOON if young and known.status == STARTING else LATER
 
 
-def look(charge: Charge, plan: HealthPlan) -> dict[str, Any]:
+def look(charge: Charge, plan: HealthPlan | ProbePlan) -> dict[str, Any]:
     """Run the test and take its output, in Docker's shape."""
     begun = time.time_ns()
     request = Exec(id=f"health-{os.getpid()}", run=charge.run, process=plan.process)

@@ -29,7 +29,7 @@ from atoll.monitor.protocol import ATTACH_SOCKET, STDERR, STDOUT, VERSION, Malfo
 from atoll.monitor.record import Charge
 from atoll.monitor.requests import LogPlan
 from atoll.monitor.sockets import accept, check_peer, listen, send_with_fds
-from atoll.monitor.spawning import SHORT_SECONDS
+from atoll.monitor.spawning import SHORT_SECONDS, spawn_aside
 from atoll.runtime import delete as runtime_delete
 from atoll.runtime import start as runtime_start
 from atoll.runtime import state
@@ -318,7 +318,7 @@ class Monitor(Company):
         while not self.cleaned and any(peer.promise for peer in self.relay.peers):
             self.relay.turn(None)
         if not self.cleaned:
-            run_on_exit(self.charge.on_exit, self.charge.env)
+            spawn_aside(self.charge.on_exit, self.charge.env)
         self.flush()
 
 
@@ -541,18 +541,6 @@ def _delete(run: str, held: int) -> None:
         pass
 
 
-def run_on_exit(argv: tuple[str, ...], env: tuple[str, ...]) -> None:
-    """Start the clean-up command in the caller's environment; nobody waits for it. A command that cannot be started
-    is left to the next `atoll` that looks at the container."""
-    if not argv:
-        return
-    defaults = [number for number in range(1, 32) if number not in (process.SIGKILL, 19)]
-    try:
-        os.posix_spawn(argv[0], argv, dict(e.split("=", 1) for e in env if "=" in e), setsigdef=defaults, setsid=True)
-    except OSError:
-        pass
-
-
 def _init_lives(run: str) -> bool:
     try:
         pidfd = state.open_init(state.read(run))
@@ -593,5 +581,5 @@ def mourn(run: str, status: int | None, patience: float = MOURN_SECONDS) -> str:
         _delete(run, held)
     elif held >= 0:
         os.close(held)
-    run_on_exit(charge.on_exit, charge.env)
+    spawn_aside(charge.on_exit, charge.env)
     return charge.bundle

@@ -38,8 +38,30 @@ class LogPlan(Value):
     }
 
 
+class ProbePlan(Value):
+    """One of several looks (`probes.py`): startup, liveness or readiness; nanoseconds."""
+
+    kind: str
+    process: oci.Process
+    delay: int
+    interval: int
+    timeout: int
+    retries: int
+    successes: int
+    WIRE = {
+        "kind": text,
+        "process": record(oci.Process),
+        "delay": int64,
+        "interval": int64,
+        "timeout": int64,
+        "retries": int64,
+        "successes": int64,
+    }
+
+
 class HealthPlan(Value):
-    """How the container's health is looked at (`health.py`): the process to run in it and when; nanoseconds."""
+    """How the container's health is looked at (`health.py`): the process to run in it and when; nanoseconds. With
+    `probes` these, each `interval` those that are due. `on_failure` is the command to run when it is unhealthy."""
 
     process: oci.Process
     interval: int
@@ -47,6 +69,8 @@ class HealthPlan(Value):
     start_period: int
     start_interval: int
     retries: int
+    probes: tuple[ProbePlan, ...] = ()
+    on_failure: tuple[str, ...] = ()
     WIRE = {
         "process": record(oci.Process),
         "interval": int64,
@@ -54,6 +78,8 @@ class HealthPlan(Value):
         "start_period": int64,
         "start_interval": int64,
         "retries": int64,
+        "probes": list_of(record(ProbePlan)),
+        "on_failure": list_of(text),
     }
 
 

@@ -1,6 +1,6 @@
 """The beginning and the end of the forks of Atoll's long-lived processes.
 
-Holds: `fork_patiently`, `in_fork`.
+Holds: `fork_patiently`, `in_fork`, and `spawn_aside` for a command that nobody waits for.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+
+from atoll.linux.signals import SIGKILL, SIGSTOP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +31,18 @@ def fork_patiently(seconds: float) -> int:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(SHORT_SECONDS)
+
+
+def spawn_aside(argv: tuple[str, ...], env: tuple[str, ...]) -> None:
+    """Start a command of ours (none if `argv` is empty) in a caller's environment; nobody waits for it. One that
+    cannot be started is left to the next `atoll` that looks."""
+    if not argv:
+        return
+    defaults = [number for number in range(1, 32) if number not in (SIGKILL, SIGSTOP)]
+    try:
+        os.posix_spawn(argv[0], argv, dict(e.split("=", 1) for e in env if "=" in e), setsigdef=defaults, setsid=True)
+    except OSError:
+        pass
 
 
 def in_fork(life: Callable[[], int | None]) -> NoReturn:

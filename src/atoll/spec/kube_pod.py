@@ -169,6 +169,8 @@ class Probe(Value):
     period_seconds: int = 10
     timeout_seconds: int = 1
     failure_threshold: int = 3
+    success_threshold: int = 1
+    termination_grace_period_seconds: int = 0
     KEYS = {"exec_": "exec"}
     WIRE = {
         "exec_": codec.record(ExecAction),
@@ -178,9 +180,10 @@ class Probe(Value):
         "period_seconds": codec.number_between(1, 10**6),
         "timeout_seconds": codec.number_between(1, 10**6),
         "failure_threshold": codec.number_between(1, 10**6),
+        "success_threshold": codec.number_between(1, 10**6),
+        "termination_grace_period_seconds": codec.number_between(1, 10**6),
     }
     NESTED = {"exec_": ExecAction, "http_get": HttpGet, "tcp_socket": TcpSocket}
-    UNUSED = ("successThreshold", "terminationGracePeriodSeconds")
     REFUSED = {"grpc": "there is no gRPC client here; use exec, httpGet or tcpSocket"}
 
 
@@ -321,6 +324,7 @@ class Container(Value):
     volume_mounts: tuple[VolumeMount, ...] = ()
     liveness_probe: Probe | None = None
     startup_probe: Probe | None = None
+    readiness_probe: Probe | None = None
     security_context: Security = Security()
     image_pull_policy: str = ""
     restart_policy: str = ""
@@ -339,6 +343,7 @@ class Container(Value):
         "volume_mounts": list_of(codec.record(VolumeMount)),
         "liveness_probe": codec.record(Probe),
         "startup_probe": codec.record(Probe),
+        "readiness_probe": codec.record(Probe),
         "security_context": codec.record(Security),
         "image_pull_policy": codec.one_of("Always", "IfNotPresent", "Never"),
         "restart_policy": codec.one_of("Always"),
@@ -347,8 +352,8 @@ class Container(Value):
     }
     NESTED = {"env": EnvVar, "env_from": EnvFrom, "ports": Port, "resources": Resources,
               "volume_mounts": VolumeMount, "liveness_probe": Probe, "startup_probe": Probe,
-              "security_context": Security}  # fmt: skip
-    UNUSED = ("readinessProbe", "lifecycle", "terminationMessagePath", "terminationMessagePolicy", "stdinOnce",
+              "readiness_probe": Probe, "security_context": Security}  # fmt: skip
+    UNUSED = ("lifecycle", "terminationMessagePath", "terminationMessagePolicy", "stdinOnce",
               "resizePolicy")  # fmt: skip
     REFUSED = {"volumeDevices": "block devices as volumes are not here; use a hostPath of type BlockDevice"}
 

@@ -128,6 +128,8 @@ def test_volumes():
         (one(securityContext={"runAsGroup": 5}), "name runAsUser"),
         (one(livenessProbe={"periodSeconds": 3}), "one of exec, httpGet"),
         (one(livenessProbe={"tcpSocket": {"port": "web"}}), "no port 'web'"),
+        (one(livenessProbe={"exec": {"command": ["a"]}, "successThreshold": 2}), "must be 1 for a liveness probe"),
+        (one(readinessProbe={"exec": {"command": ["a"]}, "terminationGracePeriodSeconds": 2}), "ends nothing"),
     ],
 )  # fmt: skip
 def test_what_cannot_be(spec: dict[str, object], what: str):
@@ -146,7 +148,8 @@ def test_rights_probes_and_the_pod():
                 },
                 ports=[{"containerPort": 80, "hostPort": 8080, "hostIP": "::1"}, {"containerPort": 9, "name": "web"}],
                 livenessProbe={"httpGet": {"port": "web", "path": "x"}, "initialDelaySeconds": 2,
-                               "timeoutSeconds": 3},
+                               "timeoutSeconds": 3, "terminationGracePeriodSeconds": 7},
+                readinessProbe={"exec": {"command": ["cat", "/ready"]}, "successThreshold": 2},
                 startupProbe={"exec": {"command": ["true"]}, "periodSeconds": 4, "failureThreshold": 5},
                 restartPolicy=None,
             ),
@@ -171,7 +174,12 @@ def test_rights_probes_and_the_pod():
     )
     assert request.health is not None
     assert "http://127.0.0.1:9/x" in request.health.test[1]
-    assert (request.health.start_period, request.health.timeout) == (20 * 10**9, 3 * 10**9)
+    probes = {probe.kind: probe for probe in request.health.probes}
+    assert set(probes) == {"startup", "liveness", "readiness"}
+    assert (probes["liveness"].delay, probes["liveness"].timeout) == (2 * 10**9, 3 * 10**9)
+    assert (probes["startup"].interval, probes["startup"].retries) == (4 * 10**9, 5)
+    assert (probes["readiness"].test, probes["readiness"].successes) == (("CMD", "cat", "/ready"), 2)
+    assert (request.health.interval, request.health.on_failure, request.health.grace) == (2 * 10**9, "restart", 7)
     assert request.restart == "on-failure"
     assert pod.sharing.pid == "host"
     assert pod.sysctls == (("a.b", "1"),)
@@ -179,3 +187,17 @@ def test_rights_probes_and_the_pod():
     assert pod.networking.publish == ("[::1]:8080:80/tcp",)
     assert pod.networking.hosts == ("a=192.0.2.1", "b=192.0.2.1")
     assert pod.networking.dns_options == ("ndots:2", "x")
+
+
+def test_what_a_failing_probe_ends():
+    check = {"exec": {"command": ["true"]}}
+    for policy, action in (("Always", "restart"), ("OnFailure", "restart"), ("Never", "stop")):
+        health = planned({**one(livenessProbe=check), "restartPolicy": policy}).steps[0].request.health
+        assert health is not None
+        assert health.on_failure == action
+    health = planned(one(readinessProbe=check)).steps[0].request.health
+    assert health is not None
+    assert (health.on_failure, health.test) == ("", ("CMD", "true"))
+    health = planned(one(startupProbe=check)).steps[0].request.health
+    assert health is not None
+    assert (health.on_failure, [probe.kind for probe in health.probes]) == ("restart", ["startup"])

@@ -10,10 +10,13 @@ from atoll.engine.requests import Health
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from atoll.spec.image import Healthcheck
 
 _LEAST = 1_000_000
 _FIELDS = ("test", "interval", "timeout", "start_period", "start_interval", "retries")
+ACTIONS = ("none", "kill", "restart", "stop")
 
 
 def read(
@@ -24,6 +27,7 @@ def read(
     start_period: str | None = None,
     start_interval: str | None = None,
     retries: int | None = None,
+    on_failure: str | None = None,
     none: bool = False,
 ) -> Health | None:
     """What the flags say, None if none of them was given. Raises InvalidArgument in Docker's words."""
@@ -33,7 +37,11 @@ def read(
         "start_period": start_period,
         "start_interval": start_interval,
     }
-    other = command or retries or any(spans.values())
+    if on_failure is not None and on_failure not in ACTIONS:
+        raise errors.InvalidArgument(
+            f"invalid on-failure action {on_failure!r} for health check", hint=f"there are {', '.join(ACTIONS)}"
+        )
+    other = command or retries or any(spans.values()) or on_failure
     if none:
         if other:
             raise errors.InvalidArgument("--no-healthcheck conflicts with --health-* options")
@@ -42,7 +50,7 @@ def read(
         return None
     if retries is not None and retries < 0:
         raise errors.InvalidArgument("--health-retries cannot be negative")
-    times = {}
+    times: dict[str, Any] = {}
     for name, text in spans.items():
         flag = "--health-" + name.replace("_", "-")
         if text is not None and text.startswith("-"):
@@ -50,7 +58,8 @@ def read(
         times[name] = units.parse_span(text, f"argument for {flag}") if text else 0
         if 0 < times[name] < _LEAST:
             raise errors.InvalidArgument(f"{flag} cannot be less than 1ms")
-    return Health(test=("CMD-SHELL", command) if command else (), retries=retries or 0, **times)
+    acts = "" if on_failure in (None, "none") else on_failure or ""
+    return Health(test=("CMD-SHELL", command) if command else (), retries=retries or 0, on_failure=acts, **times)
 
 
 def merge(given: Health | None, image: Healthcheck | None) -> Health | None:
@@ -64,8 +73,12 @@ def merge(given: Health | None, image: Healthcheck | None) -> Health | None:
     merged = given
     if base is not None:
         pairs = {name: getattr(given, name) or getattr(base, name) for name in _FIELDS}
-        merged = Health(**pairs)
+        merged = given.replace(**pairs)
     if not merged.test or merged.test[0] == "NONE":
+        if merged.on_failure:
+            raise errors.InvalidArgument(
+                f"cannot set on-failure action to {merged.on_failure} without a health check"
+            )
         return None
     return merged
 
@@ -80,8 +93,5 @@ def _of_image(image: Healthcheck) -> Health | None:
     if not sound:
         return None
     times = {name: getattr(image, name) for name in _FIELDS[1:-1]}
-    return Health(
-        test=words,
-        retries=max(0, min(image.retries, (1 << 31) - 1)),
-        **{name: value if value >= _LEAST else 0 for name, value in times.items()},
-    )
+    sound_times: dict[str, Any] = {name: value if value >= _LEAST else 0 for name, value in times.items()}
+    return Health(test=words, retries=max(0, min(image.retries, (1 << 31) - 1)), **sound_times)

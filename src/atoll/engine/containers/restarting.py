@@ -40,6 +40,13 @@ def count(engine: Engine, container_id: str) -> int:
     return restart.read_restarts(engine.paths.container(container_id)).count
 
 
+def counted(engine: Engine, container_id: str, number: int) -> None:
+    """It was started again for the `number`th time, and not by its policy. Raises OSError."""
+    bundle = engine.paths.container(container_id)
+    if os.path.exists(f"{bundle}/{restart.POLICY_FILE}"):
+        restart.write_restarts(bundle, restart.Restarts(count=number))
+
+
 def is_waiting(bundle: str) -> bool:
     """Whether it has ended and somebody waits to start it again."""
     if not os.path.exists(f"{bundle}/{restart.RESTARTS_FILE}") or restart.is_stopped(bundle):

@@ -7,6 +7,8 @@ and `mounts.py`; a test plays what is made here and compares.
 from __future__ import annotations
 
 from atoll.base import errors
+from atoll.engine.requests import Probe
+from atoll.monitor.probes import LIVENESS, READINESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ def container_of(
     if mounts:
         found["volumeMounts"] = mounts
     if record.health is not None:
-        found["livenessProbe"] = _probe(record.health)
+        found.update(_probes(record.health))
     if record.terminal:
         found["tty"] = True
     if record.stdin:
@@ -238,16 +240,35 @@ def _profile(value: str) -> dict[str, str]:
     return {"type": "Localhost", "localhostProfile": value}
 
 
-def _probe(health: Health) -> dict[str, Any]:
+def _probes(health: Health) -> dict[str, Any]:
     """Docker's defaults for what was not given; Kubernetes has others."""
     full = health.filled()
-    words = list(full.test[1:]) if full.test[0] == "CMD" else ["/bin/sh", "-c", full.test[1]]
+    single = Probe(
+        kind=LIVENESS,
+        test=full.test,
+        delay=full.start_period,
+        interval=full.interval,
+        timeout=full.timeout,
+        retries=full.retries,
+    )
+    found = {}
+    for one in full.probes or (single,):
+        found[f"{one.kind}Probe"] = probe = _probe(one)
+        if full.grace and one.kind != READINESS:
+            probe["terminationGracePeriodSeconds"] = full.grace
+    return found
+
+
+def _probe(one: Probe) -> dict[str, Any]:
+    words = list(one.test[1:]) if one.test[0] == "CMD" else ["/bin/sh", "-c", one.test[1]]
     found: dict[str, Any] = {"exec": {"command": words}}
-    if full.start_period:
-        found["initialDelaySeconds"] = full.start_period // _SECOND
-    found["periodSeconds"] = max(1, full.interval // _SECOND)
-    found["timeoutSeconds"] = max(1, full.timeout // _SECOND)
-    found["failureThreshold"] = full.retries
+    if one.delay:
+        found["initialDelaySeconds"] = one.delay // _SECOND
+    found["periodSeconds"] = max(1, one.interval // _SECOND)
+    found["timeoutSeconds"] = max(1, one.timeout // _SECOND)
+    found["failureThreshold"] = one.retries
+    if one.successes > 1:
+        found["successThreshold"] = one.successes
     return found
 
 

@@ -1,33 +1,64 @@
-"""A liveness probe as a health check. Pure.
+"""A container's probes as its health check. Pure.
 
 Holds: `health`. A request by HTTP or a connection is made inside, by curl, wget or nc of the image, as Podman has it:
-a container without them is unhealthy. What begins slowly (`startupProbe`) has its time before failures count.
+a container without them is unhealthy. The rules by which they count are the monitor's (`monitor/probes.py`).
 """
 
 from __future__ import annotations
 
+import math
+
 from atoll.base import errors
+from atoll.engine.containers.unhealthy import RESTART, STOP
 from atoll.engine.requests import Health
+from atoll.engine.requests import Probe as Check
+from atoll.monitor.probes import LIVENESS, READINESS, STARTUP
 from atoll.spec.kube_pod import Container, Probe
 
 _SECOND = 10**9
 
 
-def health(container: Container, path: str) -> Health:
-    """The check of a container that has a liveness probe. Raises InvalidArgument with the path."""
-    probe = container.liveness_probe
-    assert probe is not None
-    start = probe.initial_delay_seconds
-    slow = container.startup_probe
-    if slow is not None:
-        start = max(start, slow.initial_delay_seconds + slow.period_seconds * slow.failure_threshold)
+def health(container: Container, path: str, *, restarts: bool) -> Health | None:
+    """The checks of a container, None if it has none; a startup or liveness probe that fails ends it, and starts it
+    again if it `restarts`. Raises InvalidArgument with the path."""
+    found = {
+        STARTUP: container.startup_probe,
+        LIVENESS: container.liveness_probe,
+        READINESS: container.readiness_probe,
+    }
+    checks = [
+        _check(kind, probe, container, f"{path}.{kind}Probe") for kind, probe in found.items() if probe is not None
+    ]
+    if not checks:
+        return None
+    deadly = [probe for probe in (container.liveness_probe, container.startup_probe) if probe is not None]
+    graces = [probe.termination_grace_period_seconds for probe in deadly if probe.termination_grace_period_seconds]
+    of = {one.kind: one for one in checks}
+    first = of.get(LIVENESS) or of.get(READINESS) or checks[0]
     return Health(
-        test=_test(probe, container, f"{path}.livenessProbe"),
+        test=first.test,
+        interval=math.gcd(*[one.interval for one in checks]),
+        timeout=first.timeout,
+        retries=first.retries,
+        probes=tuple(checks),
+        on_failure="" if not deadly else RESTART if restarts else STOP,
+        grace=graces[0] if graces else 0,
+    )
+
+
+def _check(kind: str, probe: Probe, container: Container, path: str) -> Check:
+    if kind != READINESS and probe.success_threshold != 1:
+        raise errors.InvalidArgument(f"{path}.successThreshold: must be 1 for a {kind} probe")
+    if kind == READINESS and probe.termination_grace_period_seconds:
+        raise errors.InvalidArgument(f"{path}.terminationGracePeriodSeconds: a readiness probe ends nothing")
+    return Check(
+        kind=kind,
+        test=_test(probe, container, path),
+        delay=probe.initial_delay_seconds * _SECOND,
         interval=probe.period_seconds * _SECOND,
         timeout=probe.timeout_seconds * _SECOND,
-        start_period=start * _SECOND,
-        start_interval=(slow.period_seconds if slow is not None else probe.period_seconds) * _SECOND,
         retries=probe.failure_threshold,
+        successes=probe.success_threshold,
     )
 
 

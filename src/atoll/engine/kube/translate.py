@@ -137,8 +137,6 @@ def _step(
     rights = _rights(one.security_context, spec.security_context, devices)
     limits = _resources(one.resources, f"{path}.resources", warnings)
     user, non_root = _user(one.security_context, spec.security_context, path)
-    if one.startup_probe is not None and one.liveness_probe is None:
-        warnings.append(f"{path}.startupProbe is not used here without a livenessProbe")
     restart = "no" if init else "always" if one.restart_policy else RESTARTS[spec.restart_policy]
     request = RunRequest(
         image=one.image,
@@ -157,7 +155,7 @@ def _step(
         security_opt=_security_opt(one.security_context, spec.security_context),
         stop_timeout=spec.termination_grace_period_seconds,
         restart=restart,
-        health=health(one, path) if one.liveness_probe is not None and not init else None,
+        health=None if init else health(one, path, restarts=restart != "no"),
         terminal=one.tty,
         stdin=one.stdin,
         detach=True,
