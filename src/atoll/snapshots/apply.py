@@ -365,7 +365,10 @@ class _Applier(Tree):
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        """Special bits and times of directories: last, because every entry made below changes them."""
+        """Special bits and times of directories: last, because every entry made below changes them. One that no entry
+        tells of is as old as can be: the same layer gives the same directory whenever it is unpacked."""
+        for path in (*self.implicit, *([] if b"" in self.times else [b""])):
+            self.times.setdefault(path, (0, 0))
         for path, (when, special) in self.times.items():
             parent, _, base = path.rpartition(b"/")
             if not path:
