@@ -1,6 +1,7 @@
 """The closure of this interpreter and of a VMM: the files that a guest and a jail are made of, copied from the host.
 
-Holds: `Closure`, `closure` (made once, found by what it was made of). Does not hold: what runs in them (`guest`).
+Holds: `Closure`, `closure`, `planned` (made once, found by what it was made of). Does not hold: what runs in
+them (`guest`).
 Nothing is downloaded: what the guest executes is the host's own Python and this very Atoll, so that host and guest
 never differ in version. A jail sees these copies and no file of the host.
 
@@ -61,7 +62,7 @@ def closure(root: str, vmm: str = "qemu-system-x86_64") -> Closure:
 
     Raises Unsupported where a program for making it is missing, Exhausted, Denied.
     """
-    made = _planned(root, vmm)
+    made = planned(root, vmm)
     if os.path.exists(made.agent):
         return made
     try:
@@ -71,7 +72,8 @@ def closure(root: str, vmm: str = "qemu-system-x86_64") -> Closure:
     return made
 
 
-def _planned(root: str, vmm: str) -> Closure:
+def planned(root: str, vmm: str) -> Closure:
+    """What `closure` makes now, whether it is there or not."""
     found, virtiofsd = find_program(vmm), find_program("virtiofsd")
     python = os.path.realpath(sys.executable)
     key = _key((python, found, virtiofsd, "/etc/ld.so.cache", _stdlib() + "/os.py"))

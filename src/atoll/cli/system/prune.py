@@ -49,6 +49,7 @@ def _warning(*, every: bool, volumes: bool, filters: tuple[str, ...]) -> str:
         lines.append("all anonymous volumes not used by at least one container")
     lines.append("all images without at least one container associated to them" if every else "all dangling images")
     lines.append("blobs whose download broke off")
+    lines.append("what virtual machines were made of before")
     said = "This will remove:\n" + "".join([f"  - {one}\n" for one in lines])
     if filters:
         said += "\n  Items to be pruned will be filtered with:\n" + "".join([f"  - {one}\n" for one in filters])

@@ -122,6 +122,7 @@ def df(engine: Engine) -> Space:
             reclaimable=cache,
         )
     )
+    kinds += _machines(engine, usage)
     partial = usage.below(f"{engine.paths.content}/partial") + usage.below(f"{engine.paths.snapshots}/tmp")
     partial += usage.below(f"{engine.paths.snapshots}/trash")
     kinds.append(
@@ -242,6 +243,28 @@ def _checkpoints(engine: Engine, usage: _Usage) -> dict[str, int]:
     """Bytes of containers' checkpoints, of those that have any: they go with their containers."""
     places = {row.id: f"{engine.paths.container(row.id)}/checkpoints" for row in engine.store.containers()}
     return {container: usage.below(place) for container, place in places.items() if usage.files(place)}
+
+
+def _machines(engine: Engine, usage: _Usage) -> list[Kind]:
+    """Kernels, closures, templates and formatted disks, where there are any."""
+    from atoll.engine.system import machines
+
+    root = f"{engine.paths.data}/vm"
+    if not usage.below(root):
+        return []
+    left = machines.leftovers(engine)
+    entries = [name for kind in ("closure", "templates") for name in _names(f"{root}/{kind}")]
+    reclaimable = sum(usage.below(path) for path in left)
+    count = len(entries)
+    active = count - len(left)
+    return [Kind(name="Machines", count=count, active=active, size=usage.below(root), reclaimable=reclaimable)]
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(path) if not name.endswith(".lock")]
+    except FileNotFoundError:
+        return []
 
 
 def _containers(engine: Engine, usage: _Usage) -> list[ContainerSpace]:

@@ -1,11 +1,12 @@
-"""system prune: pods and containers that do not run, images that nothing needs, volumes if asked for, and blobs that
-are half fetched."""
+"""system prune: pods and containers that do not run, images that nothing needs, volumes if asked for, blobs that are
+half fetched, and what virtual machines were made of before."""
 
 from __future__ import annotations
 
 from atoll.base.value import Value
 from atoll.engine.containers import prune as containers
 from atoll.engine.images import prune as images
+from atoll.engine.system import machines
 from atoll.images import ingest
 
 TYPE_CHECKING = False
@@ -46,7 +47,7 @@ def prune(engine: Engine, *, every: bool = False, volumes: bool = False, filters
         containers=gone.ids,
         volumes=names,
         images=pruned.lines,
-        reclaimed=reclaimed + pruned.reclaimed + _partials(engine),
+        reclaimed=reclaimed + pruned.reclaimed + _partials(engine) + machines.prune(engine),
     )
 
 
