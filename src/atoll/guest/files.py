@@ -7,7 +7,7 @@ the job's archive, and on its standard error it says how it went, as JSON.
     stat, get, put    in the container's root, of the one that runs or, in a machine that is held, of the one that has
                       ended: its root is mounted for the job alone, by nobody else seen
     changes, layer    what the writable layer changes of the image
-    top               the container's processes
+    top, kill         the container's processes
 """
 
 from __future__ import annotations
@@ -122,5 +122,12 @@ def _top(request: dict[str, Any]) -> dict[str, Any]:
     return {"rows": [list(row) for row in look(pids)]}
 
 
-JOBS = {"changes": _changes, "layer": _layer, "top": _top}
+def _kill(request: dict[str, Any]) -> dict[str, Any]:
+    from atoll.runtime.kill import kill
+
+    kill(setup.CONTAINER, process.SIGKILL, all=True)
+    return {}
+
+
+JOBS = {"changes": _changes, "kill": _kill, "layer": _layer, "top": _top}
 """Those that need no root to be entered."""

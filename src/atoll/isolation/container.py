@@ -126,16 +126,19 @@ class ContainerDriver(Driver):
 
     def signal(self, run: str, signum: int) -> None:
         """Through the runtime: no monitor is needed."""
+        from atoll.linux.process import SIGKILL
         from atoll.runtime.kill import kill
 
-        kill(run, signum)
+        if signum != SIGKILL or not _ends_as_asked(run):
+            kill(run, signum)
 
     def kill_all(self, run: str) -> None:
         """SIGKILL to the cgroup."""
         from atoll.linux.process import SIGKILL
         from atoll.runtime.kill import kill
 
-        kill(run, SIGKILL, all=True)
+        if not _ends_as_asked(run):
+            kill(run, SIGKILL, all=True)
 
     def pause(self, run: str) -> None:
         """By the cgroup's freezer."""
@@ -254,6 +257,15 @@ class ContainerDriver(Driver):
         except errors.NotFound:
             if os.path.isdir(run):
                 delete(run, force=True)
+
+
+def _ends_as_asked(run: str) -> bool:
+    """Whether it was a machine, and has ended by its guest: what it had written is on its disk."""
+    if not os.path.exists(f"{run}/{NOTE}"):
+        return False
+    from atoll.isolation import vm_ending
+
+    return vm_ending.end(run)
 
 
 def _cgroup(run: str, verb: str) -> Cgroup:

@@ -154,6 +154,15 @@ def _clear(engine: Engine, container_id: str) -> None:
         if not engine.driver.status(run, place).ended:
             raise errors.FailedPrecondition(f"container {container_id[:12]} is already running")
         engine.driver.delete(run, place, force=True)
+    _end_held(engine, place)
+
+
+def _end_held(engine: Engine, place: str) -> None:
+    """The machine in which a command that was killed looked at its files."""
+    if os.path.isdir(f"{place}/held"):
+        from atoll.isolation.files.machine import end_held
+
+        end_held(engine.driver, place)
 
 
 def _forget_restarts(engine: Engine, container_id: str) -> None:
@@ -247,6 +256,7 @@ def remove_all(engine: Engine, container_id: str, volumes: tuple[str, ...]) -> N
     if os.path.isdir(run):
         engine.driver.delete(run, place, force=True)
         files.remove_tree(run)
+    _end_held(engine, place)
     # From here on it is a leftover: the next command that meets it removes it, and none starts what is half there.
     files.unlink_if_present(f"{place}/plan.json")
     if os.path.exists(f"{place}/network.json"):

@@ -14,7 +14,7 @@ from atoll.base.rollback import Rollback
 from atoll.engine.containers import bundle
 from atoll.engine.containers.state import is_up, state_of
 from atoll.engine.locks import lock_container
-from atoll.isolation.files.machine import Held, MachineFiles
+from atoll.isolation.files.machine import Held, MachineFiles, end_held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def open_files(engine: Engine, row: ContainerRow, undo: Rollback, *, bare: bool)
             plan = bundle.load(place)
             if plan.machine is None or plan.machine.disk is None:
                 raise errors.Unsupported(f"container {row.name} has ended, and with it its files")
+            end_held(engine.driver, place)
             where = f"{engine.paths.containers_run}/{ids.new_id()}"
             held = Held(engine.driver, plan, engine.paths.data, where, bare=bare)
             undo.push(held.close)

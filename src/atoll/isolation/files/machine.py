@@ -50,6 +50,8 @@ LAYER_MAX = 64 << 30
 SILENCE_SECONDS = wire.HELLO_SECONDS
 """How long a guest may let us wait."""
 END_SECONDS = 30.0
+HELD = "run"
+"""In the directory `held` of a container's bundle: where the machine that is held runs."""
 _CHUNK = 1 << 16
 
 
@@ -121,6 +123,11 @@ class MachineFiles:
             raise errors.Denied("the guest's answer is none")
         return [tuple([_plain(str(word)) for word in row]) for row in rows]
 
+    def kill(self, seconds: float) -> None:
+        """Have the guest kill all of the container's processes."""
+        self._begin({"do": "kill"}, seconds=seconds)
+        self.finish()
+
     def finish(self) -> dict[str, Any]:
         """The end of what was asked for: numbers of entries and bytes."""
         job, self._job = self._job, None
@@ -131,11 +138,19 @@ class MachineFiles:
                 raise errors.Denied("the guest's answer is none")
         return done
 
-    def _begin(self, request: dict[str, Any], *, source: int = -1, out: int = -1, most: int = 0) -> None:
+    def _begin(
+        self,
+        request: dict[str, Any],
+        *,
+        source: int = -1,
+        out: int = -1,
+        most: int = 0,
+        seconds: float = SILENCE_SECONDS,
+    ) -> None:
         request = {**request, "bare": self._bare}
         if self._held is not None:
             request["held"] = self._held
-        self._job = _Job(self._pid, request, source, out, most)
+        self._job = _Job(self._pid, request, source, out, most, seconds)
 
     def close(self) -> None:
         """Give up what is under way."""
@@ -155,7 +170,8 @@ class MachineFiles:
 class _Job:
     """One job: three descriptors at the keeper's door, and where there is an archive a pump beside us."""
 
-    def __init__(self, pid: int, request: dict[str, Any], source: int, out: int, most: int) -> None:
+    def __init__(self, pid: int, request: dict[str, Any], source: int, out: int, most: int, seconds: float) -> None:
+        self._seconds = seconds
         self._failed: errors.AtollError | None = None
         self._pump: Thread | None = None
         self._peer = connected(pid)
@@ -213,7 +229,7 @@ class _Job:
     def _word(self) -> bytes:
         found = bytearray()
         while True:
-            _await(self._verdict, POLLIN)
+            _await(self._verdict, POLLIN, self._seconds)
             data = os.read(self._verdict, _CHUNK)
             if not data:
                 return bytes(found)
@@ -260,10 +276,10 @@ def _push(source: int, out: int) -> None:
         os.close(out)
 
 
-def _await(fd: int, event: int) -> None:
+def _await(fd: int, event: int, seconds: float = SILENCE_SECONDS) -> None:
     poller = poll()
     poller.register(fd, event)
-    if not poller.poll(SILENCE_SECONDS * 1000):
+    if not poller.poll(seconds * 1000):
         raise errors.Timeout("the guest does not answer")
 
 
@@ -311,9 +327,9 @@ class Held:
         )  # fmt: skip
         try:
             for place in (run, self._bundle):
-                files.remove_tree(place)
                 os.mkdir(place, 0o700)
                 self._undo.push(files.remove_tree, place)
+            files.write_atomic(f"{self._bundle}/{HELD}", run)
             jail = jailed(wanted, data_root).replace(bundle=self._bundle)
             note = jsontext.loads(files.read_bytes(f"{run}/{NOTE}"))
             files.write_atomic(f"{run}/{NOTE}", jsontext.dumps({**note, "hold": True}))
@@ -337,6 +353,20 @@ class Held:
         """End the machine; what was written is on the disk."""
         self.files.close()
         self._undo.run()
+
+
+def end_held(driver: Driver, bundle: str) -> None:
+    """End a machine that was held by a command that has been killed, under the container's lock: there is one writer
+    of its disk."""
+    place = f"{bundle}/held"
+    try:
+        run = files.read_text(f"{place}/{HELD}")
+    except FileNotFoundError:
+        run = ""
+    if run and os.path.isdir(run):
+        driver.delete(run, place, force=True)
+        files.remove_tree(run)
+    files.remove_tree(place)
 
 
 def _stays(entry: Mount, bundle: str, *, bare: bool) -> bool:
