@@ -63,6 +63,7 @@ class Qemu(Driver):
         words += _disk("vdc", machine.disk, 3, read_only=False)
         words += _link(machine)
         words += ["-device", "virtio-rng-device,rng=rng", "-object", "rng-random,id=rng,filename=/dev/urandom"]
+        words += ["-device", "virtio-balloon-device,id=balloon,deflate-on-oom=on"]
         if machine.volumes is not None:
             words += ["-chardev", f"socket,id=volumes,path={machine.volumes}"]
             words += ["-device", "vhost-user-fs-device,chardev=volumes,tag=volumes,queue-size=256"]
