@@ -22,6 +22,18 @@ def test_bounds_are_dockers():
     assert log_options.read("k8s-file", ("max-size=-1",), CONFIG)[1] == 0
 
 
+def test_local_has_its_own_bounds_and_is_compressed():
+    """docs.docker.com, "Local file logging driver"."""
+    kind, size, count, given = log_options.read("local", (), CONFIG)
+    assert (kind, size, count, dict(given)) == ("json-file", 20 << 20, 5, {"compress": "true"})
+    plan = log_options.settled(LogPlan(driver=kind), RECORD.replace(log_opts=given), "c" * 64, "name", "")
+    assert plan.compress is True
+    _, size, count, given = log_options.read("local", ("max-size=1m", "max-file=1"), CONFIG)
+    assert (size, count, dict(given)) == (1 << 20, 1, {"max-size": "1m", "max-file": "1"})
+    assert dict(log_options.read("local", ("compress=false",), CONFIG)[3]) == {"compress": "false"}
+    assert log_options.read("json-file", (), CONFIG)[1:] == (CONFIG.log_max_size, CONFIG.log_max_files, ())
+
+
 def test_the_journal_has_dockers_fields(tmp_path):
     (tmp_path / "socket").touch()
     options = ("labels-regex=^te", "env=A")

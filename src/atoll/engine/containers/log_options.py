@@ -28,8 +28,10 @@ DRIVERS = {
     "journald": "journald",
     "none": "none",
 }
-"""Docker's and podman's names, and what is behind them here: `local` is another format of the same, which only Docker
-reads."""
+"""Docker's and podman's names, and what is behind them here. Nobody but Docker's daemon reads the files of its
+`local`: what users choose it for are its bounds, which we keep, in the format that other programs can read."""
+LOCAL = (20 << 20, 5)
+"""Docker's bounds of `local`: most bytes of a file, most files; the older ones are compressed."""
 _ELSEWHERE = frozenset(
     "syslog gelf fluentd awslogs splunk etwlogs gcplogs logentries passthrough passthrough-tty".split()
 )
@@ -74,7 +76,9 @@ def read(driver: str, options: Sequence[str], config: Config, socket: str = SOCK
             )
         _check(key, value)
         given[key] = value
-    size, count = _bounds(given, config)
+    size, count = _bounds(given, LOCAL if driver == "local" else (config.log_max_size, config.log_max_files))
+    if driver == "local" and "compress" not in given and count > 1 and size > 0:
+        given["compress"] = "true"
     return kind, size, count, tuple(given.items())
 
 
@@ -97,8 +101,8 @@ def _check(key: str, value: str) -> None:
         tag(value, "", "", "", "")
 
 
-def _bounds(given: dict[str, str], config: Config) -> tuple[int, int]:
-    size, count = config.log_max_size, config.log_max_files
+def _bounds(given: dict[str, str], usual: tuple[int, int]) -> tuple[int, int]:
+    size, count = usual
     if "max-size" in given:
         value = given["max-size"]
         size = 0 if value == "-1" else units.parse_size(value, "value for max-size")
