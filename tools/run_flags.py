@@ -69,9 +69,9 @@ NOTES = {
     "kernel-memory": "accepted, without effect: withdrawn by the kernel",
     "link": "not here: withdrawn by Docker; containers of one network find one another by name",
     "link-local-ip": "not here: Docker's networks alone use it",
-    "log-driver": "json-file, local (Docker's bounds, 20 MB five times, compressed; the files are json-file's, for only "
-    "Docker reads its own), k8s-file, journald (where it is), none; those that send logs elsewhere are refused by "
-    "name",
+    "log-driver": "json-file, local (Docker's bounds, 20 MB five times, compressed; the files are json-file's, for "
+    "only Docker reads its own), k8s-file, journald (where it is), none; those that send logs elsewhere are refused "
+    "by name",
     "log-opt": "max-size, max-file, compress, labels, labels-regex, env, env-regex, tag, mode, max-buffer-size",
     "memory-swappiness": "cgroup v1; cgroup v2 has none, and it is left out there, as Docker does",
     "mount": "bind, volume, tmpfs, image, devpts; not `U`: the owners of the host's files are not changed",
