@@ -74,8 +74,9 @@ def _corner() -> dict[str, object]:
     for name in ("addresses", "routes", "routes6", "rules", "rules6"):
         lines = here[name]
         assert isinstance(lines, list)
-        # What a link gives itself comes a moment after it.
-        found[name] = [line for line in lines if "fe80:" not in line and "multicast" not in line]
+        # What a link gives itself comes a moment after it, and so does its carrier.
+        kept = [line for line in lines if "fe80:" not in line and "multicast" not in line]
+        found[name] = [line.replace(" linkdown", "") for line in kept]
     return found
 
 

@@ -301,6 +301,18 @@ def remember(name: str, timeout: int, register: int = R) -> bytes:
     return _expression("dynset", text(1, name), be32(3, 1), be32(4, register), be64(6, timeout))
 
 
+def count_over(name: str, connections: int, register: int = R) -> bytes:
+    """Go on only for a connection by which the register's value, kept as a member of a set with SET_DYNAMIC, has more
+    than so many that live (net/netfilter/nft_connlimit.c); closed ones that linger are not counted."""
+    limit = text(1, "connlimit") + nested(2, be32(1, connections), be32(2, 1))
+    return _expression("dynset", text(1, name), be32(3, 0), be32(4, register), nested(7, limit))
+
+
+def one_in(number: int, register: int = R) -> bytes:
+    """A number below this one, by chance (net/netfilter/nft_numgen.c); in the host's byte order."""
+    return _expression("numgen", be32(1, register), be32(2, number), be32(3, 1))
+
+
 def header6(kind: int, offset: int, length: int, register: int = R) -> bytes:
     """Load bytes of an extension header of IPv6; go on only where there is one of that kind."""
     return _expression("exthdr", be32(1, register), attr(2, bytes((kind,))), be32(3, offset), be32(4, length))

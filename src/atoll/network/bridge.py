@@ -111,13 +111,25 @@ class Host:
         if nft.chain_exists(self.filters, INET, firewall.TABLE, firewall.MARK):
             return False
         try:
-            self.commit(firewall.everything())
+            try:
+                self.commit(firewall.everything(self._connections()))
+            except FileNotFoundError:  # a kernel without nft_connlimit
+                self.commit(firewall.everything())
         except OSError as error:
             # Rules of another command's batch were there a moment earlier: never twice the same rules.
             if not nft.chain_exists(self.filters, INET, firewall.TABLE, firewall.MARK):
                 raise errors.from_os_error(error, "make the nftables tables", hint=_NFT_HINT) from error
             return False
         return True
+
+    def _connections(self) -> int:
+        """How many a container may have: a quarter of what the host's table holds. The kernel says how much that is
+        once something has asked for connection tracking. Raises OSError."""
+        from atoll.network import conntrack
+
+        if conntrack.table() is None:
+            self.commit(firewall.asking_for_connections())
+        return conntrack.share(conntrack.table())
 
     def remove_tables(self) -> None:
         """Away with our tables, unless a bridge of another store is in them. Raises AtollError."""
@@ -311,6 +323,11 @@ def attach(host: Host, bridge: Bridge, master: int, port: Port, ns: int, inner: 
             detach(host, port)
         except errors.AtollError as failed:
             error.add_note(f"while undoing: {failed}")
+        if error.errno == errno.EXFULL:  # BR_MAX_PORTS, and port 0 is the bridge itself
+            raise errors.Exhausted(
+                f"{bridge.name} has 1023 ports, and the kernel gives a bridge no more",
+                hint="put further containers on a second network",
+            ) from error
         raise errors.from_os_error(error, f"attach the container to {bridge.name}") from error
 
 

@@ -5,7 +5,8 @@ hold: sending them (`linux/nftables.py`), egress policy's own chains (`egress_ru
 
     inet   user          empty, for the administrator; asked first of everything that concerns our bridges
            raw           what only pretends to be the host's loopback is dropped
-           forward       replies, one's own network, published ports, the outside; nothing between networks
+           forward       replies, one's own network, published ports, the outside; nothing between networks; and no
+                         more connections than one container may have
            input         what containers with an egress policy may reach of this host
            publish       dnat by port (from prerouting and output)
            masquerade    on the way out, and where a reply would not come back by us
@@ -33,6 +34,8 @@ TABLE = "atoll"
 MARK = "atoll-1"
 """An empty chain whose name is the version of the rules: the last of its batch, so it is there or nothing is."""
 PORT_PREFIX = "atv"
+_COUNTED = 1024
+"""How many connections of a container the kernel is made to walk through at most, at one new one."""
 PRIVATE4 = (
     "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.168.0.0/16"
     " 198.18.0.0/15 224.0.0.0/3"
@@ -72,12 +75,21 @@ _TARGET4, _TARGET6 = nft.payload(NETWORK, 16, 4), nft.payload(NETWORK, 24, 16)
 _PORT = nft.payload(TRANSPORT, 2, 2)
 
 
-def everything() -> list[Message]:
-    """Both tables, for a host that has neither."""
-    return [*_sets(), *_chains(), *_forward(), *_nat(), *_spoof(), nft.add_chain(INET, TABLE, MARK)]
+def everything(connections: int = 0) -> list[Message]:
+    """Both tables, for a host that has neither. `connections`: how many a container may have at once with what is
+    beyond its network (0: any number)."""
+    made = [*_sets(flood=bool(connections)), *_chains(), *_forward(connections)]
+    return [*made, *_nat(), *_spoof(), nft.add_chain(INET, TABLE, MARK)]
 
 
-def _sets() -> list[Message]:
+def asking_for_connections() -> list[Message]:
+    """A table that is gone again when the batch is done: the kernel has loaded connection tracking for it."""
+    probe = f"{TABLE}-asks"
+    rule = nft.add_rule(INET, probe, "one", nft.ct(nft.CT_STATE))
+    return [nft.add_table(INET, probe), nft.add_chain(INET, probe, "one"), rule, nft.delete_table(INET, probe)]
+
+
+def _sets(*, flood: bool = False) -> list[Message]:
     name, ip, ip6, proto, port, ether = nft.T_IFNAME, nft.T_IP, nft.T_IP6, nft.T_PROTO, nft.T_PORT, nft.T_ETHER
     made = [nft.add_table(INET, TABLE), nft.add_table(BRIDGE, TABLE)]
     wanted: tuple[tuple[int, str, tuple[int, ...], tuple[int, ...], int], ...] = (
@@ -102,6 +114,10 @@ def _sets() -> list[Message]:
         (BRIDGE, "ip4", (name, ip), (), 0),
         (BRIDGE, "ip6", (name, ip6), (), 0),
     )
+    if flood:
+        passing = nft.SET_TIMEOUT | nft.SET_DYNAMIC
+        wanted += ((INET, "flood4", (ip,), (), nft.SET_DYNAMIC), (INET, "flood6", (ip6,), (), nft.SET_DYNAMIC))
+        wanted += ((INET, "over4", (ip,), (), passing), (INET, "over6", (ip6,), (), passing))
     for number, (family, set_name, key, data, flags) in enumerate(wanted, 1):
         made.append(nft.add_set(family, TABLE, set_name, key, data=data, flags=flags, number=number))
     made.append(nft.add_elements(INET, TABLE, "private4", intervals([_subnet(one) for one in PRIVATE4])))
@@ -147,7 +163,27 @@ def _rule(chain: str, *expressions: bytes, comment: str = "") -> Message:
     return nft.add_rule(INET, TABLE, chain, *expressions, comment=comment)
 
 
-def _forward() -> list[Message]:
+def _flood(chain: str, connections: int) -> list[Message]:
+    """A new connection of a container that has as many as it may: refused, before it takes a place in the table that
+    all of the host's share. Only what a container begins counts, not what comes to its published ports.
+
+    The kernel counts by walking through all that live, a thousand times slower with 50,000 than without: so one
+    connection in `share` is counted, against as much less, and who is over is refused everything for a while."""
+    if not connections:
+        return []
+    share = max(1, connections // _COUNTED)
+    new = (*_FROM_US, nft.ct(nft.CT_STATE), nft.masked(_host(nft.NEW)), nft.compare(_host(0), nft.NE))
+    some = (nft.one_in(share), nft.compare(_host(0))) if share > 1 else ()
+    rules = []
+    for test, source, width in ((_IPV4, _SOURCE4, "4"), (_IPV6, _SOURCE6, "6")):
+        over = (source, nft.lookup(f"over{width}"))
+        counted = (source, nft.count_over(f"flood{width}", connections // share), nft.remember(f"over{width}", 1000))
+        for one in ((*new, *test, *over), (*new, *some, *test, *counted)):
+            rules.append(_rule(chain, *one, nft.reject_unreachable(3), comment="more connections than it may have"))
+    return rules
+
+
+def _forward(connections: int) -> list[Message]:
     loopback = (_TARGET4, nft.masked(b"\xff\0\0\0"), nft.compare(b"\x7f\0\0\0"))
     metadata = (_TARGET4, nft.masked(b"\xff\xff\0\0"), nft.compare(b"\xa9\xfe\0\0"))
     same = (nft.meta(nft.META_IIFNAME), nft.meta(nft.META_OIFNAME, R + 4), nft.lookup("same"))
@@ -161,6 +197,7 @@ def _forward() -> list[Message]:
         _rule("forward", *_TO_US, nft.jump("user")),
         _rule("forward", *_FROM_US, *_REPLY, nft.accept(), comment="replies"),
         _rule("forward", *_TO_US, *_REPLY, nft.accept(), comment="replies"),
+        *_flood("forward", connections),
         _rule("forward", *same, nft.accept(), comment="within a network"),
         _rule("forward", *_IPV4, *_FROM_US, _SOURCE4, nft.lookup("limited4", into=0), comment="egress policy"),
         _rule("forward", *_IPV6, *_FROM_US, _SOURCE6, nft.lookup("limited6", into=0), comment="egress policy"),
@@ -173,6 +210,7 @@ def _forward() -> list[Message]:
         _rule("forward", *_FROM_US, nft.accept(), comment="the outside"),
         # This host itself, for those with an egress policy: the names and the proxy, nothing else.
         _rule("input", *_FROM_US, *_REPLY, nft.accept()),
+        *_flood("input", connections),
         _rule("input", *_FROM_US, *_DNAT, nft.accept()),
         _rule("input", *_FROM_US, *dns, nft.accept(), comment="names"),
         _rule(

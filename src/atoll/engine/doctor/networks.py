@@ -19,7 +19,7 @@ _LOW_PORTS = 1024
 
 
 def networks(host: Host) -> list[Finding]:
-    """Bridges, pairs of links, macvlan, packet filters; then the helpers of an ordinary user."""
+    """Bridges, pairs of links, macvlan, packet filters, room for connections; then an ordinary user's helpers."""
     trials: tuple[tuple[str, Callable[[], None], str, str], ...] = (
         ("bridge", _bridge, "bridge and veth links can be made: networks work", "modprobe bridge veth"),
         ("macvlan", _macvlan, "macvlan links can be made", "modprobe macvlan"),
@@ -37,7 +37,7 @@ def networks(host: Host) -> list[Finding]:
                 fix="" if said is None else fix,
             )
         )
-    return [*found, *_forwarding(host), *(_rootless(host))]
+    return [*found, *_forwarding(host), *_connections(host), *_rootless(host)]
 
 
 def _apart(act: Callable[[], None]) -> None:
@@ -89,6 +89,23 @@ def _forwarding(host: Host) -> list[Finding]:
     on = host.sysctl("net.ipv4.ip_forward") == 1
     said = "forwarding is on" if on else "forwarding is off; the first container on a bridge switches it on"
     return [Finding(area="networks", title="forwarding", outcome=GOOD if on else NOTE, said=said)]
+
+
+def _connections(host: Host) -> list[Finding]:
+    """Whether the table that all connections share has room."""
+    from atoll.network import conntrack
+
+    table = conntrack.table(host.root)
+    if table is None:
+        return []
+    said = f"{table.count} of {table.most} are open; a container may have {conntrack.share(table)}"
+    if table.count >= table.most:
+        said += ": there is no room, and the kernel drops every new one, the host's own too"
+    elif table.nearly_full:
+        said += ": when there is no room, the kernel drops every new one, the host's own too"
+    more = f"sysctl -w net.netfilter.nf_conntrack_max={2 * table.most}" if table.nearly_full else ""
+    outcome = POOR if table.nearly_full else GOOD
+    return [Finding(area="networks", title="connections", outcome=outcome, said=said, fix=more)]
 
 
 def _rootless(host: Host) -> list[Finding]:

@@ -129,6 +129,8 @@ def _document(engine: Engine, row: NetworkRow, *, whole: bool) -> dict[str, Any]
             "default": network.policy or "allow",
             "names": [one.policy.name for one in netpolicies.known(engine, row.id)],
         }
+        if whole and engine.uid == 0:
+            document |= _connections()
     if network.driver == "cni":
         from atoll.engine.networks import cni
 
@@ -136,6 +138,19 @@ def _document(engine: Engine, row: NetworkRow, *, whole: bool) -> dict[str, Any]
             if cni.network_id(conf.name) == row.id:
                 document |= cni.described(path, conf)
     return document
+
+
+def _connections() -> dict[str, Any]:
+    """How full the host's table of connections is, which all bridges share."""
+    from atoll.network import conntrack
+
+    table = conntrack.table()
+    if table is None:
+        return {}
+    found: dict[str, Any] = {"open": table.count, "most": table.most, "perContainer": conntrack.share(table)}
+    if table.nearly_full:
+        found["warning"] = "the host's table of connections is nearly full: see 'atoll doctor'"
+    return {"Connections": found}
 
 
 def _member(engine: Engine, row: NetworkRow, one: Endpoint, name: str) -> dict[str, str]:
