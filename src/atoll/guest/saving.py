@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from atoll.guest.keeper import Keeper
 
 
+QEMU = "qemu"
 HOLDING, SAVED, RESUMING = "holding", "saved", "resuming"
 
 
@@ -132,6 +133,10 @@ def _refused(keeper: Keeper) -> str | None:
         return "the machine is being saved already"
     if not keeper.runs():
         return "the container's program does not run"
+    if keeper.config.get("driver", QEMU) != QEMU:
+        return f"a machine by {keeper.config['driver']} cannot be saved: QEMU's can"
+    if keeper.shelf is not None:
+        return "the machine of a pod cannot be saved"
     if keeper.config["volumes"]:
         return "a machine with volumes cannot be saved: their server, virtiofsd, is a process of the host's"
     return None

@@ -29,8 +29,7 @@ from atoll.guest.enter import DOOR, NOTE, PACKET_MAX
 from atoll.linux import root as roots
 from atoll.vm import checkpoint
 from atoll.vm.checkpoint import Shape
-from atoll.vm.closure import Closure, find_program
-from atoll.vm.qemu import PROGRAM
+from atoll.vm.closure import Closure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,8 +143,8 @@ def running_shape(data_root: str, run: str, machine: MachinePlan) -> Shape:
 
 
 def shape_of(made: Closure, kernel: str, machine: MachinePlan) -> Shape:
-    """What `machine` would be made of now: by QEMU, which alone saves. Raises OSError."""
-    return _shape(os.path.dirname(made.jail), os.path.realpath(find_program(PROGRAM)), kernel, machine)
+    """What `machine` would be made of now. Raises OSError."""
+    return _shape(os.path.dirname(made.jail), made.vmm, kernel, machine)
 
 
 def _shape(place: str, vmm: str, kernel: str, machine: MachinePlan) -> Shape:

@@ -204,6 +204,12 @@ def await_end(engine: Engine, row: ContainerRow) -> None:
 
 
 def sweep(engine: Engine, container_id: str) -> None:
-    """Remove what killed commands left half made; under the container's lock. Raises OSError."""
+    """Remove what killed commands left half made, and end a machine in which one looked at files, for a disk has one
+    reader or writer; under the container's lock. Raises OSError."""
+    place = engine.paths.container(container_id)
+    if os.path.isdir(f"{place}/held"):
+        from atoll.isolation.files.machine import end_held
+
+        end_held(engine.driver, place)
     for path in store.abandoned(engine, container_id):
         files.remove_tree(path)
