@@ -37,7 +37,7 @@ COMMAND = Command(
         ),
         Flag(name="runtimes", help="Beside them every other engine that is found: docker, podman, ctr, crun, runc"),
         Flag(name="samples", kind=NUMBER, what="int", help="Samples of each measurement (default 10, quick 3)"),
-        Flag(name="spread", help="Show in the table, below each median, least and most of how many samples"),
+        Flag(name="spread", help="Show in the table, below each median, the least and the most"),
         Flag(name="table", kind=TEXT, what="file", help="Write a short table between the marks in this file"),
     ),
     most=1,
@@ -155,4 +155,7 @@ def _rendered(found: Comparison, style: str, spreads: bool) -> str:
 
     if os.isatty(2):
         sys.stderr.write("\r\x1b[K")
-    return printable(text.render(found, spreads=spreads), keep="\n")
+    import shutil
+
+    width = shutil.get_terminal_size((text.WIDTH, 24)).columns if os.isatty(1) else text.WIDTH
+    return printable(text.render(found, spreads=spreads, width=width), keep="\n")

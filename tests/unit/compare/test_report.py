@@ -65,7 +65,7 @@ def test_medians():
 
 def test_nothing_is_left_out_silently(found):
     shown = text.render(found, spreads=True)
-    assert "1.00 ms … 3.00 ms of 3" in shown
+    assert next(line.split() for line in shown.splitlines() if line.startswith("  to")) == ["to", "3.00", "ms"]
     assert "gVisor: there is no program 'runsc'" in shown
     assert "title of noise (vm): it <hung>" in shown
     document = markdown.render(found)
@@ -75,6 +75,13 @@ def test_nothing_is_left_out_silently(found):
     html = page.render(found)
     assert "there is no program" in html
     assert "it &lt;hung&gt;" in html
+
+
+def test_columns_that_do_not_fit_come_below(found):
+    narrow = text.render(found, width=60)
+    assert max(len(line) for line in narrow.splitlines() if line.startswith(("A SECTION", "title"))) <= 60
+    assert narrow.count("A SECTION") == 2
+    assert text.render(found).count("A SECTION") == 1
 
 
 def test_json_there_and_back(found):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from atoll.compare.values import Row
 
 SECTION = "starting and stopping"
-_PATIENCE = 60.0
+_PATIENCE = 30.0
 
 
 def measure(session: Session) -> list[Row]:

@@ -9,31 +9,47 @@ from atoll.compare.report import numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from atoll.compare.values import Comparison
+    from collections.abc import Callable, Iterable
+
+    from atoll.compare.values import Comparison, Row
 
 
-def render(found: Comparison, *, spreads: bool = False) -> str:
-    """The whole of it. Texts that came from inside are made of letters and digits (`wall/`), or shown as escapes by
-    the caller."""
+_FIRST, _WIDE = 46, 13
+WIDTH = 150
+
+
+def render(found: Comparison, *, spreads: bool = False, width: int = WIDTH) -> str:
+    """The whole of it, in as many columns as fit into the width, and then the others. The caller makes what came from
+    inside harmless to show."""
     lines = [f"{key}: {value}" for key, value in found.machine.items()]
     names = [one.name for one in found.shown]
-    section = ""
+    many = max(1, (width - _FIRST) // _WIDE)
+    for start in range(0, len(names), many):
+        lines += _block(found, names[start : start + many], spreads=spreads)
+    lines += _reasons(found)
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _block(found: Comparison, names: list[str], *, spreads: bool) -> list[str]:
+    lines, section = [], ""
     for row in found.rows:
         if row.section != section:
             section = row.section
             lines += ["", _line(section.upper(), names)]
         lines.append(_line(row.title, [numbers.cell(row.cell(name), row) for name in names]))
-        if spreads:
-            lines.append(_line("", [numbers.spread(row.cell(name), row) for name in names]))
-    lines += _reasons(found)
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+        if spreads and any(len(row.cell(name).samples) > 1 for name in names):
+            lines.append(_line("  from", [_end(row, name, min) for name in names]))
+            lines.append(_line("  to", [_end(row, name, max) for name in names]))
+    return lines
 
 
-_FIRST, _WIDE = 44, 13
+def _end(row: Row, name: str, which: Callable[[Iterable[float]], float]) -> str:
+    samples = row.cell(name).samples
+    return numbers.shown(which(samples), row.unit) if len(samples) > 1 else ""
 
 
 def _line(first: str, cells: list[str]) -> str:
-    return f"{first:<{_FIRST}}" + "".join([f" {one:>{max(_WIDE - 1, len(one))}}" for one in cells])
+    return f"{first:<{_FIRST}}" + "".join([f" {one:>{_WIDE - 1}}" for one in cells])
 
 
 def _reasons(found: Comparison) -> list[str]:

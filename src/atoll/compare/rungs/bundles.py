@@ -5,7 +5,8 @@ unpacked root, so that two neighbours differ by one brick and nothing else:
 
     chroot       another root directory; no namespace (an ordinary user: a user namespace, which lets him)
     namespaces   + mounts, processes, network, IPC, host name, cgroups of its own
-    cgroups      + limits: a control group, with a limit on processes
+    cgroups      + limits: on processes, in the control group (which such a runtime gives to every container, the two
+                 above included; there it is the caller's own group's child, and limits nothing)
     seccomp      + the filter, the capabilities of a container, no new privileges, masked and read-only paths
 
 runc and crun get the last of these documents.

@@ -1,6 +1,6 @@
 """Control groups as a comparison meets them: a tree of both versions, and groups of its own to be removed.
 
-Holds: `leave_unified`, `remove_groups`.
+Holds: `leave_unified`, `bounded_group`, `remove_groups`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,31 @@ def leave_unified() -> None:
     for kind, path in known:
         if kind == "cgroup2":
             mount.umount2(path, mount.MNT_DETACH)
+
+
+def bounded_group(name: str, memory: int, processes: int) -> tuple[str, ...]:
+    """A group at the top of each hierarchy that can limit memory or processes, with these limits; the files through
+    which a process joins. A limit that cannot be had here is left out: the program is bounded by itself, too."""
+    joins = []
+    for kind, top in mounts():
+        files = {"memory.limit_in_bytes": memory, "memory.max": memory, "pids.max": processes}
+        place = f"{top}/{name}"
+        if kind == "cgroup" and os.path.basename(top) not in ("memory", "pids"):
+            continue
+        try:
+            os.mkdir(place, 0o755)
+        except OSError:
+            continue
+        for file, value in files.items():
+            if os.path.exists(f"{place}/{file}"):
+                _write(f"{place}/{file}", str(value))
+        joins.append(f"{place}/cgroup.procs")
+    return tuple(joins)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
 
 
 def remove_groups(name: str) -> None:

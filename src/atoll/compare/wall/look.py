@@ -106,9 +106,20 @@ def _rights(status: bytes, way: Way, found: _Found) -> None:
     effective = capability.names_of(int(fields["CapEff"], 16))
     note = ", ".join(name.removeprefix("CAP_").lower() for name in effective)
     found.put("capabilities", "capabilities", "", LESS, how, way, Cell(samples=(float(len(effective)),), note=note))
-    words = [word for key, value, word in (("NoNewPrivs", "1", "no new privileges"), ("Seccomp", "2", "filter"))
-             if fields.get(key) == value]  # fmt: skip
-    found.put("held by", "held by", "", NEITHER, how, way, Cell(text=", ".join(words) or "nothing"))
+    words = []
+    if fields.get("NoNewPrivs") == "1":
+        words.append("nnp")
+    if fields.get("Seccomp") == "2":
+        words.append("filter")
+    found.put(
+        "held by",
+        "held by",
+        "",
+        NEITHER,
+        how + ": nnp, no new privileges (prctl(2)); filter, seccomp(2)",
+        way,
+        Cell(text="+".join(words) or "nothing"),
+    )
 
 
 def _calls(session: Session, way: Way, found: _Found) -> None:
