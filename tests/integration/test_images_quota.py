@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -32,18 +33,25 @@ def folder(sandbox: Sandbox) -> Iterator[str]:
 
 
 @pytest.fixture
-def with_projects(folder: str) -> Iterator[str]:
-    """A file system with project quotas in force."""
-    image, place = folder + "/fs.img", folder + "/fs"
-    os.mkdir(place)
-    with open(image, "wb") as file:
-        file.truncate(128 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", "-O", "quota,project", "-E", "quotatype=prjquota", image], check=True)
-    done = subprocess.run(["mount", "-o", "loop,prjquota", image, place], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip("this kernel has no project quotas")
-    yield place
-    m.umount2(place, 0)
+def with_projects(folder: str) -> Iterator[Callable[..., str]]:
+    """A function that mounts a file system with project quotas in force."""
+    places = []
+
+    def make(kind: str, *words: str) -> str:
+        image, place = f"{folder}/{kind}.img", f"{folder}/{kind}"
+        os.mkdir(place)
+        with open(image, "wb") as file:
+            file.truncate(320 << 20)
+        tool = shutil.which(f"mkfs.{kind}")
+        made = tool is not None and subprocess.run([tool, "-q", *words, image], capture_output=True).returncode == 0
+        if not made or subprocess.run(["mount", "-o", "loop,prjquota", image, place], capture_output=True).returncode:
+            pytest.skip("this kernel has no project quotas")
+        places.append(place)
+        return place
+
+    yield make
+    for place in places:
+        m.umount2(place, 0)
 
 
 def fill(path: str) -> tuple[int, int]:
@@ -95,8 +103,9 @@ def test_a_file_system_of_its_own(folder: str):
         assert folder not in mounts.read()
 
 
-def test_a_project(with_projects: str):
-    snapshots = Snapshots(with_projects + "/store")
+def test_a_project(with_projects: Callable[..., str]):
+    place = with_projects("xfs")
+    snapshots = Snapshots(place + "/store")
     writable = snapshots.create_writable("one", size=SIZE, inodes=50)
     other = snapshots.create_writable("two")
     assert not quota.is_bounded(snapshots.root, "one")
@@ -110,9 +119,18 @@ def test_a_project(with_projects: str):
     project = projectquota.project_of(fd)
     os.close(fd)
     snapshots.remove_writable("one")
-    fd = os.open(with_projects, os.O_RDONLY)
+    fd = os.open(place, os.O_RDONLY)
     assert projectquota.limits(fd, project) == (0, 0)
     os.close(fd)
+
+
+def test_a_project_that_would_not_hold_root(with_projects: Callable[..., str]):
+    """ext4 lets root pass a project's bounds, and an overlay writes as root: there it is a file system of its own."""
+    snapshots = Snapshots(with_projects("ext4", "-F", "-O", "quota,project", "-E", "quotatype=prjquota") + "/store")
+    writable = snapshots.create_writable("one", size=SIZE)
+    assert quota.is_bounded(snapshots.root, "one")
+    assert fill(writable.upper + "/big")[1] == errno.ENOSPC
+    snapshots.remove_writable("one")
 
 
 def test_too_small(folder: str):

@@ -1,6 +1,6 @@
 """Project quotas: bounds on all that lies below a directory (quotactl(2), xfs_quota(8), ext4(5) "prjquota").
 
-Holds: `limit`, `project_of`. Sources: include/uapi/linux/{fs,quota}.h.
+Holds: `binds_root`, `limit`, `project_of`. Sources: include/uapi/linux/{fs,quota,magic}.h.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import errno
 import fcntl
 import struct
 
-from atoll.linux.libc import syscall
+from atoll.linux.libc import check, libc, syscall
 
 _SYS_quotactl_fd = 443
 _PRJQUOTA = 2
@@ -20,7 +20,18 @@ _BLOCKS, _INODES = 1, 4
 _FSGETXATTR, _FSSETXATTR = 0x801C581F, 0x401C5820
 _FSXATTR = struct.Struct("=5I8x")
 _INHERIT = 0x200
+_XFS_MAGIC = 0x58465342
+_STATFS_BYTES = 256
 _ABSENT = (errno.ENOSYS, errno.ENOTTY, errno.EOPNOTSUPP, errno.ESRCH, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
+
+
+def binds_root(dir_fd: int) -> bool:
+    """Whether root, too, is held to a project's bounds: by xfs. Others let pass whoever has CAP_SYS_RESOURCE
+    (fs/quota/dquot.c, ignore_hardlimit), and what is written through an overlay is written with the rights of whoever
+    mounted that (fs/overlayfs/file.c): of root, whatever the container's own are. Raises OSError."""
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    check(libc.fstatfs(dir_fd, buffer), "fstatfs")
+    return int(struct.unpack_from("=l" if struct.calcsize("l") == 4 else "=q", buffer)[0]) == _XFS_MAGIC
 
 
 def _quotactl(dir_fd: int, command: int, project: int, data: bytes) -> bytes:

@@ -2,9 +2,10 @@
 
 Holds: `bound`, `ensure`, `release`, `is_bounded`. Does not hold: what the bound is (`--storage-opt size=`).
 
-Where the file system has project quotas in force (ext4 or xfs mounted with `prjquota`), the directory gets a project
-of its own. Elsewhere a sparse file with an ext4 in it is mounted over the directory: it grows with what is written
-and gives freed blocks back (`discard`). Both are root's: the kernel grants neither to an ordinary user.
+Where the file system has project quotas in force that hold root, too (xfs mounted with `prjquota`; not ext4, see
+`linux/projectquota.py`), the directory gets a project of its own. Elsewhere a sparse file with an ext4 in it is mounted
+over the directory: it grows with what is written and gives freed blocks back (`discard`). Both are root's: the kernel
+grants neither to an ordinary user.
 
     <root>/disks/<key>.img          the file; its being there says that the directory is one of these. `root` is that
                                     of the snapshots, or a volume's own directory
@@ -91,6 +92,8 @@ def _by_project(key: str, path: str, size: int, inodes: int) -> bool:
 
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        if not projectquota.binds_root(fd):
+            return False
         first = zlib.crc32(key.encode()) & 0xFFFF
         for step in range(256):  # a project in use has bounds
             project = _PROJECTS | (first + step) & 0xFFFF
