@@ -3,9 +3,9 @@
 Holds: `bound`, `ensure`, `release`, `is_bounded`. Does not hold: what the bound is (`--storage-opt size=`).
 
 Where the file system has project quotas in force that hold root, too (xfs mounted with `prjquota`; not ext4, see
-`linux/projectquota.py`), the directory gets a project of its own. Elsewhere a sparse file with an ext4 in it is mounted
-over the directory: it grows with what is written and gives freed blocks back (`discard`). Both are root's: the kernel
-grants neither to an ordinary user.
+`linux/projectquota.py`), the directory gets a project of its own. Elsewhere a sparse file with an ext4 in it is
+mounted over the directory: it grows with what is written and gives freed blocks back (`discard`). Both are root's:
+the kernel grants neither to an ordinary user.
 
     <root>/disks/<key>.img          the file; its being there says that the directory is one of these. `root` is that
                                     of the snapshots, or a volume's own directory
