@@ -117,6 +117,9 @@ def test_a_checkpoint_and_its_restore(box: Atoll):
     assert box.inspect("copy")["Id"] == copy
     _goes_on(box, "copy", since)
     box("restore", "web").failed(1, "checkpoint checkpoint does not exist")
+    box.good("stop", "-t", "0", "web")
+    assert box.good("start", "--checkpoint", "early", "web") == "web"
+    _goes_on(box, "web", since)
     box.good("checkpoint", "rm", "web", "early")
     assert box.good("checkpoint", "ls", "-q", "web") == ""
     # Without memory it is started anew, with what it had written.
@@ -138,6 +141,8 @@ def test_what_cannot_be_saved_is_refused_by_name(box: Atoll, busybox: str, sandb
     box.good("create", "--name", "volumes", *ALONE, "-v", "named:/data", busybox, "sleep", "600")
     box("checkpoint", "volumes").failed(1, r"its volumes \(/data\)", "--memory=false")
     box("fork", "volumes").failed(1, r"its volumes \(/data\)")
+    out = f"{sandbox.scratch}/volumes.tar"
+    box("checkpoint", "--export", out, "--memory=false", "volumes").failed(1, "--ignore-volumes")
     box.good("pause", "web")
     box("checkpoint", "web").failed(1, "is paused")
     box.good("unpause", "web")

@@ -11,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.cli.options import Given
 
-_NOT_HERE = ("interactive", "tty", "pull", "platform", "runtime", "isolation", "volume")
-"""The archive says the first two; the others are not what a saved machine can have."""
+_NOT_HERE = ("interactive", "tty", "pull", "platform", "runtime", "isolation")
+"""The archive says the first two and the image; its level is `vm`."""
 COMMAND = Command(
     name="restore",
     usage="restore [OPTIONS] CONTAINER [CONTAINER...]",

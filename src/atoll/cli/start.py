@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from atoll.base import errors
 from atoll.cli.options import TEXT, Command, Flag
 
@@ -16,6 +18,7 @@ COMMAND = Command(
     help="Start one or more containers that were created or have ended",
     flags=(
         Flag(name="attach", short="a", help="Show its output, pass signals on, and return its exit code"),
+        Flag(name="checkpoint", kind=TEXT, help="Go on from this checkpoint ('atoll checkpoint create')"),
         Flag(name="detach-keys", kind=TEXT, help="Keys that detach, instead of ctrl-p,ctrl-q"),
         Flag(name="interactive", short="i", help="Send it our standard input, too"),
         Flag(name="sig-proxy", help="Pass signals on to the process (on, but with --sig-proxy=false)"),
@@ -32,6 +35,9 @@ def main(given: Given) -> int:
     from atoll.engine.containers.start import start
 
     engine = open_engine()
+    checkpoint = given.text("checkpoint")
+    if checkpoint is not None:
+        return _restored(engine, given, checkpoint)
     if given.on("attach") or given.on("interactive"):
         if len(given.args) > 1:
             raise errors.InvalidArgument("you cannot start and attach multiple containers at once")
@@ -42,6 +48,19 @@ def main(given: Given) -> int:
         return name
 
     return for_each(given.args, one)
+
+
+def _restored(engine: Engine, given: Given, checkpoint: str) -> int:
+    """Docker's spelling of `restore`, with its words."""
+    if len(given.args) > 1:
+        raise errors.InvalidArgument("you cannot restore multiple containers at once")
+    if given.on("attach") or given.on("interactive"):
+        raise errors.InvalidArgument("a container that goes on is not attached to", hint="'atoll attach' afterwards")
+    from atoll.engine.checkpoints.restore import restore
+
+    restore(engine, given.args[0], name=checkpoint)
+    sys.stdout.write(given.args[0] + "\n")
+    return 0
 
 
 def _attached(engine: Engine, given: Given) -> int:

@@ -17,6 +17,7 @@ COMMAND = Command(
     flags=(
         Flag(name="all", short="a", help="All running containers of the level 'vm'"),
         Flag(name="export", short="e", kind=TEXT, what="file", help="Into an archive that another store restores"),
+        Flag(name="ignore-volumes", help="With --export: leave out what is in volumes"),
         Flag(name="leave-running", short="R", help="Let the container go on"),
         Flag(name="memory", help="With its memory (on, but with --memory=false: a restore starts it anew)"),
         Flag(name="with-image", help="With --export: the image in the archive, not only its digest"),
@@ -49,7 +50,15 @@ def main(given: Given) -> int:
         if out is not None:
             from atoll.engine.checkpoints.export import export
 
-            export(engine, name, out, leave_running=leave_running, memory=memory, with_image=with_image)
+            export(
+                engine,
+                name,
+                out,
+                leave_running=leave_running,
+                memory=memory,
+                with_image=with_image,
+                ignore_volumes=given.on("ignore-volumes"),
+            )
         else:
             save(engine, name, leave_running=leave_running, memory=memory)
         return name

@@ -28,10 +28,16 @@ if TYPE_CHECKING:
 
 def request_of(engine: Engine, row: ContainerRow, *, name: str | None, publish: tuple[str, ...] = ()) -> RunRequest:
     """The request for another one like it: name, id, host name, addresses and published ports are its own. Raises
-    NotFound for an image that went."""
+    NotFound for an image that went, Unsupported for one with volumes."""
     from atoll.spec.image import parse_config
 
     record = Record.from_text(row.record)
+    shared = [mount.destination for mount in record.mounts if mount.type in ("bind", "volume")]
+    if shared:
+        raise errors.Unsupported(
+            f"a copy of container {row.name} would share its volumes ({', '.join(shared)})",
+            hint="make one of an archive: 'checkpoint --export' with --ignore-volumes, 'restore --import' with -v",
+        )
     image = engine.store.image(row.image or "")
     if image is None:
         raise errors.NotFound(f"the image of container {row.name} is not there")

@@ -32,6 +32,7 @@ def export(
     leave_running: bool = False,
     memory: bool = True,
     with_image: bool = False,
+    ignore_volumes: bool = False,
 ) -> None:
     """Save a container into the archive `out` (0600, replaced as a whole): its configuration, its image or that one's
     id, what it has written, and its memory, unless that is not wanted; then it need not run. It ends with code 0,
@@ -41,6 +42,12 @@ def export(
     """
     row = engine.store.container(container)
     refuse(engine, row, memory=memory)
+    volumes = [one.destination for one in Record.from_text(row.record).mounts if one.type in ("bind", "volume")]
+    if volumes and not ignore_volumes:
+        raise errors.Unsupported(
+            f"what is in volumes ({', '.join(volumes)}) does not go into an archive",
+            hint="--ignore-volumes leaves it out; 'restore --import' takes -v",
+        )
     try:
         with lock_container(engine.paths.container(row.id)) as lock:
             sweep(engine, row.id)

@@ -18,6 +18,7 @@ from atoll.engine.events import note as events
 from atoll.engine.locks import lock_container
 from atoll.vm.checkpoint import SHAPE
 
+_PATIENCE_MAX = 3600
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.engine.engine import Engine
@@ -94,12 +95,27 @@ def _completed(request: RunRequest, manifest: Manifest) -> RunRequest:
         user=known.user if request.user is None else request.user,
         terminal=known.terminal,
         stdin=known.stdin,
-        stop_signal=request.stop_signal or known.stop_signal,
-        stop_timeout=known.stop_timeout if request.stop_timeout is None else request.stop_timeout,
+        stop_signal=request.stop_signal or _signal(known.stop_signal),
+        stop_timeout=_patience(known.stop_timeout) if request.stop_timeout is None else request.stop_timeout,
         isolation="vm",
         pull="never",
         detach=True,
     )
+
+
+def _signal(name: str) -> str:
+    from atoll.linux import signals
+
+    try:
+        signals.number_of(name)
+    except ValueError:
+        raise errors.Corrupt("a damaged archive: a signal that is none") from None
+    return name
+
+
+def _patience(seconds: int) -> int | None:
+    """How long a stop waits; an archive does not make it wait for ever."""
+    return seconds if 0 <= seconds <= _PATIENCE_MAX else None
 
 
 def _hint(manifest: Manifest) -> str:

@@ -21,6 +21,7 @@ from atoll.isolation.vm_saving import Held, held, running_shape
 from atoll.linux.copyfile import copy_contents
 from atoll.monitor.requests import MachinePlan
 from atoll.vm.checkpoint import SHAPE
+from atoll.vm.drivers import named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,6 +152,9 @@ def _machine(engine: Engine, row: ContainerRow, run: str) -> MachinePlan:
 
     try:
         note = jsontext.loads(files.read_bytes(f"{run}/{NOTE}"))
+        driver = named(str(note.get("driver") or "qemu"))
+        if not driver.saves:
+            raise errors.Unsupported(f"{driver.title} cannot save a machine", hint='driver = "qemu" in [vm]')
         return MachinePlan(
             image=erofs.path_of(engine.snapshots, engine.store.chain_ids(row.image or "")),
             disk=f"{engine.paths.container(row.id)}/{store.DISK}" if note["disk"] else None,
