@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 STANDS_MAX = 256
 """Processes in the guest that somebody on the host stands for, at most."""
+QUEUE_MAX = 2 * wire.REQUEST_MAX
+"""Bytes for the guest that wait at most."""
 
 
 class Keeper:
@@ -84,12 +86,15 @@ class Keeper:
         """Send a frame when the port takes it, and the guest listens."""
         if self.saving is not None:
             self.saving.kept += data
+            _check_queue(self.saving.kept)
         else:
             self.say_now(data)
 
     def say_now(self, data: bytes) -> None:
-        """Send a frame when the port takes it."""
+        """Send a frame when the port takes it. Raises Malformed for a guest that takes nothing any more: what it is
+        owed would fill our memory."""
         self._queue += data
+        _check_queue(self._queue)
         self._flush()
 
     def _flush(self) -> None:
@@ -331,6 +336,11 @@ class Keeper:
     def _forget_gone(self) -> None:
         for number in [number for number, stand in self._stands.items() if stand.gone]:
             del self._stands[number]
+
+
+def _check_queue(queue: bytes | bytearray) -> None:
+    if len(queue) > QUEUE_MAX:
+        raise wire.Malformed("it does not take what it is told")
 
 
 def watch_signals(keeper: Keeper, vmm: int) -> None:
