@@ -82,6 +82,8 @@ def _import(given: Given, source: str) -> int:
     from atoll.cli.wiring import open_engine
     from atoll.engine.checkpoints.import_ import import_
 
+    if given.text("cidfile") is not None:
+        raise UsageError("--cidfile is not for restore: the ID is printed", "restore")
     given.args.append("")  # the image, which the archive names
     request = read(given, detach=True)
     sys.stdout.write(import_(open_engine(), source, request) + "\n")

@@ -34,6 +34,8 @@ def import_(engine: Engine, source: str, request: RunRequest) -> str:
     """
     if request.isolation not in (None, "vm"):
         raise errors.Unsupported(f"a saved machine is of the isolation level 'vm', not {request.isolation!r}")
+    if request.pod:
+        raise errors.Unsupported("a saved machine is a container's own, and in no pod")
     with Rollback() as undo:
         # A directory that no container has: if we are killed, the next command that meets it removes it.
         place = engine.paths.container(ids.new_id())
