@@ -1,9 +1,12 @@
-"""`--init-system`: an image that boots its own init in a machine, under TCG. One of a script here; systemd with
---full, as its root is made by mmdebstrap and boots for a minute."""
+"""`--init-system`: an image that boots its own init in a machine, under TCG. One of a script here, from a disk as
+clouds have them; systemd with --full, as its root is made by mmdebstrap and boots for a minute."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import struct
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -11,7 +14,6 @@ import pytest
 
 from kit import images, vm
 from kit.command import Atoll
-from kit.registry import Registry
 from kit.sandbox import Sandbox
 
 pytestmark = pytest.mark.timeout(600)
@@ -22,7 +24,7 @@ trap 'echo halting; exit 0' 37
 mkdir /sys/fs/cgroup/mine
 echo $$ > /sys/fs/cgroup/mine/cgroup.procs
 echo +pids > /sys/fs/cgroup/cgroup.subtree_control
-mkdir -p /mnt && mount -t tmpfs own /mnt
+mount -t tmpfs own /mnt
 echo 1 > /proc/sys/kernel/printk
 grep Seccomp: /proc/self/status
 exec <&- >&- 2>&-
@@ -55,11 +57,36 @@ def until(ask: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
-def test_an_init_of_the_images_own(machines: Atoll, registry: Registry):
-    box = machines
-    image = images.busybox({"sbin/init": (0o755, INIT)})
-    name = registry.push(image, "init-script")
-    box.good("pull", "-q", name)
+def _disk(sandbox: Sandbox) -> str:
+    """A qcow2 disk as clouds have them: a root in the second of two partitions."""
+    root, place = f"{sandbox.scratch}/root", f"{sandbox.scratch}/disk"
+    for name in ("etc", "usr", "sbin", "bin", "mnt", "proc", "sys", "dev", "tmp", "run", "var"):
+        os.makedirs(f"{root}/{name}")
+    shutil.copy("/usr/bin/busybox" if os.path.exists("/usr/bin/busybox") else "/bin/busybox", f"{root}/bin/busybox")
+    for name in ("sh", "mkdir", "mount", "grep", "sleep", "cat", "test"):
+        os.symlink("busybox", f"{root}/bin/{name}")
+    with open(f"{root}/sbin/init", "wb") as stream:
+        stream.write(INIT)
+    os.chmod(f"{root}/sbin/init", 0o755)
+    size = 16 << 20
+    with open(f"{place}.fs", "wb") as stream:
+        stream.truncate(size)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", root, f"{place}.fs"], check=True)
+    entry = struct.Struct("<B3sB3sII")
+    with open(f"{place}.fs", "rb") as system, open(f"{place}.raw", "wb") as disk:
+        disk.seek(446)
+        disk.write(entry.pack(0, b"", 0xEF, b"", 2048, 2048) + entry.pack(0x80, b"", 0x83, b"", 4096, size // 512))
+        disk.seek(510)
+        disk.write(b"\x55\xaa")
+        disk.seek(4096 * 512)
+        shutil.copyfileobj(system, disk)
+    subprocess.run(["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", f"{place}.raw", place], check=True)
+    return place
+
+
+def test_an_init_of_the_images_own(machines: Atoll, sandbox: Sandbox):
+    box, name = machines, "cloud:1"
+    box.good("import", "--disk", _disk(sandbox), name)
     box("run", "--init-system", name).failed(125, "--init-system needs a machine")
     box("run", *BOOT, "--init", name).failed(125, "conflicting options: --init and --init-system")
     box("run", *BOOT, "--privileged", name).failed(125, "conflicting options: --privileged and --init-system")

@@ -16,6 +16,7 @@ COMMAND = Command(
     help="Make an image of a file system's archive or of a directory",
     aliases=("image import",),
     flags=(
+        Flag(name="disk", help="The file is a disk, raw or qcow2: its root file system is wanted"),
         Flag(name="change", short="c", kind=LIST, help="Apply a Dockerfile instruction, e.g. 'CMD [\"sh\"]'"),
         Flag(name="message", short="m", kind=TEXT, help="What its history says"),
         Flag(name="platform", kind=TEXT, help="What it runs on, e.g. linux/arm64"),
@@ -38,6 +39,7 @@ def main(given: Given) -> int:
         changes=given.texts("change"),
         message=given.text("message") or "",
         platform=given.text("platform"),
+        disk=given.on("disk"),
     )
     sys.stdout.write(image_id + "\n")
     return 0

@@ -28,9 +28,11 @@ def import_image(
     changes: Sequence[str] = (),
     message: str = "",
     platform: str | None = None,
+    disk: bool = False,
 ) -> str:
-    """Make an image of a tar archive (a file, an URL, `-` for standard input; compressed or not) or a directory.
-    Returns its id. Raises NotFound, InvalidArgument, Corrupt, Unavailable, Exhausted."""
+    """Make an image of a tar archive (a file, an URL, `-` for standard input; compressed or not), a directory, or with
+    `disk` of the root on a disk (`images/disk`). Returns its id. Raises NotFound, InvalidArgument, Corrupt,
+    Unavailable, Exhausted, Unsupported."""
     from atoll.images import making as documents
     from atoll.spec import platform as platforms
 
@@ -38,7 +40,7 @@ def import_image(
     config = documents.new_config(created, platforms.parse(platform) if platform else None)
     config = documents.changed(config, changes)
     with making.content_lock(engine), Ingest(engine.content()) as ingest:
-        blob = _fill(ingest, source)
+        blob = _fill_from_disk(ingest, source) if disk else _fill(ingest, source)
         comment = message or f"Imported from {source}"
         config = documents.with_layer(config, blob.digest, created=created, comment=comment)
         image_id = making.make(engine, config, [documents.layer(blob)], name)
@@ -48,6 +50,16 @@ def import_image(
 
         keep_within(engine, (image_id,))
     return image_id
+
+
+def _fill_from_disk(ingest: Ingest, source: str) -> Blob:
+    from atoll.images.disk import archive
+
+    try:
+        archive.write(source, ingest.write)
+    except OSError as error:
+        raise errors.from_os_error(error, f"read the disk {source}") from error
+    return ingest.commit()
 
 
 def _fill(ingest: Ingest, source: str) -> Blob:
