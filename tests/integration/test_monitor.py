@@ -170,22 +170,6 @@ def test_the_monitor_of_a_terminal_killed_it_is_not_hung_up_and_can_be_attached_
     assert ended["exit"] == 9
 
 
-def test_input_that_stays_open_outlives_monitors(level):
-    """As of `run -di`: what was begun can go on."""
-    plan = running(level, "sh", "-c", "while read x; do echo got $x; done; exit 9", stdin=True, stdin_stays=True)
-    for word in (b"one", b"two"):
-        before = record.read_monitor(plan.run).pid
-        kill(before)
-        replaced(level, plan, before)
-        attachment = level.driver.attach(plan.run, stdin=True)
-        attachment.send_stdin(word + b"\n")
-        assert until(lambda: [d for _, d in attachment.receive() if b"got" in d]) == [b"got " + word + b"\n"]  # noqa: B023
-        attachment.detach()
-    assert level.status(plan).status == "running"
-    level.driver.kill_all(plan.run)
-    assert level.wait(plan).exit_code == 137
-
-
 def test_output_while_nobody_reads_waits_for_the_next_monitor(level):
     """The container blocks when the pipe is full, and loses nothing."""
     plan = running(level, "sh", "-c", "sleep 0.2; cat /dev/zero | head -c 300000; exit 6", log=True)

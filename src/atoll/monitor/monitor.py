@@ -353,7 +353,7 @@ def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int |
         # 3. The monitor next: it has spares of all before the first byte of output, should this process be killed.
         spares = {k: v for k, v in fds.items() if k != "stdin"}
         tell_monitor(line, charge, {**spares, "door": door, "keeper": held})
-        report(charge.pid, charge.run, fds.get("console", fds.get("stdin") if charge.stdin_stays else None))
+        report(charge.pid, charge.run, fds.get("console"))
     except (errors.AtollError, OSError) as error:
         monitor.fail(error)
     else:

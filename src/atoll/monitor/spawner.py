@@ -5,10 +5,10 @@ Holds: its loop and its end (`Spawner`), a monitor without a spawner (`run_alone
 fork reads. What a broken or hostile command can do to it is therefore to connect.
 
 It is a cache, never a requirement. What it gives: monitors that share its pages, a sealed interpreter, a fork that is
-safe whatever threads the caller has. What it holds: a duplicate of each terminal's master, and of input that stays
-open, so that a container whose monitor is killed is not hung up and reads on, and the exit status of such a container,
-whose init comes to it as an orphan; it forks another monitor for it (`takeover.py`). Killed itself it is missed by
-nobody: monitors live on, and the next command starts another.
+safe whatever threads the caller has. What it holds: a duplicate of each terminal's master, so that a container whose
+monitor is killed is not hung up, and the exit status of such a container, whose init comes to it as an orphan; it
+forks another monitor for it (`takeover.py`). Killed itself it is missed by nobody: monitors live on, and the next
+command starts another.
 
 It stays in the cgroup in which the first command started it; its monitors are charged there too, the containers
 never. Everything that monitors need is imported here, before the first fork: the package and the interpreter may be

@@ -10,9 +10,9 @@ of a monitor (`service.py`), which begins with one of these two as its first cle
        (init is our child now)                                    {"do":"adopt","run"} ────▶ lock free? take over
                                                                   ◀── {"is":"adopted"} or {"is":"kept"}
 
-What is taken over: the fifos that output comes through, which the container holds open itself; a terminal, or input
-that stays open, as the spawner has a spare; a new door; health checks and restarts. What is lost with the old one:
-attached commands, output between two reads of a terminal. An init that waited to be started is ended: what it would
+What is taken over: the fifos that output comes through, which the container holds open itself; a terminal, as the
+spawner has a spare; a new door; health checks and restarts. What is lost with the old one: attached commands, input
+that was kept open, output between two reads of a terminal. An init that waited to be started is ended: what it would
 say of its program nobody could hear.
 
 How its init ended it learns as `keeper.py` says.
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 _STEP = 0.005
 
 
-def relieve(run: str, spare: int, told: int, line: socket, report: Report) -> int:
-    """The first clerk of a monitor that the spawner has forked in place of a dead one; its exit status. `spare` is
-    that of the terminal, or of the input that stays open, or -1, `told` where the spawner says how the init ended, if it comes to it."""
+def relieve(run: str, console: int, told: int, line: socket, report: Report) -> int:
+    """The first clerk of a monitor that the spawner has forked in place of a dead one; its exit status. `console` is
+    the spare of the terminal or -1, `told` where the spawner says how the init ended, if it comes to it."""
     try:
         keeper = hold(run, wait=True)
     except OSError:
@@ -59,7 +59,7 @@ def relieve(run: str, spare: int, told: int, line: socket, report: Report) -> in
     pidfd = state.open_init(state.read(run))
     if pidfd is None:
         return _ended_meanwhile(run, told)
-    _take_over(known.charge, line, pidfd=pidfd, keeper=keeper, told=told, spare=spare)
+    _take_over(known.charge, line, pidfd=pidfd, keeper=keeper, told=told, console=console)
     return monitor.RESTS
 
 
@@ -93,19 +93,19 @@ def adopt(message: dict[str, Any], peer: socket, line: socket, report: Report) -
         return 0
     told, nobody = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     nobody.close()  # the pidfd alone will tell
-    _take_over(known.charge, line, pidfd=pidfd, keeper=keeper, told=told.detach(), spare=-1)
+    _take_over(known.charge, line, pidfd=pidfd, keeper=keeper, told=told.detach(), console=-1)
     report(known.charge.pid, run, None)
     peer.sendall(control({"is": "adopted"}))
     return monitor.RESTS
 
 
-def _take_over(charge: record.Charge, line: socket, *, pidfd: int, keeper: int, told: int, spare: int) -> None:
+def _take_over(charge: record.Charge, line: socket, *, pidfd: int, keeper: int, told: int, console: int) -> None:
     """Open all that a monitor has, write ourselves down, and hand it to the monitor. Raises OSError."""
     set_title(b"atoll:[clerk] " + charge.id[:12].encode())
     run = charge.run
     fds = {"pidfd": pidfd, "keeper": keeper, "told": told}
-    if spare >= 0:
-        fds["console" if charge.terminal else "stdin"] = spare
+    if console >= 0:
+        fds["console"] = console
     for name, fifo in zip(("stdout", "stderr"), FIFOS, strict=True):
         try:
             fds[name] = os.open(f"{run}/{fifo}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
