@@ -227,22 +227,33 @@ class Place:
     # -- the end
 
     def __exit__(self, *_: object) -> None:
-        """Processes first, then what they had mounted and made, then files."""
-        if self.data and os.path.isdir(f"{self.data}/store/containers"):
-            self._remove_containers()
-        processes.end(self.descendants())
-        if self.own_network:
-            self._unmount()
-        if self._unpacked and self.engine.idmap is not None:
-            from atoll.snapshots.worker import remove_trees
-
-            remove_trees([f"{self._unpacked}/rootfs"], self.engine.idmap)
+        """Processes first, then what they had mounted and made, then files. What fails is told, and the rest done."""
+        steps: tuple[Callable[[], object], ...] = (
+            self._remove_containers,
+            lambda: processes.end(self.descendants()),
+            self._unmount,
+            self._remove_rootfs,
+        )
+        for step in steps:
+            try:
+                step()
+            except (errors.AtollError, OSError) as error:
+                self._say(f"not all of {self.data} could be removed: {error}")
         for path in (self.data, self.run):
             if path:
                 shutil.rmtree(path, ignore_errors=True)
 
+    def _remove_rootfs(self) -> None:
+        """The unpacked image of an ordinary user has owners that are not he."""
+        if self._unpacked and self.engine.idmap is not None:
+            from atoll.snapshots.worker import remove_trees
+
+            remove_trees([f"{self._unpacked}/rootfs"], self.engine.idmap)
+
     def _unmount(self) -> None:
         """What engines that were killed had mounted, in this process's own namespace."""
+        if not self.own_network:
+            return
         with open("/proc/self/mountinfo") as file:
             places = [line.split()[4] for line in file]
         for path in reversed(places):
@@ -253,9 +264,10 @@ class Place:
 
     def _remove_containers(self) -> None:
         """By the store's own means: an ordinary user's files belong to ids that are not his."""
+        if not os.path.isdir(f"{self.data}/store/containers"):
+            return
         for kind in ("kernels", "closure", "templates"):
-            files.unlink_if_present(f"{self.data}/store/vm/{kind}")  # what a link points at stays
-        try:
-            self.run_command(self.atoll("system", "reset", "--force"))
-        except errors.AtollError as error:
-            self._say(f"not all could be removed of {self.data}: {error}")
+            link = f"{self.data}/store/vm/{kind}"
+            if os.path.islink(link):
+                os.unlink(link)  # what it points at stays
+        self.run_command(self.atoll("system", "reset", "--force"))
