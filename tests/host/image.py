@@ -31,8 +31,8 @@ FIRST_MODULES = ("virtio_pci", "virtio_blk", "erofs", "quota_v2")
 """What the kernel needs before its root is mounted."""
 PACKAGES = (
     "systemd-sysv udev dbus dbus-user-session libpam-systemd kmod apparmor nftables iproute2 iptables iputils-ping"
-    " python3 busybox-static docker-registry e2fsprogs xfsprogs erofs-utils procps util-linux mount uidmap passwd strace"
-    " fuse-overlayfs slirp4netns passt runc openssl zstd python3-dbus python3-gi dbus-daemon"
+    " python3 busybox-static docker-registry e2fsprogs xfsprogs erofs-utils procps util-linux mount uidmap passwd"
+    " strace fuse-overlayfs slirp4netns passt runc openssl zstd python3-dbus python3-gi dbus-daemon"
 ).split()
 FILES = {
     "etc/hostname": "testhost\n",
