@@ -46,11 +46,18 @@ def test_a_day_of_a_machine(box: Atoll, busybox: str):
     assert "user-mode Linux, a weaker wall" in str(box.inspect("web"))
     assert box("exec", "-i", "web", "cat", stdin="typed" * 20_000).good() == "typed" * 20_000
     box.good("exec", "web", "sh", "-c", "echo kept > /kept")
+    box.good("update", "-m", "32m", "--pids-limit", "99", "web")
+    limits = box.good("exec", "web", "cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/pids.max")
+    assert limits.split() == [str(32 << 20), "99"]
+    box("update", "-m", "1g", "--memory-swap", "2g", "web").failed(1, "this machine began with 256 MiB")
     box.good("stop", "web")
     assert box.state("web")["ExitCode"] == 4
+    box.good("update", "-m", "512m", "--memory-swap", "1g", "web")
     assert box.good("logs", "web").split() == ["up", "term"]
     box.good("start", "web")
     assert box.good("exec", "web", "cat", "/kept") == "kept"
+    total = next(line for line in box.good("exec", "web", "cat", "/proc/meminfo").splitlines() if "MemTotal" in line)
+    assert int(total.split()[1]) > 512 << 10, "stopped, its machine was made larger"
     box.good("rm", "-f", "web")
     assert box("system", "check").code == 0
 

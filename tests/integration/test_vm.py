@@ -56,7 +56,10 @@ def test_a_day_of_a_machine(machines: Atoll, busybox: str):
     assert box.good("logs", "web").split() == ["up", "term"]
     box.good("start", "web")
     assert box.good("exec", "web", "cat", "/kept") == "kept"
-    box("update", "-m", "128m", "web").failed(1, "isolation level 'vm' cannot")
+    box.good("update", "-m", "128m", "--pids-limit", "99", "web")
+    limits = box.good("exec", "web", "cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/pids.max")
+    assert limits.split() == [str(128 << 20), "99"]
+    box("update", "-m", "1g", "--memory-swap", "2g", "web").failed(1, "this machine began with 256 MiB")
     box.good("rm", "-f", "web")
     assert box("system", "check").code == 0
 

@@ -15,15 +15,13 @@ from atoll.isolation.protocol import Attachment, ContainerPlan
 from atoll.isolation.vm import VmDriver
 from atoll.monitor.requests import MachinePlan
 from atoll.spec.rootfs import Bind
-from atoll.vm import kernel
-from atoll.vm import drivers
+from atoll.vm import drivers, kernel
 from atoll.vm.closure import closure
 from atoll.vm.drivers import Choice
 from atoll.vm.machine import OWN, TCG
 from kit import images
 from kit.command import Atoll
 from kit.kernels import Run, allow, wheel
-
 
 EMULATED, UML = Choice(driver="qemu", accel=TCG), Choice(driver="uml", accel=OWN)
 

@@ -209,9 +209,14 @@ class Agent:
     def _answer(self, number: int, message: dict[str, Any]) -> None:
         """A question about a container of the pod: the answer is what a process would have written."""
         try:
-            if self.members is None:
+            if message["ask"] == "size":
+                from atoll.guest import sizing
+
+                answer = sizing.keep(message)
+            elif self.members is None:
                 raise errors.Unsupported("this machine is no pod's")
-            answer = self.members.answer(message)
+            else:
+                answer = self.members.answer(message)
         except (OSError, errors.AtollError) as error:
             self.say(wire.word(wire.FAILED, {"error": _error(error, "look at the container").to_json()}, number))
             return

@@ -21,6 +21,7 @@ from atoll.base.loop import POLLIN, POLLOUT, Loop, children
 from atoll.guest import starting, wire
 from atoll.guest.enter import FORWARDED, PACKET_MAX, SAID
 from atoll.guest.stand import CODES, DoorStand, FirstStand, Stand, tell
+from atoll.vm.drivers import named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from atoll.guest.saving import Saving
     from atoll.guest.shelf import Shelf
     from atoll.guest.starting import Started
+    from atoll.vm import machine as machines
     from atoll.vm.qmp import Control
 
 STANDS_MAX = 256
@@ -215,6 +217,13 @@ class Keeper:
         self.loop.forget(self.started.control.fileno())
         return Control(self.started.control)
 
+    def talk(self) -> machines.Control:
+        """The conversation with the VMM, whichever it is; as `control`."""
+        if named(self.config["driver"]).saves:
+            return self.control()
+        assert self.started.talk is not None
+        return self.started.talk
+
     def watch_control(self) -> None:
         """Take the VMM's events."""
         self.loop.watch(self.started.control.fileno(), POLLIN, lambda _: self._control_ready())
@@ -306,12 +315,15 @@ class Keeper:
         message = {"process": process, "terminal": process.get("terminal") is True, "stdin": True}
         if "files" in process:
             message = {"files": process["files"], "terminal": False, "stdin": True}
-        if "pod" in process:
-            from atoll.guest import shelf
+        if "pod" in process or "size" in process:
+            from atoll.guest import shelf, sizing
 
             try:
-                self.shelf = self.shelf or shelf.Shelf(self.control)
-                message = self.shelf.request(process["pod"], fds[3:])
+                if "size" in process:
+                    message = sizing.request(self, process["size"])
+                else:
+                    self.shelf = self.shelf or shelf.Shelf(self.control)
+                    message = self.shelf.request(process["pod"], fds[3:])
             except (errors.AtollError, OSError) as error:
                 told = error if isinstance(error, errors.AtollError) else errors.from_os_error(error, "ask the guest")
                 tell(peer, {"is": "failed", "error": told.to_json()})

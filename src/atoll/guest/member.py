@@ -64,23 +64,35 @@ def door_of(run: str) -> str:
 def ask(run: str, container: str, question: str, **more: object) -> dict[str, Any]:
     """What the guest says to a question about a container in the machine of `run`: an object, of which nothing may be
     believed beyond its shape. Raises FailedPrecondition, Timeout, Unavailable, and the error that it tells of."""
-    from select import POLLIN, poll
-
     door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    out, into = os.pipe2(os.O_CLOEXEC)
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     place = -1
     try:
         # By descriptor: unix(7) has no room for long paths.
         place = os.open(door_of(run), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         door.connect(f"/proc/self/fd/{place}/{os.path.basename(enter.DOOR)}")
-        request = jsontext.dumps({"pod": {**more, "ask": question, "in": container}}).encode()
-        door.sendmsg([request], [(SOL_SOCKET, SCM_RIGHTS, struct.pack("3i", null, into, null))])
+    except OSError as error:
+        door.close()
+        raise errors.FailedPrecondition(f"the pod's machine does not answer: {error.strerror}") from None
+    finally:
+        if place >= 0:
+            os.close(place)
+    return asked(door, {"pod": {**more, "ask": question, "in": container}}, "pod's machine")
+
+
+def asked(door: socket, request: dict[str, Any], whose: str) -> dict[str, Any]:
+    """The answer to a request at a keeper's door, which is closed; `whose` it is, in words. Raises as `ask`."""
+    from select import POLLIN, poll
+
+    out, into = os.pipe2(os.O_CLOEXEC)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        rights = [(SOL_SOCKET, SCM_RIGHTS, struct.pack("3i", null, into, null))]
+        door.sendmsg([jsontext.dumps(request).encode()], rights)
         poller = poll()
         poller.register(door, POLLIN)
         while True:
             if not poller.poll(ANSWER_SECONDS * 1000):
-                raise errors.Timeout("the pod's machine does not answer")
+                raise errors.Timeout(f"the {whose} does not answer")
             data = door.recv(enter.PACKET_MAX)
             said = jsontext.loads(data) if data else {"is": "gone"}
             if said["is"] == "failed":
@@ -88,15 +100,15 @@ def ask(run: str, container: str, question: str, **more: object) -> dict[str, An
             if said["is"] == "ended":
                 break
             if said["is"] == "gone":
-                raise errors.FailedPrecondition("the pod's machine has ended")
+                raise errors.FailedPrecondition(f"the {whose} has ended")
         os.close(into)
         into = -1
         return _object(os.read(out, ANSWER_MAX))
     except OSError as error:
-        raise errors.FailedPrecondition(f"the pod's machine does not answer: {error.strerror}") from None
+        raise errors.FailedPrecondition(f"the {whose} does not answer: {error.strerror}") from None
     finally:
         door.close()
-        for fd in (out, into, null, place):
+        for fd in (out, into, null):
             if fd >= 0:
                 os.close(fd)
 

@@ -36,6 +36,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from atoll.vm import machine as machines
+
 PLACE = "/vm"
 MEETING = "/dev/shm"
 """Where a VMM that opens files itself may also make some: memory, sockets."""
@@ -59,7 +61,7 @@ FILE_CAPABILITIES = (
 class Started(Value):
     """A machine that runs: the VMM's pid, and the keeper's ends of its port, its protocol, its console and the door.
     `link` is what the guest is to configure; `restored`: it said HELLO when its template was made. `memory` is the
-    guest's, for whoever saves it."""
+    guest's, for whoever saves it; `talk` the conversation with the VMM, over `control` or a socket of its own."""
 
     pid: int
     port: socket
@@ -69,6 +71,7 @@ class Started(Value):
     link: dict[str, Any] | None
     restored: bool
     memory: int = -1
+    talk: machines.Control | None = None
 
 
 def told(end: socket) -> tuple[dict[str, Any], dict[str, Any] | None, list[int]]:
@@ -165,6 +168,7 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
         link=link,
         restored=bool(template),
         memory=memory,
+        talk=protocol,
     )
 
 

@@ -174,7 +174,9 @@ class ContainerDriver(Driver):
 
             if vm_pod.update(run, resources):
                 return
+            from atoll.isolation import vm_sizing
 
+            resources = vm_sizing.update(run, resources)
         _cgroup(run, "change the limits of").update(resources, detect())
 
     def stats(self, run: str) -> CgroupStats | None:

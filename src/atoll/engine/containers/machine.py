@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from atoll.vm.drivers import Choice
 
 LEVEL = "vm"
-BESIDE = 96
-"""MiB that a guest needs beside what its container may use: kernel, agent."""
 
 
 def noted(engine: Engine, planned: Planned, image: ImageRow | None) -> Planned:
@@ -59,7 +57,7 @@ def with_machine(engine: Engine, planned: Planned, image: ImageRow | None, size:
         disk_size=size,
         kernel=engine.config.vm_kernel,
         memory=_memory(engine, record),
-        cpus=min(-(-record.cpus // 10**9) if record.cpus else 1, named(choice.driver).cpus_max),
+        cpus=_cpus(record, named(choice.driver).cpus_max),
         accel=choice.accel,
         driver=choice.driver,
     )
@@ -83,6 +81,19 @@ def is_in_one(row: ContainerRow) -> bool:
     return '"isolation":"vm"' in row.record
 
 
+def resized(engine: Engine, machine: MachinePlan, record: Record) -> MachinePlan:
+    """The machine as it is made at the next start, for the limits of the record; a pod's is the pod's."""
+    if machine.pod:
+        return machine
+    from atoll.vm.drivers import named
+
+    return machine.replace(memory=_memory(engine, record), cpus=_cpus(record, named(machine.driver).cpus_max))
+
+
+def _cpus(record: Record, most: int) -> int:
+    return min(-(-record.cpus // 10**9) if record.cpus else 1, most)
+
+
 def refuse(row: ContainerRow, what: str) -> None:
     """Raises Unsupported for a container in a machine."""
     if is_in_one(row):
@@ -91,5 +102,7 @@ def refuse(row: ContainerRow, what: str) -> None:
 
 def _memory(engine: Engine, record: Record) -> int:
     """MiB for the guest: the usual size, or what the limit takes; the limit itself is kept inside."""
+    from atoll.isolation.vm_sizing import size_for
+
     usual = engine.config.vm_memory >> 20
-    return max(usual, (record.memory >> 20) + BESIDE) if record.memory else usual
+    return max(usual, size_for(record.memory)) if record.memory else usual

@@ -48,8 +48,6 @@ class Update(Value):
 def update(engine: Engine, name: str, asked: Update) -> None:
     """Change it, at once for one that runs. Raises NotFound, InvalidArgument, and what the kernel says to a value."""
     row = engine.store.container(name)
-    if (asked.memory, asked.memory_swap, asked.memory_reservation, asked.pids_limit) != (None,) * 4:
-        machine.refuse(row, "change the limits of memory or processes: they are the guest's")
     with lock_container(engine.paths.container(row.id)):
         before = Record.from_text(engine.store.container(row.id).record)
         after = changed(before, asked)
@@ -121,4 +119,6 @@ def _replanned(engine: Engine, plan: ContainerPlan, record: Record) -> Container
         return plan
     devices = linux.resources.devices if linux.resources is not None else ()
     limits = resources(record, devices=False).replace(devices=devices)
+    if plan.machine is not None:
+        plan = plan.replace(machine=machine.resized(engine, plan.machine, record))
     return plan.replace(spec=plan.spec.replace(linux=linux.replace(resources=limits)))
