@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ SUITE = "bookworm"
 EPOCH = "1704067200"
 UUID = "a7011a70-11a7-4011-a701-1a7011a7011a"
 DISK_MIB = 4096
+KEPT_SECONDS = 86400
 FIRST_MODULES = ("virtio_pci", "virtio_blk", "erofs", "quota_v2")
 """What the kernel needs before its root is mounted."""
 PACKAGES = (
@@ -102,11 +104,13 @@ def ensure(run: Run = subprocess.run) -> Image:
     with open(f"{folder}/lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(place):
-            for old in os.listdir(folder):
-                if old != "lock":
-                    shutil.rmtree(f"{folder}/{old}")
             _make(run, f"{place}.tmp")
             os.rename(f"{place}.tmp", place)
+        os.utime(place)
+        # Of other recipes; a machine of another session's may still run from one of today.
+        for old in os.listdir(folder):
+            if old != "lock" and os.stat(f"{folder}/{old}").st_mtime < time.time() - KEPT_SECONDS:
+                shutil.rmtree(f"{folder}/{old}")
     version = Path(place, "version").read_text()
     return Image(kernel=f"{place}/vmlinuz", initrd=f"{place}/initrd", disk=f"{place}/disk", version=version)
 

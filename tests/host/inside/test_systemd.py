@@ -119,7 +119,7 @@ def test_the_scope_goes_with_its_container(runtime: Runtime):
 
 
 def test_v2_device_programs_without_systemds_help(runtime: Runtime):
-    """The driver of the runtime's own: our program in the kernel. The first disk for reading, the second not at all."""
+    """Our own program in the kernel: the first disk for reading, the second not at all."""
     bundle = runtime.bundle()
     for name, numbers in (("null", ("c", "1", "3")), ("disk", ("b", "254", "0")), ("tree", ("b", "254", "16"))):
         sh("mknod", "-m", "666", bundle.path(f"/tmp/{name}"), *numbers)
