@@ -16,7 +16,6 @@ it grants a right: there is no field for one (CVE-2026-94603, CVE-2026-53492).
 
 from __future__ import annotations
 
-import hashlib
 import os
 
 from atoll.base import errors, files, jsontext
@@ -169,6 +168,8 @@ def _part(name: str, wire: Any) -> Part:
 
 def part_of(path: str) -> Part:
     """What a file comes to. Raises OSError."""
+    import hashlib
+
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         length = os.fstat(fd).st_size
@@ -268,6 +269,8 @@ class Reader:
             self._take(-part.size % _BLOCK)
 
     def _fill(self, fd: int, name: str, part: Part) -> None:
+        import hashlib
+
         digest = hashlib.sha256()
         os.ftruncate(fd, part.length)
         for offset, count in part.extents:
