@@ -80,7 +80,7 @@ def words(line: str) -> list[str]:
 def test_candidates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ATOLL_DATA_ROOT", str(tmp_path / "data"))
     monkeypatch.setenv("ATOLL_RUN_ROOT", str(tmp_path / "run"))
-    assert words("re") == ["rename", "restart"]
+    assert words("re") == ["rename", "restart", "restore"]
     assert "internal" not in words("")
     assert words("--v") == ["--version"]
     assert words("container pr") == ["prune"]
