@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kit import processes, vm
+from kit import kernels, processes, vm
 from kit.command import Atoll
 from kit.sandbox import Sandbox
 
@@ -219,3 +219,19 @@ def _kill_one(box: Atoll, whom: str) -> None:
         assert box.good("exec", "two", "ps").count("sleep 600") == 1
     else:
         assert box.wait_for("two", "exited", PATIENCE)["ExitCode"] in (137, 255)
+
+
+@pytest.mark.full  # a kernel, a closure and a template of that user's own
+def test_an_ordinary_user(fresh_rootless: Callable[..., Atoll], busybox: str, sandbox: Sandbox, store: str):
+    one = fresh_rootless("atoll-full")
+    kernels.allow(one)
+    source = kernels.wheel(sandbox.run_outside)
+    one.good("pull", "-q", busybox)
+    one.good("vm", "kernel", "install", "--from", source)
+    one.good("pod", "create", *VM, "--name", "web")
+    one.good("run", "-d", "--pod", "web", "--name", "one", busybox, *SLEEP, timeout=120)
+    one.good("run", "-d", "--pod", "web", "--name", "two", busybox, *SLEEP)
+    assert _boot_id(one, "one") == _boot_id(one, "two")
+    assert one.good("exec", "two", "id", "-u") == "0"
+    one.good("pod", "rm", "-f", "web")
+    assert one.all() == []

@@ -119,13 +119,27 @@ def completed(engine: Engine, plan: ContainerPlan, pod: PodRow) -> ContainerPlan
     infra = rows.infra_of(engine, pod)
     if infra is None:
         raise errors.FailedPrecondition(f"pod {pod.name} has lost its own container", hint="remove it")
-    plan = _with_joined(plan)
+    plan = _with_ids(engine, infra, _with_joined(plan))
     engine.plans[plan.id] = plan  # where the machine's plan finds what this one mounts, also without a file of it
     try:
         _ensure_running(engine, infra)
     finally:
         engine.plans.pop(plan.id, None)
     return plan
+
+
+def _with_ids(engine: Engine, infra: ContainerRow, plan: ContainerPlan) -> ContainerPlan:
+    """An ordinary user's: what stands for it has a user namespace like that of the machine, not the same one, which
+    nobody can enter."""
+    from atoll.engine.containers import bundle
+
+    linux = plan.spec.linux
+    if linux is None or all(one.type != "user" for one in linux.namespaces):
+        return plan
+    own = bundle.load(engine.paths.container(infra.id))
+    ids = own.spec.linux or oci.Linux()
+    linux = linux.replace(uid_mappings=ids.uid_mappings, gid_mappings=ids.gid_mappings)
+    return plan.replace(spec=plan.spec.replace(linux=linux), helpers=own.helpers)
 
 
 def _with_joined(plan: ContainerPlan) -> ContainerPlan:
