@@ -29,6 +29,12 @@ PINNED = {
 """Files known to hold a kernel that works: their names and the SHA-256 of the kernel in them."""
 SOURCES = "GPL-2.0-only; sources: https://github.com/containers/libkrunfw and https://www.kernel.org"
 LARGEST = 256 << 20
+BOOT = "/boot"
+BUILT_IN = (
+    "VIRTIO_MMIO", "VIRTIO_MMIO_CMDLINE_DEVICES", "VIRTIO_BLK", "VIRTIO_CONSOLE", "VIRTIO_NET", "EROFS_FS",
+    "OVERLAY_FS", "EXT4_FS", "DEVTMPFS",
+)  # fmt: skip
+"""What a guest's kernel needs before it has a root to load a module from."""
 _NOTE = b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0"
 _ELF = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
@@ -44,7 +50,10 @@ class Kernel(Value):
 
 
 def installed(root: str, name: str = "default") -> Kernel:
-    """The kernel that machines boot: `default`, or a path of the user's. Raises NotFound."""
+    """The kernel that machines boot: `default`, `host` (this host's own), or a path of the user's. Raises NotFound,
+    Unsupported for a host's that cannot be a guest's."""
+    if name == "host":
+        name = _of_host(BOOT, os.uname().release)
     path = name if name.startswith("/") else os.path.realpath(f"{root}/kernels/{name}")
     if not os.path.isfile(path):
         raise errors.NotFound(
@@ -55,6 +64,25 @@ def installed(root: str, name: str = "default") -> Kernel:
     if not name.startswith("/"):
         return Kernel(path=path, digest=os.path.basename(path))
     return Kernel(path=path, digest=_digest(files.read_bytes(path)))
+
+
+def _of_host(boot: str, release: str) -> str:
+    """The path of this host's own kernel, if it can be a guest's: a machine has no initial RAM disk, so that what it
+    boots from must be built in. Distributions' are mostly not."""
+    path = f"{boot}/vmlinuz-{release}"
+    if not os.path.isfile(path):
+        raise errors.NotFound(f"this host's kernel is not at {path}", hint="atoll vm kernel install --from FILE")
+    try:
+        lines = files.read_text(f"{boot}/config-{release}").splitlines()
+    except OSError as error:
+        raise errors.Unsupported(f"nothing says what is built into {path}: {error.strerror}") from None
+    missing = [name for name in BUILT_IN if f"CONFIG_{name}=y" not in lines]
+    if missing:
+        raise errors.Unsupported(
+            f"this host's kernel has not built in what a machine boots from: {', '.join(missing)}",
+            hint="atoll vm kernel install --from FILE",
+        )
+    return path
 
 
 def install(root: str, source: str, *, digest: str | None = None) -> Kernel:

@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import zipfile
 
@@ -89,3 +90,28 @@ def test_damaged_libraries_never_fault(rng):
             kernel.extract(bytes(damaged), "x")
         except errors.AtollError:
             continue
+
+
+def test_a_kernel_by_its_path(tmp_path):
+    path = tmp_path / "vmlinux"
+    path.write_bytes(b"a kernel")
+    found = kernel.installed(str(tmp_path), str(path))
+    assert (found.path, len(found.digest)) == (str(path), 64)
+    with pytest.raises(errors.NotFound):
+        kernel.installed(str(tmp_path), "/no/such")
+
+
+def test_the_hosts_own_kernel_is_taken_only_if_a_machine_can_boot_from_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernel, "BOOT", str(tmp_path))
+    release = os.uname().release
+    with pytest.raises(errors.NotFound, match="is not at"):
+        kernel.installed(str(tmp_path), "host")
+    (tmp_path / f"vmlinuz-{release}").write_bytes(b"the host's")
+    with pytest.raises(errors.Unsupported, match="nothing says"):
+        kernel.installed(str(tmp_path), "host")
+    config = tmp_path / f"config-{release}"
+    config.write_text("".join(f"CONFIG_{name}=y\n" for name in kernel.BUILT_IN).replace("EROFS_FS=y", "EROFS_FS=m"))
+    with pytest.raises(errors.Unsupported, match="built in what a machine boots from: EROFS_FS"):
+        kernel.installed(str(tmp_path), "host")
+    config.write_text("".join(f"CONFIG_{name}=y\n" for name in kernel.BUILT_IN))
+    assert kernel.installed(str(tmp_path), "host").path == str(tmp_path / f"vmlinuz-{release}")
