@@ -13,7 +13,9 @@ from collections.abc import Callable
 import pytest
 
 from kit import kernels, processes, vm
+from kit import outside as world
 from kit.command import Atoll
+from kit.outside import HOSTS, Outside
 from kit.sandbox import Sandbox
 
 pytestmark = pytest.mark.timeout(300)
@@ -181,14 +183,32 @@ def _gone(pid: int) -> bool:
     return not os.path.exists(f"/proc/{pid}")
 
 
-def test_an_ordinary_user(fresh_rootless: Callable[..., Atoll], busybox: str, sandbox: Sandbox, store: str):
-    one = fresh_rootless("atoll-full")
-    kernels.allow(one)
-    source = kernels.wheel(sandbox.run_outside)
-    one.good("pull", "-q", busybox)
-    one.good("vm", "kernel", "install", "--from", source)
-    assert one.good("run", "--rm", *VM, busybox, "sh", "-c", "id -u; uname -r", timeout=120).split()[0] == "0"
-    assert one.all() == []
+def test_an_ordinary_user(
+    outside: Outside, fresh_rootless: Callable[..., Atoll], busybox: str, sandbox: Sandbox, store: str
+) -> None:
+    """No tap for him: the VMM's own network, inside the container's, behind the same policy; ports are handed on."""
+    net = fresh_rootless("atoll-full")
+    kernels.allow(net)
+    with open(net.config, "a") as stream:
+        stream.write('[network]\nuplink = "forwarder"\n')
+    net.good("pull", "-q", busybox)
+    net.good("vm", "kernel", "install", "--from", kernels.wheel(sandbox.run_outside))
+    net.good("network", "create", "front")
+    serve = "while :; do echo served | nc -l -p 80; done"
+    net.good("run", "-d", "--name", "peer", "--network", "front", busybox, "sh", "-c", serve)
+    flags = ("--network", "front", "-p", "8080:80", "--egress", f"allow={HOSTS[0]}")
+    net.good("run", "-d", "--name", "web", *VM, *flags, busybox, "sh", "-c", serve, timeout=150)
+    assert net.good("exec", "web", "id", "-u") == "0"
+    _release(net)
+    assert "served" in _until(lambda: net("exec", "web", "nc", "-w", "5", "peer", "80").out, "served")
+    assert "served" in _until(lambda: net("exec", "peer", "nc", "-w", "5", "web", "80").out, "served")
+    assert "served" in _until(lambda: _output("busybox", "nc", "-w", "5", "127.0.0.1", "8080"), "served")
+    ask = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 %s 80"
+    assert f"{HOSTS[0]} sees" in net("exec", "web", "sh", "-c", ask % HOSTS[0]).out
+    assert "sees" not in net("exec", "web", "sh", "-c", ask % HOSTS[2]).out
+    net.good("rm", "-f", "web", "peer")
+    net.good("network", "rm", "front")
+    assert world.settled() == []
 
 
 def test_a_network(net: Atoll, busybox: str, sandbox: Sandbox, store: str):

@@ -126,7 +126,7 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
         control=qmp.fileno(),
         console=sink,
         memory_fd=memory,
-        link=Link(tap=taps[0] if taps else None, user=bool(link and not taps)),
+        link=Link(tap=taps[0] if taps else None, user=bool(link and not taps), forwards=_forwards(link)),
         restored=state is not None,
         volumes=volumes,
         place=PLACE,
@@ -233,6 +233,11 @@ def _drop(user: int, group: int = 0) -> None:
     capability.capset(0, 0, 0)
     capability.set_ambient(0)
     process.prctl(process.PR_SET_DUMPABLE, 0)
+
+
+def _forwards(link: dict[str, Any] | None) -> tuple[tuple[str, int], ...]:
+    """Ports of the guest that the VMM's own network is to listen at for it."""
+    return tuple([(str(protocol), int(port)) for protocol, port in (link or {}).get("forwards", ())])
 
 
 def _words(console: int) -> str | None:

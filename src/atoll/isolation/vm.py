@@ -45,6 +45,8 @@ VMM_READERS = VMM_FIRST - 1
 """The group of VMMs that open their files by name."""
 OVERHEAD = 256 << 20
 """Bytes that a VMM and a keeper may take beside the guest's memory: translated code above all."""
+PORTS = (("net.ipv4.ip_unprivileged_port_start", "0"),)
+"""A VMM with a network of its own listens in the guest's stead, and has no capability for low ports."""
 PIDS, PIDS_OWN = 128, 8192
 """Processes and threads in a jail: the VMM's, the keeper, one for each exec under way; of user-mode Linux also those
 of its guest."""
@@ -150,7 +152,7 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
             devices=(_KVM_NODE,) if machine.accel == KVM else (),
             resources=_resources(linux.resources, machine),
             seccomp=jail_filter(held, serves=bool(guest.volumes)),
-            sysctl=(),
+            sysctl=PORTS if any(one.type == "network" and not one.path for one in kinds) else (),
             rootfs_propagation=None,
             masked_paths=("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sysrq-trigger"),
             readonly_paths=("/proc/sys",),

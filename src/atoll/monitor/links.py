@@ -3,7 +3,8 @@
 Holds: `hand_over`. Does not hold: the taps (`network/tap.py`), the namespace's interfaces (`engine`).
 Done when the container is started: by then its networks are there, and nothing of its own has run. Where no tap may
 be opened (an ordinary user, where /dev/net/tun is root's), the VMM has a network of its own, made of sockets that it
-opens inside that namespace: so bridge, policy and rates hold for it as well, but nobody can connect to the guest.
+opens inside that namespace: so bridge, policy and rates hold for it as well. It listens there at the ports that are
+published or exposed, in the guest's stead; nobody can connect to another of the guest's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
 from _struct import pack
 
-from atoll.base import errors, jsontext
+from atoll.base import errors, files, jsontext
 from atoll.guest.enter import NOTE
 
 TYPE_CHECKING = False
@@ -30,6 +31,7 @@ OF_VMM = {
     "routes": [["", 0, "0a000202"]],
 }
 """QEMU's user network, qemu(1): 10.0.2.15/24, gateway 10.0.2.2."""
+FORWARDS_MAX = 512
 
 
 def hand_over(sync: int, pid: int, run: str, bundle: str) -> None:
@@ -61,7 +63,7 @@ def _driver(note: int) -> Driver:
     return named(str(jsontext.loads(data).get("driver") or "qemu"))
 
 
-def _of_vmm(driver: Driver) -> tuple[list[dict[str, Any]], list[int]]:
+def _of_vmm(driver: Driver, bundle: str) -> tuple[list[dict[str, Any]], list[int]]:
     """The VMM's own network. Raises Unsupported."""
     if not driver.user_network:
         why = "no tap may be opened here" if driver.taps else "it takes no tap"
@@ -69,7 +71,22 @@ def _of_vmm(driver: Driver) -> tuple[list[dict[str, Any]], list[int]]:
             f"{driver.title} has no network of its own, and {why}",
             hint='--network none, driver = "qemu" in [vm] of atoll.toml, or /dev/net/tun with mode 0666',
         )
-    return [OF_VMM], []
+    return [{**OF_VMM, "forwards": _forwards(bundle)}], []
+
+
+def _forwards(bundle: str) -> list[list[Any]]:
+    """(protocol, port) of the container's ports that somebody may want to reach. Raises Corrupt."""
+    try:
+        wishes = jsontext.loads(files.read_bytes(f"{bundle}/network.json"))
+        ports = [*wishes.get("ports", ()), *wishes.get("exposed", ())]
+        found = {(one.get("protocol", "tcp"), one["container"]) for one in ports}
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.Corrupt(f"{bundle}/network.json is damaged: {error}") from None
+    if len(found) > FORWARDS_MAX:
+        raise errors.Exhausted(f"a machine with a network of its VMM's has {FORWARDS_MAX} ports at most")
+    return [[protocol, port] for protocol, port in sorted(found) if protocol in ("tcp", "udp")]
 
 
 def _interfaces(pid: int, bundle: str, driver: Driver) -> tuple[list[dict[str, Any]], list[int]]:
@@ -78,7 +95,7 @@ def _interfaces(pid: int, bundle: str, driver: Driver) -> tuple[list[dict[str, A
     try:
         ns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
-        return _of_vmm(driver) if os.path.exists(f"{bundle}/network.json") else ([], [])
+        return _of_vmm(driver, bundle) if os.path.exists(f"{bundle}/network.json") else ([], [])
     try:
         links = tap.guest_links(ns)
         if not links:
@@ -87,10 +104,10 @@ def _interfaces(pid: int, bundle: str, driver: Driver) -> tuple[list[dict[str, A
             raise errors.Unsupported("a machine has one network interface at most", hint="connect it to one network")
         try:
             if not driver.taps:
-                return _of_vmm(driver)
+                return _of_vmm(driver, bundle)
             taken = tap.take(ns, links[0], vnet_header=driver.header)
         except (errors.Denied, errors.NotFound):
-            return _of_vmm(driver)
+            return _of_vmm(driver, bundle)
         return [_wire(links[0])], [taken.fd]
     finally:
         os.close(ns)

@@ -40,10 +40,12 @@ INIT = "/init"
 
 
 class Link(Value):
-    """The machine's interface: `tap` a descriptor, or None for `user` (the VMM's own network) or nothing at all."""
+    """The machine's interface: `tap` a descriptor, or None for `user` (the VMM's own network, which listens in the
+    guest's stead at `forwards`, pairs of protocol and port) or nothing at all."""
 
     tap: int | None = None
     user: bool = False
+    forwards: tuple[tuple[str, int], ...] = ()
     mac: str = "52:54:00:00:00:01"
 
 

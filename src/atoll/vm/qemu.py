@@ -93,6 +93,7 @@ def _link(machine: Machine) -> list[str]:
         net = f"tap,id=net,fd={link.tap},vhost=off"
     elif link.user:
         net = "user,id=net,restrict=off"
+        net += "".join([f",hostfwd={protocol}::{port}-:{port}" for protocol, port in link.forwards])
     else:
         net = "hubport,id=net,hubid=0"
     return ["-netdev", net, "-device", f"virtio-net-device,netdev=net,id=net0,mac={link.mac}"]
