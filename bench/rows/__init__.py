@@ -11,6 +11,8 @@ from types import ModuleType
 from bench.rows import (
     archives,
     breakdown,
+    growth,
+    gvisor,
     lifecycle,
     logs,
     machines,
@@ -40,5 +42,7 @@ def all_rows() -> Iterator[tuple[str, ModuleType]]:
         networks,
         networks_rootless,
         machines,
+        gvisor,
+        growth,
     ):
         yield module.__name__.rsplit(".", 1)[1], module

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 
@@ -16,7 +17,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from atoll.isolation.container import ContainerDriver
-from atoll.isolation.external import ExternalDriver
+from atoll.isolation.external import KNOWN, ExternalDriver
 from atoll.isolation.protocol import Driver
 from kit import leaks, vm
 from kit.level import Level
@@ -31,6 +32,8 @@ LEVELS: dict[str, Callable[[str, str], Driver]] = {
     "container": ContainerDriver,
     "container-without-spawner": lambda run_root, data: ContainerDriver(run_root, data, spawner="off"),
     **{name: _external(name) for name in ("runc", "crun", "gvisor")},
+    **{name: _external(name) for name in ("kata", "youki") if shutil.which(KNOWN[name][0])},
+    "by-path": _external(shutil.which("crun") or "/usr/bin/crun"),
     "vm": vm.LevelDriver,
     "vm-uml": lambda run_root, data: vm.LevelDriver(run_root, data, vm.UML),
 }
@@ -46,7 +49,7 @@ OTHERWISE = {
 }
 """What a level does otherwise; these tests are left out for it."""
 OTHERWISE |= {name.replace("[vm]", "[vm-uml]"): why for name, why in OTHERWISE.items() if name.endswith("[vm]")}
-SLOW_SAMPLES = {"gvisor": 4, "vm": 4, "vm-uml": 3}
+SLOW_SAMPLES = {"by-path": 3, "gvisor": 4, "kata": 4, "vm": 4, "vm-uml": 3}
 """How many tests of the slow levels run without --full, chosen by the seed."""
 _serial = itertools.count()
 

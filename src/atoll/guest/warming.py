@@ -90,7 +90,7 @@ def _spec() -> oci.Spec:
     assert spec.process is not None
     assert spec.linux is not None
     # A program that is there: the guest's root has no other.
-    process = spec.process.replace(terminal=False, args=(sys.executable, "-SI", "-c", ""))
+    process = spec.process.replace(terminal=False, args=(sys.executable, "-V"))
     shown = oci.Mount(destination="/tmp", type="bind", source="/tmp", options=("bind",))
     rule = oci.SyscallRule(names=("reboot",), action="SCMP_ACT_ERRNO")
     linux = spec.linux.replace(

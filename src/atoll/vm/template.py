@@ -20,7 +20,7 @@ from atoll.vm.closure import Closure
 from atoll.vm.kernel import Kernel
 from atoll.vm.qmp import Control
 
-BOOT_SECONDS = 120.0
+BOOT_SECONDS = 240.0
 SAVE_SECONDS = 60.0
 _CHUNK, _PAGE = 1 << 20, 1 << 12
 _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
