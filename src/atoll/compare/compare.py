@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import time
 
-from atoll.base import clock, errors
+from atoll.base import clock
 from atoll.base.value import Value
+from atoll.compare.copies import FAILURES
 from atoll.compare.measures import disk, inside, life, memory, noise, survival
 from atoll.compare.measures.rounds import Session
 from atoll.compare.place import Place
@@ -61,12 +62,12 @@ def compare(engine: Engine, options: Options, say: Callable[[str], None]) -> Com
         try:
             for way in _wanted(place, options):
                 say(f"trying {way.name}")
-                rungs.append(_begun(way, ways))
+                rungs.append(_begun(way, ways, say))
             session = Session(place, ways, samples=options.samples, quick=options.quick, say=say)
             rows = [row for name in _subjects(options) for row in SUBJECTS[name](session)]
         finally:
             for way in reversed(ways):
-                way.end()
+                _end(way, say)
     return Comparison(
         machine=machine(),
         options=_told(options),
@@ -88,15 +89,23 @@ def _wanted(place: Place, options: Options) -> list[Way]:
     return every
 
 
-def _begun(way: Way, ways: list[Way]) -> Rung:
+def _begun(way: Way, ways: list[Way], say: Callable[[str], None]) -> Rung:
     """Try it; it joins the others, or says why not."""
     try:
         way.begin()
-    except (errors.AtollError, OSError) as error:
-        way.end()
+    except FAILURES as error:
+        _end(way, say)
         return way.rung.replace(reason=str(error) or type(error).__name__)
     ways.append(way)
     return way.rung
+
+
+def _end(way: Way, say: Callable[[str], None]) -> None:
+    """What was found is not lost by an engine that cannot be ended: it is below this process, and goes with it."""
+    try:
+        way.end()
+    except FAILURES as error:
+        say(f"{way.name} did not end as it should: {error}")
 
 
 def _told(options: Options) -> dict[str, str]:

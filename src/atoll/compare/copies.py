@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from atoll.compare.program.records import Record
 
+FAILURES = (errors.AtollError, OSError, subprocess.SubprocessError)
+"""What goes wrong at one rung, and is the reason why it has no number."""
 START = 120.0
 """Seconds that a copy may take until its first word: a machine that is emulated takes some."""
 RUN = 300.0

@@ -17,6 +17,7 @@ import time
 
 from atoll.base import clock, errors, files, launch
 from atoll.compare import processes
+from atoll.compare.copies import FAILURES
 from atoll.compare.program import image as program_image
 from atoll.engine.engine import Engine
 from atoll.linux import mount, netdevice, process
@@ -231,24 +232,27 @@ class Place:
         steps: tuple[Callable[[], object], ...] = (
             self._remove_containers,
             lambda: processes.end(self.descendants()),
+            processes.reap,
             self._unmount,
-            self._remove_rootfs,
+            self._remove_mapped,
         )
         for step in steps:
             try:
                 step()
-            except (errors.AtollError, OSError) as error:
+            except FAILURES as error:
                 self._say(f"not all of {self.data} could be removed: {error}")
         for path in (self.data, self.run):
             if path:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _remove_rootfs(self) -> None:
-        """The unpacked image of an ordinary user has owners that are not he."""
-        if self._unpacked and self.engine.idmap is not None:
+    def _remove_mapped(self) -> None:
+        """What an ordinary user's containers and engines unpacked has owners and modes that are not his to remove."""
+        if self.data and self.engine.idmap is not None:
             from atoll.snapshots.worker import remove_trees
 
-            remove_trees([f"{self._unpacked}/rootfs"], self.engine.idmap)
+            shutil.rmtree(self.data, ignore_errors=True)
+            if os.path.isdir(self.data):
+                remove_trees([self.data], self.engine.idmap)
 
     def _unmount(self) -> None:
         """What engines that were killed had mounted, in this process's own namespace."""

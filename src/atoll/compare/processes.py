@@ -1,7 +1,8 @@
 """Which processes a comparison has brought about, and what memory is theirs.
 
-Holds: `below`, `pss`, `name_of`, `end`. Everything that is started for a comparison stays below its process, which is
-the subreaper of all that detaches itself (prctl(2)), so that nobody else's process is ever counted or ended.
+Holds: `below`, `passing`, `pss`, `name_of`, `end`, `reap`. Everything that is started for a comparison stays below
+its process, which is the subreaper of all that detaches itself (prctl(2)), so that nobody else's process is ever
+counted or ended.
 """
 
 from __future__ import annotations
@@ -97,3 +98,12 @@ def end(pids: set[int], seconds: float = 5.0) -> None:
             os.waitpid(pid, os.WNOHANG)
         except OSError:
             continue
+
+
+def reap() -> None:
+    """Take leave of everything that was orphaned below this process, and has ended."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return

@@ -81,7 +81,7 @@ class Comparison(Value):
         return tuple([one for one in self.rungs if one.reason])
 
     def row(self, key: str) -> Row | None:
-        """By its key."""
+        """By its key, which no other row has."""
         return next((one for one in self.rows if one.key == key), None)
 
     def to_json(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from atoll.base import errors
+from atoll.compare.copies import FAILURES
 from atoll.compare.values import LESS, Cell, Row
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ def measure(session: Session) -> list[Row]:
             continue
         try:
             cells[way.name] = _layers(way, way.keeps, copies)
-        except (errors.AtollError, OSError) as error:
+        except FAILURES as error:
             cells[way.name] = Cell(reason=str(error))
     rows = [
         Row(
@@ -96,7 +96,7 @@ def _disks(session: Session) -> list[Row]:
     else:
         try:
             found = _qcow2(session, *[str(one) for one in tools])
-        except (errors.AtollError, OSError) as error:
+        except FAILURES as error:
             found = {"whole": Cell(reason=str(error)), "behind": Cell(reason=str(error))}
     how = "the image's files in an ext4 file system of their size and 64 MiB more, as qcow2"
     return [

@@ -17,7 +17,6 @@ from atoll.compare.values import LESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from atoll.compare.copies import Copy
     from atoll.compare.measures.rounds import Session
     from atoll.compare.rungs.way import Way
     from atoll.compare.values import Row
@@ -82,7 +81,7 @@ def _answer(session: Session, way: Way) -> float:
         inside = 0
         if way.network == NONE:
             inside = _program(session.place.descendants() - before, way)
-        _asked(port, inside, copy)
+        _asked(port, inside)
         return time.monotonic() - copy.began
     finally:
         way.remove(copy)
@@ -103,34 +102,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _asked(port: int, inside: int, copy: Copy) -> None:
-    """Ask until there is an answer. Raises Timeout."""
+def _asked(port: int, inside: int) -> None:
+    """Ask until there is an answer. Raises Timeout, OSError where that namespace cannot be entered."""
     if not inside:
         _ask(port)
         return
-    child = os.fork()
-    if child == 0:
-        try:
-            from atoll.linux import netns
+    from atoll.linux import netns
 
-            netns.enter(os.open(f"/proc/{inside}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
-            _ask(port)
-            os._exit(0)
-        except BaseException:  # noqa: BLE001 - a fork's edge: nothing may return into the parent's code
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    if status:
-        raise errors.Unavailable(f"the server of {copy.name} does not answer on its own loopback")
+    ns = os.open(f"/proc/{inside}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        netns.run_inside(ns, lambda: _ask(port))
+    finally:
+        os.close(ns)
 
 
-def _ask(port: int) -> None:
+def _ask(port: int) -> tuple[int, ...]:
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=5) as peer:
                 peer.sendall(b"GET / HTTP/1.0\r\n\r\n")
                 if peer.recv(64).startswith(b"HTTP/1.0 200"):
-                    return
+                    return ()
         except OSError:
             pass
         if time.monotonic() > deadline:

@@ -11,6 +11,7 @@ import time
 
 from atoll.base import errors
 from atoll.compare import processes
+from atoll.compare.copies import FAILURES
 from atoll.compare.values import LESS, MORE, Cell, Row
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ def measure(session: Session) -> list[Row]:
         session.say(f"memory: {way.name}")
         try:
             one, further, running = _totals(session, way, copies)
-        except (errors.AtollError, OSError) as error:
+        except FAILURES as error:
             reason = Cell(reason=str(error))
             first[way.name] = each[way.name] = count[way.name] = fit[way.name] = reason
             continue

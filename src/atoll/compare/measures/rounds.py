@@ -5,7 +5,7 @@ Holds: `Session`, `Tally`. Does not hold: what is done in a round.
 
 from __future__ import annotations
 
-from atoll.base import errors
+from atoll.compare.copies import FAILURES
 from atoll.compare.values import Cell, Row
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ class Session:
                 self.say(f"{title}: {max(0, number) + 1} of {count}, {way.name}")
                 try:
                     found = once(way)
-                except (errors.AtollError, OSError) as error:
+                except FAILURES as error:
                     tally.reasons[way.name] = str(error)
                     continue
                 if number >= 0:

@@ -9,6 +9,7 @@ import time
 
 from atoll.base import errors
 from atoll.compare import processes
+from atoll.compare.copies import FAILURES
 from atoll.compare.values import NEITHER, Cell, Row
 
 TYPE_CHECKING = False
@@ -42,7 +43,7 @@ def measure(session: Session) -> list[Row]:
         for key, act in (("helper", _helper), ("daemon", _daemon)):
             try:
                 cells[key][way.name] = _tried(session, way, act)
-            except (errors.AtollError, OSError) as error:
+            except FAILURES as error:
                 cells[key][way.name] = Cell(reason=str(error))
     return [
         Row(key=f"survival {key}", section=SECTION, title=title, unit="", better=NEITHER, how=how, cells=cells[key])

@@ -45,7 +45,7 @@ READ = Measure(name="sequential read", bit=5, count=FILE // CHUNK, size=CHUNK)
 RANDOM = Measure(name="random I/O", bit=6, count=1000, size=PAGE)
 STREAM = Measure(name="loopback throughput", bit=7, count=512, size=CHUNK)
 ECHO = Measure(name="loopback latency", bit=8, count=500)
-MEMORY = Measure(name="memory", bit=9, count=_MEMORY // PAGE, size=PAGE)
+MEMORY = Measure(name="new memory", bit=9, count=_MEMORY // PAGE, size=PAGE)
 MEASURES = (CPU, CALL, FORK, META, WRITE, READ, RANDOM, STREAM, ECHO, MEMORY)
 
 

@@ -197,7 +197,9 @@ class Podman(Engine):
         state = self.run_root("podman")
         settings = f"{self.place.data}/containers.conf"
         files.write_atomic(settings, _PODMAN)
-        self._settings = {"CONTAINERS_CONF": settings}
+        # What it keeps by user, whatever else it is told.
+        self._settings = {"CONTAINERS_CONF": settings, "HOME": self.place.folder("podman-home")}
+        self._settings["XDG_RUNTIME_DIR"] = state
         self._client = [program, "--root", self.place.folder("podman"), "--runroot", f"{state}/run"]
         self._client += ["--tmpdir", f"{state}/tmp", "--storage-driver", "overlay", "--runtime", runtime]
         self.title = f"podman ({runtime})"

@@ -26,7 +26,7 @@ def leave_unified() -> None:
     """crun refuses a tree of both versions: in a mount namespace of this process's own the second is taken away. For
     the fork that becomes it. Where there is one version only, nothing is done."""
     known = mounts()
-    if {kind for kind, _ in known} != {"cgroup", "cgroup2"}:
+    if os.geteuid() != 0 or {kind for kind, _ in known} != {"cgroup", "cgroup2"}:
         return
     process.unshare(process.CLONE_NEWNS)
     mount.set_propagation("/", mount.MS_REC | mount.MS_PRIVATE)

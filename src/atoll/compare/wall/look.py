@@ -9,6 +9,7 @@ import os
 import socket
 
 from atoll.base import errors
+from atoll.compare.copies import FAILURES
 from atoll.compare.program import records
 from atoll.compare.program.trials import TRIALS
 from atoll.compare.values import LESS, NEITHER, Cell, Row
@@ -49,7 +50,7 @@ def measure(session: Session) -> list[Row]:
         for look in (_files, _calls, _trials):
             try:
                 look(session, way, found)
-            except (errors.AtollError, OSError) as error:
+            except FAILURES as error:
                 found.put(f"wall {look.__name__[1:]}", f"{look.__name__[1:]} inside", "", NEITHER,
                           "whether the probe could be run", way, Cell(reason=str(error)))  # fmt: skip
     return list(found.rows.values())
