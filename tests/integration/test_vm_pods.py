@@ -74,6 +74,8 @@ def test_a_day_of_a_pod(machines: Atoll, busybox: str):
     rows = box.good("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", "one", "two").splitlines()
     assert rows[0].endswith("/ 32MiB")
     assert box.good("pod", "ps", "--format", "{{.Status}} {{.NumberOfContainers}}") == "Running 3"
+    assert "while :; do" in box.good("top", "two")
+    assert "/pause" in box.good("pod", "top", "web")
     # One stands still, or all of them.
     box.good("pause", "two")
     before = box.good("logs", "-n", "1", "two")

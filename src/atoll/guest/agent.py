@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 QUEUE_MAX = 1 << 18
 """Bytes that wait for the port at most before the output of processes does."""
 DRAIN_SECONDS = 0.1
+ANSWER_MAX = 1 << 16
+"""Bytes of an answer at most: a pipe holds them."""
 
 
 class Session:
@@ -217,10 +219,14 @@ class Agent:
                 raise errors.Unsupported("this machine is no pod's")
             else:
                 answer = self.members.answer(message)
+            said = jsontext.dumps(answer).encode()
+            if len(said) > ANSWER_MAX:
+                raise errors.Exhausted("the answer is longer than one may be")
         except (OSError, errors.AtollError) as error:
             self.say(wire.word(wire.FAILED, {"error": _error(error, "look at the container").to_json()}, number))
             return
-        self.say(wire.frame(wire.OUTPUT, number, jsontext.dumps(answer).encode(), 1))
+        for at in range(0, len(said), wire.DATA_MAX):
+            self.say(wire.frame(wire.OUTPUT, number, said[at : at + wire.DATA_MAX], 1))
         self.say(wire.word(wire.ENDED, {"code": 0}, number))
 
     def _streams(self, session: Session, inside: list[int], *, stdin: bool) -> tuple[int, int, int]:

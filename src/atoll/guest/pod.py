@@ -127,6 +127,10 @@ class Members:
             cgroup.thaw()
         elif asked == "update":
             cgroup.update(codec.parse(oci.Resources, message["limits"], "limits"), detect())
+        elif asked == "top":
+            from atoll.runtime.processes import look
+
+            return {"rows": look(cgroup.pids())}
         elif asked == "stats":
             return _stats(cgroup)
         else:

@@ -184,6 +184,18 @@ def stats(run: str) -> CgroupStats | None:
     )
 
 
+def top(run: str) -> list[tuple[str, ...]] | None:
+    """Its processes, as `runtime/processes.py` has them, by the guest's ids; None for a container that is in no pod's
+    machine. Raises what `member.ask` does, Denied for an answer that is none."""
+    said = _ask(run, "top")
+    if said is None:
+        return None
+    rows = said.get("rows")
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 8 for row in rows):
+        raise errors.Denied("the guest's answer is none")
+    return [tuple(["".join([c if c.isprintable() else "?" for c in str(word)]) for word in row]) for row in rows]
+
+
 def pause(run: str) -> None:
     """Its processes in the guest stand still when this returns. Raises what `member.ask` does."""
     _ask(run, "freeze")

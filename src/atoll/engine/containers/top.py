@@ -55,12 +55,16 @@ def top(engine: Engine, name: str, options: tuple[str, ...] = ()) -> Top:
 
 def _in_machine(engine: Engine, container_id: str, options: tuple[str, ...]) -> Top:
     """As the guest counts them; ids are the guest's."""
+    from atoll.isolation import vm_pod
     from atoll.isolation.files.machine import MachineFiles
 
     if options:
         raise errors.Unsupported("isolation level 'vm' cannot give ps options", hint="run ps in the container")
-    with MachineFiles.of_running(engine.paths.container_run(container_id)) as files:
-        rows = files.top()
+    run = engine.paths.container_run(container_id)
+    rows = vm_pod.top(run)
+    if rows is None:
+        with MachineFiles.of_running(run) as files:
+            rows = files.top()
     events.container(engine, container_id, "top")
     return _shown(rows)
 
