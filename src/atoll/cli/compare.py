@@ -95,6 +95,8 @@ def _read(path: str) -> Comparison:
 
 
 def _measured(given: Given) -> Comparison:
+    import signal
+
     from atoll.cli.wiring import open_engine
     from atoll.compare.compare import SUBJECTS, Options, compare
     from atoll.compare.rungs.every import RUNGS, RUNTIMES
@@ -115,6 +117,9 @@ def _measured(given: Given) -> Comparison:
         quick=given.on("quick"),
         samples=samples or (3 if given.on("quick") else 10),
     )
+    # What it has made is taken away on the way out, so that every polite end is the same as an interrupt.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     return compare(open_engine(), options, _progress(given.on("quiet")))
 
 
