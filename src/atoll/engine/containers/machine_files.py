@@ -6,7 +6,6 @@ Holds: `open_files`, `layer`. Does not hold: how (`isolation/files/machine.py`),
 
 from __future__ import annotations
 
-import hashlib
 import os
 
 from atoll.base import errors, ids
@@ -49,6 +48,8 @@ def open_files(engine: Engine, row: ContainerRow, undo: Rollback, *, bare: bool)
 def layer(engine: Engine, row: ContainerRow, ingest: Ingest, skip: frozenset[str], *, pause: bool) -> Blob:
     """What the container has written, as a blob of `ingest`; with `pause` its processes stand still meanwhile, in
     their guest. What the bytes are is found here: a guest's word for it is not asked."""
+    import hashlib
+
     with Rollback() as undo:
         files = open_files(engine, row, undo, bare=True)
         files.send_layer(ingest.fd, skip, pause=pause)
