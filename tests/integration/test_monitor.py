@@ -185,8 +185,13 @@ def test_output_while_nobody_reads_waits_for_the_next_monitor(level):
 
 @pytest.mark.parametrize("told", [True, False])
 def test_monitor_and_spawner_killed_the_next_command_has_it_taken_over(level, told, monkeypatch, reaper):
-    script = "sleep 0.3; cat /dev/zero | head -c 200000; sleep 0.5; exit 5"
+    # It writes once nobody reads, and ends once the other one is there, however long that takes.
+    script = (
+        "trap x=1 USR1; trap y=1 USR2; echo ready; while [ -z $x ]; do sleep 0.05; done; "
+        "cat /dev/zero | head -c 200000; while [ -z $y ]; do sleep 0.05; done; exit 5"
+    )
     plan = running(level, "sh", "-c", script, log=True)
+    until(lambda: level.log(plan) == "ready\n")
     kill(level.processes("spawner")[0].pid)
     until(lambda: not level.processes("spawner"))
     if not told:  # as on a kernel before 6.15: in the monitor that is about to be forked, too
@@ -196,12 +201,14 @@ def test_monitor_and_spawner_killed_the_next_command_has_it_taken_over(level, to
     before = record.read_monitor(plan.run).pid
     kill(before)
     until(lambda: gone(before))
+    level.driver.signal(plan.run, signal.SIGUSR1)
     assert level.status(plan).status == "running"
     replaced(level, plan, before)
+    level.driver.signal(plan.run, signal.SIGUSR2)
     status = level.wait(plan)
     assert status.exit_code == (5 if told else 255)
     assert (status.error is None) is told
-    assert len(level.log(plan)) == 200000
+    assert len(level.log(plan)) == len("ready\n") + 200000
     assert not os.path.exists(plan.run)
 
 

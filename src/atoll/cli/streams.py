@@ -171,7 +171,8 @@ def _received(session: _Session) -> Ending | None:
     if session.gone:
         return _hung_up(session)
     if session.attachment.ended:
-        return Ending(code=125, report=(("error", "the container's monitor ended without a word"),))
+        word = "the container's monitor was killed; the container goes on by itself, and this input has ended"
+        return Ending(code=125, report=(("error", word),))
     return None
 
 

@@ -135,9 +135,15 @@ class Company:
             if self.relay.received != received:
                 received, heard = self.relay.received, now
             if now - heard >= QUIET or now - start >= DRAIN_SECONDS or received - before >= DRAIN_BYTES:
-                self.relay.close_outputs()
-                return
+                break
             self.relay.turn(QUIET - (now - heard))
+        # The time may have passed without us: on a busy host that says nothing of the pipes.
+        last = -1
+        while self.relay.open_outputs and last < received - before < DRAIN_BYTES:
+            last = received - before
+            self.relay.turn(0)
+            received = self.relay.received
+        self.relay.close_outputs()
 
     def flush(self, keep: bool = False) -> None:
         """Serve peers until each has what is queued for it (with `keep`: and has left), or takes nothing for
