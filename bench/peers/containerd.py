@@ -10,6 +10,12 @@ from bench.harness import Command, Contender
 from bench.world import World
 from kit import foreign
 
+# $1 is how many words ctr is, then these, then the names.
+_REMOVE = (
+    'count=$1; shift; i=0; ctr=; while [ $i -lt $count ]; do ctr="$ctr $1"; shift; i=$((i + 1)); done; '
+    'for name do $ctr tasks delete --force "$name"; $ctr containers delete "$name"; done'
+)
+
 
 class Containerd:
     """ctr + runc; `disk` puts the store on the machine's disk."""
@@ -35,6 +41,30 @@ class Containerd:
     def command(self, *words: str) -> Command:
         """ctr against our own containerd."""
         return Command((*foreign.ctr(self.state), *words))
+
+    def docker(self, *words: str) -> Command:
+        """What comes nearest to one of Docker's commands as the rows give it (no flag but those that are named here).
+        It has no word for a state that it does not keep: `stop` ends and forgets the task, `rm` what is left then."""
+        verb, *rest = words
+        if verb in ("run", "create"):
+            detach = ["-d"] if "-d" in rest else []
+            name = rest[rest.index("--name") + 1]
+            image, *program = rest[rest.index("--network") + 2 :]
+            how = ["run", *detach] if verb == "run" else ["containers", "create"]
+            return self.command(*how, image, name, *program)
+        if verb == "rm" and rest[0] == "-f":
+            return Command(
+                ("/bin/sh", "-c", _REMOVE, "sh", str(len(self.command().argv)), *self.command().argv, *rest[1:])
+            )
+        if verb == "exec":
+            return self.command("tasks", "exec", "--exec-id", f"e{next(self._serial)}", *rest)
+        short = {
+            "stop": ("tasks", "delete", "--force", rest[-1] if rest else ""),
+            "rm": ("containers", "delete", *rest),
+            "inspect": ("containers", "info", *rest),
+            "ps": ("containers", "ls"),
+        }
+        return self.command(*short[verb])
 
     def run_true(self, reference: str) -> Contender:
         """`ctr run --rm busybox N true`: its default is a network namespace without interfaces."""
