@@ -12,8 +12,15 @@ from kit import processes, vm
 from kit.command import Atoll
 from kit.sandbox import Sandbox
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 VM = ("--isolation", "vm")
+LONG = 200.0
+"""Seconds for a command: each system call of a guest is two switches between processes, which wait on a busy host."""
+
+
+def good(atoll: Atoll, *words: str) -> str:
+    """What a command that succeeds has written."""
+    return atoll.good(*words, timeout=LONG)
 
 
 def use(atoll: Atoll, driver: str = "uml") -> Atoll:
@@ -40,25 +47,25 @@ def box(fresh: Callable[..., Atoll], store: str, busybox: str) -> Atoll:
 
 def test_a_day_of_a_machine(box: Atoll, busybox: str):
     script = "echo up; trap 'echo term; exit 4' TERM; while :; do sleep 0.1; done"
-    box.good("run", "-d", "--name", "web", "--network", "none", *VM, "-m", "64m", busybox, "sh", "-c", script)
-    assert box.good("exec", "web", "uname", "-r") != os.uname().release
-    assert box.good("exec", "web", "cat", "/sys/fs/cgroup/memory.max") == str(64 << 20)
+    good(box, "run", "-d", "--name", "web", "--network", "none", *VM, "-m", "64m", busybox, "sh", "-c", script)
+    assert good(box, "exec", "web", "uname", "-r") != os.uname().release
+    assert good(box, "exec", "web", "cat", "/sys/fs/cgroup/memory.max") == str(64 << 20)
     assert "user-mode Linux, a weaker wall" in str(box.inspect("web"))
-    assert box("exec", "-i", "web", "cat", stdin="typed" * 20_000).good() == "typed" * 20_000
-    box.good("exec", "web", "sh", "-c", "echo kept > /kept")
-    box.good("update", "-m", "32m", "--pids-limit", "99", "web")
-    limits = box.good("exec", "web", "cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/pids.max")
+    assert box("exec", "-i", "web", "cat", stdin="typed" * 20_000, timeout=LONG).good() == "typed" * 20_000
+    good(box, "exec", "web", "sh", "-c", "echo kept > /kept")
+    good(box, "update", "-m", "32m", "--pids-limit", "99", "web")
+    limits = good(box, "exec", "web", "cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/pids.max")
     assert limits.split() == [str(32 << 20), "99"]
     box("update", "-m", "1g", "--memory-swap", "2g", "web").failed(1, "this machine began with 256 MiB")
-    box.good("stop", "web")
+    good(box, "stop", "web")
     assert box.state("web")["ExitCode"] == 4
-    box.good("update", "-m", "512m", "--memory-swap", "1g", "web")
-    assert box.good("logs", "web").split() == ["up", "term"]
-    box.good("start", "web")
-    assert box.good("exec", "web", "cat", "/kept") == "kept"
-    total = next(line for line in box.good("exec", "web", "cat", "/proc/meminfo").splitlines() if "MemTotal" in line)
+    good(box, "update", "-m", "512m", "--memory-swap", "1g", "web")
+    assert good(box, "logs", "web").split() == ["up", "term"]
+    good(box, "start", "web")
+    assert good(box, "exec", "web", "cat", "/kept") == "kept"
+    total = next(line for line in good(box, "exec", "web", "cat", "/proc/meminfo").splitlines() if "MemTotal" in line)
     assert int(total.split()[1]) > 512 << 10, "stopped, its machine was made larger"
-    box.good("rm", "-f", "web")
+    good(box, "rm", "-f", "web")
     assert box("system", "check").code == 0
 
 
@@ -71,7 +78,7 @@ def test_what_it_cannot_do_is_refused_by_name(box: Atoll, busybox: str, sandbox:
 @pytest.mark.parametrize("whom", ["keeper", "vmm"])
 def test_a_sigkill_leaves_none_of_its_many_processes(box: Atoll, busybox: str, whom: str):
     """Those of the guest are processes of the host's, and do not end by themselves when their kernel is killed."""
-    box.good("run", "-d", "--name", "web", "--network", "none", *VM, busybox, "sleep", "600")
+    good(box, "run", "-d", "--name", "web", "--network", "none", *VM, busybox, "sleep", "600")
     init = int(box.state("web")["Pid"])
     vmm = next(one.pid for one in processes.everyone() if one.parent == init)
     space = os.readlink(f"/proc/{vmm}/ns/pid")
@@ -80,7 +87,7 @@ def test_a_sigkill_leaves_none_of_its_many_processes(box: Atoll, busybox: str, w
     os.kill({"keeper": init, "vmm": vmm}[whom], signal.SIGKILL)
     assert box.wait_for("web", "exited")["ExitCode"] in (137, 255)
     assert [one.pid for one in processes.everyone() if _space(one.pid) == space] == []
-    box.good("rm", "web")
+    good(box, "rm", "web")
 
 
 def _space(pid: int) -> str:
@@ -95,7 +102,7 @@ def test_an_ordinary_user(fresh_rootless: Callable[..., Atoll], busybox: str):
     one = use(fresh_rootless("atoll-full"))
     one.good("pull", "-q", busybox)
     words = ("run", "--rm", "--network", "none", *VM, busybox, "sh", "-c", "id -u; uname -r")
-    assert one.good(*words, timeout=120).split()[0] == "0"
+    assert good(one, *words).split()[0] == "0"
     assert one.all() == []
 
 
@@ -105,9 +112,9 @@ def test_a_network(net: Atoll, busybox: str, store: str):
     use(net)
     net.good("network", "create", "front")
     serve = "while :; do echo served | nc -l -p 80; done"
-    net.good("run", "-d", "--name", "web", *VM, "--network", "front", busybox, "sh", "-c", serve)
+    good(net, "run", "-d", "--name", "web", *VM, "--network", "front", busybox, "sh", "-c", serve)
     ask = "until nc -w 5 web 80; do sleep 0.1; done"
-    asked = net.good("run", "--rm", "--network", "front", busybox, "timeout", "60", "sh", "-c", ask, timeout=100)
+    asked = good(net, "run", "--rm", "--network", "front", busybox, "timeout", "150", "sh", "-c", ask)
     assert asked == "served"
     net.good("rm", "-f", "web")
     net.good("network", "rm", "front")

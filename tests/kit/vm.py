@@ -32,7 +32,8 @@ def store(run: Run = subprocess.run) -> str:
     os.makedirs(root, mode=0o711, exist_ok=True)
     if not os.path.exists(f"{root}/kernels/default"):
         kernel.install(root, wheel(run))
-    keys = tuple([closure(root, drivers.named(one.driver).program).key for one in (EMULATED, UML)])
+    made = [drivers.named(one.driver) for one in (EMULATED, UML)]
+    keys = tuple([closure(root, one.program).key for one in made if one.probe().ok])
     for kind in ("closure", "templates"):
         for name in os.listdir(f"{root}/{kind}") if os.path.isdir(f"{root}/{kind}") else ():
             if not name.startswith(keys):
