@@ -23,7 +23,7 @@ from tests.host.image import TREE, Image, pack_tree
 
 PROGRAM = "qemu-system-x86_64"
 MEMORY_MIB = 2048
-BOOT_SECONDS = 300
+BOOT_SECONDS = 900
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)

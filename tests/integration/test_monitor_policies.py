@@ -111,6 +111,28 @@ def test_reboot_with_a_stale_run_root(atoll: Atoll, busybox: str):
     assert found == {"always": "running", "unless": "running", "no": "exited", "stopped": "exited"}
 
 
+def test_the_host_goes_down(atoll: Atoll, busybox: str):
+    """Where only the unit is stopped all run on; where systemd goes down each is stopped, and none as if by hand."""
+    folder = os.path.join(atoll.folder, "bin")
+    os.mkdir(folder)
+    hears = ("sh", "-c", "trap 'echo bye > /said; exit 0' TERM; echo up; while :; do sleep 0.1; done")
+    atoll.good("run", "-d", "--name", "unless", "--restart", "unless-stopped", busybox, *hears)
+    atoll.good("run", "-d", "--name", "no", "--stop-signal", "KILL", busybox, "sleep", "600")
+    atoll.good("run", "-d", "--name", "stopped", "--restart", "unless-stopped", busybox, "sleep", "600")
+    atoll.good("stop", "-t", "0", "stopped")
+    until(lambda: atoll.good("logs", "unless") == "up")
+    path = {"PATH": f"{folder}:{atoll.env['PATH']}"}
+    for word, status in (("running", "running"), ("stopping", "exited")):
+        with open(f"{folder}/systemctl", "w") as stream:
+            stream.write(f"#!/bin/sh\necho {word}\n")
+        os.chmod(stream.name, 0o755)
+        atoll.good("internal", "halt", env=path)
+        assert [atoll.state(name)["Status"] for name in ("unless", "no")] == [status] * 2
+    assert atoll.state("unless")["ExitCode"] == 0
+    assert atoll.good("diff", "unless") == "A /said"
+    assert atoll.good("internal", "boot") == "unless"
+
+
 def test_the_boot_unit(atoll: Atoll):
     unit = atoll.good("system", "boot-unit")
     assert f'Environment="ATOLL_DATA_ROOT={atoll.data}"' in unit

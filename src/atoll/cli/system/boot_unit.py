@@ -1,4 +1,5 @@
-"""`atoll system boot-unit`: the systemd unit that starts, after a reboot, what restart policies want up."""
+"""`atoll system boot-unit`: the systemd unit that starts, after a reboot, what restart policies want up, and stops
+containers before one."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def unit(*, rootless: bool, environ: dict[str, str]) -> str:
     """The unit's text. Its containers are no processes of the unit: nothing of Atoll's is stopped with it."""
     from atoll.base import launch
 
-    command = " ".join([_quoted(word) for word in launch.argv("internal", "boot")])
+    boot, halt = [" ".join([_quoted(word) for word in launch.argv("internal", verb)]) for verb in ("boot", "halt")]
     places = [
         f"Environment={_quoted(f'{name}={environ[name]}')}"
         for name in ("ATOLL_CONFIG", "ATOLL_DATA_ROOT", "ATOLL_RUN_ROOT")
@@ -67,7 +68,10 @@ def unit(*, rootless: bool, environ: dict[str, str]) -> str:
         "KillMode=none",
         "Delegate=yes",
         *places,
-        f"ExecStart={command}",
+        f"ExecStart={boot}",
+        "# Only where the whole host goes down are they stopped, each by its own signal.",
+        f"ExecStop={halt}",
+        "TimeoutStopSec=120",
         "",
         "[Install]",
         f"WantedBy={'default.target' if rootless else 'multi-user.target'}",

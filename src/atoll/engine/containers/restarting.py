@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from atoll.engine.store import ContainerRow
 
 
+HALTED_FILE = "halted"
+"""In the bundle of one that was stopped because the host went down: at the next boot it is as if nobody had."""
+
+
 def begin(engine: Engine, container_id: str, record: Record) -> None:
     """Write the policy of a container into its directory, or take it away. Raises OSError."""
     bundle = engine.paths.container(container_id)
@@ -62,6 +66,7 @@ def hold(engine: Engine, container_id: str) -> None:
     bundle = engine.paths.container(container_id)
     if os.path.exists(f"{bundle}/{restart.POLICY_FILE}"):
         files.write_atomic(f"{bundle}/{restart.STOPPED_FILE}", "")
+        files.unlink_if_present(f"{bundle}/{HALTED_FILE}")
         _end_waiting(bundle)
 
 
@@ -71,7 +76,7 @@ def forget(engine: Engine, container_id: str) -> None:
     if not os.path.exists(f"{bundle}/{restart.POLICY_FILE}"):
         return
     _end_waiting(bundle)
-    for name in (restart.STOPPED_FILE, restart.RESTARTS_FILE):
+    for name in (restart.STOPPED_FILE, restart.RESTARTS_FILE, HALTED_FILE):
         files.unlink_if_present(f"{bundle}/{name}")
 
 
@@ -133,7 +138,8 @@ def due(engine: Engine, row: ContainerRow, *, booted: bool = False) -> bool:
         return False
     if policy is None or not os.path.exists(f"{bundle}/{MARK}"):
         return False
-    if restart.is_stopped(bundle) and not (booted and policy.policy == restart.ALWAYS):
+    anyway = booted and (policy.policy == restart.ALWAYS or os.path.exists(f"{bundle}/{HALTED_FILE}"))
+    if restart.is_stopped(bundle) and not anyway:
         return False
     status = state_of(engine, row.id)
     if status.status != EXITED or (status.started_at is None and read_exit(bundle) is not None):
@@ -150,7 +156,8 @@ def boot(engine: Engine) -> list[tuple[str, errors.AtollError | None]]:
         if not due(engine, row, booted=True):
             continue
         try:
-            files.unlink_if_present(f"{engine.paths.container(row.id)}/{restart.STOPPED_FILE}")
+            for name in (restart.STOPPED_FILE, HALTED_FILE):
+                files.unlink_if_present(f"{engine.paths.container(row.id)}/{name}")
             again(engine, row.id)
             found.append((row.name, None))
         except errors.AtollError as error:
@@ -164,5 +171,5 @@ def change(engine: Engine, container_id: str, record: Record) -> None:
     if record.restart == restart.NO:
         bundle = engine.paths.container(container_id)
         _end_waiting(bundle)
-        for name in (restart.STOPPED_FILE, restart.RESTARTS_FILE):
+        for name in (restart.STOPPED_FILE, restart.RESTARTS_FILE, HALTED_FILE):
             files.unlink_if_present(f"{bundle}/{name}")
