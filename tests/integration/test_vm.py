@@ -124,42 +124,104 @@ def test_without_a_kernel_or_kvm_it_says_so(atoll: Atoll, busybox: str):
     assert atoll.all() == []
 
 
-def test_the_jail(machines: Atoll, busybox: str):
-    """The VMM is nobody, can do nothing, and sees no file of the host's."""
+def test_the_jail(machines: Atoll, busybox: str, sandbox: Sandbox):
+    """The VMM is nobody, can do nothing, and sees no file of the host's; a guest's memory is nobody else's."""
     machines.good("run", "-d", "--name", "web", *VM, busybox, "sleep", "600")
     init = int(machines.state("web")["Pid"])
     below = [one for one in processes.everyone() if one.pid == init or one.parent == init]
     assert len(below) == 2
+    host = set(os.listdir("/"))
     for one in below:
         with open(f"/proc/{one.pid}/status") as stream:
             status = dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
         assert int(status["Uid"].split()[0]) >= 2_000_100_000
+        assert len({*status["Uid"].split(), *status["Gid"].split()}) == 1
+        assert status["Groups"].strip() == ""
         assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
         assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
-        assert sorted(os.listdir(f"/proc/{one.pid}/root")) != sorted(os.listdir("/"))
-        assert not os.path.exists(f"/proc/{one.pid}/root/etc/shadow")
+        for kind in ("mnt", "pid", "net", "ipc", "uts", "cgroup"):
+            assert os.readlink(f"/proc/{one.pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}"), kind
+        _look_at_mounts(one.pid, host)
+    vmm = next(one.pid for one in below if one.pid != init)
+    with open(f"/proc/{vmm}/limits") as stream:
+        limits = {line[:26].strip(): line[26:].split()[:2] for line in stream}
+    assert limits["Max core file size"] == ["0", "0"]
+    assert limits["Max open files"] == ["256", "256"]
+    for fd in os.listdir(f"/proc/{vmm}/fd"):
+        there = os.readlink(f"/proc/{vmm}/fd/{fd}")
+        assert there.startswith(("/vm/", "/dev/", "/memfd:", "socket:", "pipe:", "anon_inode:")), there
+    user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat")
+    for secret in (f"/proc/{vmm}/mem", f"/proc/{vmm}/environ", *_templates(machines)):
+        assert subprocess.run([*user, secret], capture_output=True).returncode != 0, secret
     machines.good("rm", "-f", "web")
 
 
-def test_a_sigkill_leaves_nothing(machines: Atoll, busybox: str, rng: random.Random, full: bool):
-    everyone = ("monitor", "keeper", "vmm")
+def _look_at_mounts(pid: int, host: set[str]) -> None:
+    """Read-only roots of copies; what can be written is small and in memory."""
+    assert set(os.listdir(f"/proc/{pid}/root")) - host == {"init", "vm", "volumes"} - host
+    for path in ("etc/shadow", "root", "home", "var", "etc/ssh", "vm/disk.img/.."):
+        assert not os.path.exists(f"/proc/{pid}/root/{path}"), path
+    with open(f"/proc/{pid}/mountinfo") as stream:
+        for line in stream:
+            words, kind = line.split(" - ")[0].split(), line.split(" - ")[1].split()[0]
+            writable = "rw" in words[5].split(",") and "ro" not in line.split(" - ")[1].split()[2].split(",")
+            ours = kind in ("tmpfs", "devpts", "proc", "mqueue") or words[3] == "/null"  # over what is masked
+            assert not writable or ours or words[4] == "/vm/disk.img", line
+
+
+def _templates(box: Atoll) -> list[str]:
+    found = []
+    for folder, _, names in os.walk(f"{box.data}/vm/templates/"):
+        found += [f"{folder}/{name}" for name in names if not name.endswith(".lock")]
+    assert found
+    return found
+
+
+def test_a_sigkill_leaves_nothing(
+    machines: Atoll, busybox: str, rng: random.Random, full: bool, sandbox: Sandbox
+) -> None:
+    everyone = ("monitor", "keeper", "vmm", "virtiofsd")
     for whom in everyone if full else (rng.choice(everyone),):
-        _kill_one(machines, busybox, whom)
+        _kill_one(machines, busybox, whom, sandbox.scratch)
 
 
-def _kill_one(machines: Atoll, busybox: str, whom: str) -> None:
-    machines.good("run", "-d", "--name", "web", *VM, busybox, "sleep", "600")
+def _kill_one(machines: Atoll, busybox: str, whom: str, scratch: str) -> None:
+    volume = ("-v", f"{scratch}:/data:ro") if whom == "virtiofsd" else ()
+    machines.good("run", "-d", "--name", "web", *VM, *volume, busybox, "sleep", "600")
     init = int(machines.state("web")["Pid"])
     family = {one.pid: one for one in processes.everyone()}
-    vmm = next(pid for pid, one in family.items() if one.parent == init)
-    victim = {"monitor": family[init].parent, "keeper": init, "vmm": vmm}[whom]
+    below = {os.path.basename(_program(pid)): pid for pid, one in family.items() if one.parent == init}
+    vmm = below["qemu-system-x86_64"]
+    victim = {"monitor": family[init].parent, "keeper": init, "vmm": vmm, **below}[whom]
     os.kill(victim, signal.SIGKILL)
     if whom == "monitor":
         assert machines("exec", "web", "true").code == 0
         machines.good("kill", "web")
-    assert machines.wait_for("web", "exited")["ExitCode"] in (137, 255)
-    assert not os.path.exists(f"/proc/{vmm}") or _gone(vmm)
+    assert machines.wait_for("web", "exited", 60)["ExitCode"] in (137, 255)
+    assert _gone(vmm)
+    if whom == "virtiofsd":
+        assert "the server of its volumes has ended" in str(machines("logs", "web"))
     machines.good("rm", "web")
+
+
+def _program(pid: int) -> str:
+    with open(f"/proc/{pid}/cmdline", "rb") as stream:
+        return os.fsdecode(stream.read().partition(b"\0")[0])
+
+
+def test_a_machine_whose_vmm_is_killed_begins_anew_by_its_policy(machines: Atoll, busybox: str) -> None:
+    script = "echo life; test -e /kept && exec sleep 600; echo x > /kept; sync; echo ready; sleep 600"
+    machines.good("run", "-d", "--name", "web", *VM, "--restart", "on-failure:3", busybox, "sh", "-c", script)
+    assert "ready" in _until(lambda: machines("logs", "web").out, "ready")
+    init = int(machines.state("web")["Pid"])
+    os.kill(next(one.pid for one in processes.everyone() if one.parent == init), signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while machines.good("logs", "web").count("life") < 2:
+        assert time.monotonic() < deadline, machines("logs", "web")
+        time.sleep(0.2)
+    assert machines.good("exec", "web", "cat", "/kept") == "x"
+    machines.good("rm", "-f", "web")
+    assert machines("system", "check").code == 0
 
 
 def test_a_command_that_is_killed_leaves_nothing(machines: Atoll, busybox: str, rng: random.Random):

@@ -355,8 +355,9 @@ def _check_queue(queue: bytes | bytearray) -> None:
         raise wire.Malformed("it does not take what it is told")
 
 
-def watch_signals(keeper: Keeper, vmm: int) -> None:
-    """Signals become events: those for the container are passed on, the VMM's end is the machine's."""
+def watch_signals(keeper: Keeper, vmm: int, server: int = 0) -> None:
+    """Signals become events: those for the container are passed on, the VMM's end is the machine's. So is that of
+    its server of volumes: a guest would wait for its files for ever."""
     out, into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     _signal.set_wakeup_fd(into, warn_on_full_buffer=False)
     for number in (*FORWARDED, _signal.SIGCHLD):
@@ -366,8 +367,11 @@ def watch_signals(keeper: Keeper, vmm: int) -> None:
         for number in os.read(out, 512):
             if number != _signal.SIGCHLD:
                 keeper.signal(number)
-        if any(pid == vmm for pid, _ in children()):
+        ended = [pid for pid, _ in children()]
+        if vmm in ended:
             raise errors.Unavailable("the virtual machine monitor has ended")
+        if server and server in ended:
+            raise errors.Unavailable("the server of its volumes has ended")
 
     keeper.loop.watch(out, POLLIN, woken)
 
@@ -386,7 +390,7 @@ def main() -> NoReturn:
         config, link, taps = starting.told(end)
         started = starting.start(config, link, taps)
         keeper = Keeper(config, started, end)
-        watch_signals(keeper, started.pid)
+        watch_signals(keeper, started.pid, started.server)
         code = keeper.serve()
     except wire.Malformed as error:
         code = _failed(end, errors.Denied(f"the guest broke the rules of its channel, and was killed: {error}"))

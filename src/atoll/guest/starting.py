@@ -61,7 +61,8 @@ FILE_CAPABILITIES = (
 class Started(Value):
     """A machine that runs: the VMM's pid, and the keeper's ends of its port, its protocol, its console and the door.
     `link` is what the guest is to configure; `restored`: it said HELLO when its template was made. `memory` is the
-    guest's, for whoever saves it; `talk` the conversation with the VMM, over `control` or a socket of its own."""
+    guest's, for whoever saves it; `talk` the conversation with the VMM, over `control` or a socket of its own;
+    `server` the pid of virtiofsd, 0 without."""
 
     pid: int
     port: socket
@@ -72,6 +73,7 @@ class Started(Value):
     restored: bool
     memory: int = -1
     talk: machines.Control | None = None
+    server: int = 0
 
 
 def told(end: socket) -> tuple[dict[str, Any], dict[str, Any] | None, list[int]]:
@@ -110,7 +112,7 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
     door.listen(64)
     # 3. The server of volumes, with the rights over files that a container's root has, in a tree of nothing else.
     console, sink = (one.detach() for one in socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC))
-    volumes = _serve_volumes(config["virtiofsd"], sink) if config["volumes"] else None
+    volumes, server = _serve_volumes(config["virtiofsd"], sink) if config["volumes"] else (None, 0)
     port, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     control, qmp = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     driver = named(config["driver"])
@@ -169,11 +171,12 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
         restored=bool(template),
         memory=memory,
         talk=protocol,
+        server=server,
     )
 
 
-def _serve_volumes(program: str, console: int) -> str:
-    """virtiofsd(1) over what the jail has mounted below /volumes."""
+def _serve_volumes(program: str, console: int) -> tuple[str, int]:
+    """virtiofsd(1) over what the jail has mounted below /volumes: its socket and its pid."""
     listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     listener.bind(VOLUMES_DOOR)
     os.chmod(VOLUMES_DOOR, 0o666)  # nobody else is in this mount namespace
@@ -191,7 +194,7 @@ def _serve_volumes(program: str, console: int) -> str:
         finally:
             os._exit(125)
     listener.close()
-    return VOLUMES_DOOR
+    return VOLUMES_DOOR, pid
 
 
 def _become_vmm(
