@@ -91,7 +91,7 @@ def _without_inodes(disk: str, room: int) -> Callable[[], None]:
 
 def _read_only(disk: str, _: int) -> Callable[[], None]:
     deadline = time.monotonic() + 10
-    while True:  # a warm command's process ends, and with it what it had open, a moment after its answer
+    while True:  # whoever else has just looked at the disk (a monitor, at its end) has a moment to close its files
         try:
             system.mount("none", disk, "", _REMOUNT | _READ_ONLY)
             break
