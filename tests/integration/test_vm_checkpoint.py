@@ -15,10 +15,13 @@ from collections.abc import Callable
 import pytest
 
 from kit import steps, vm
-from kit.command import Atoll
+from kit.command import PATIENCE, Atoll
 from kit.sandbox import Sandbox
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
+BOOT = 240.0 * PATIENCE
+"""Seconds for the first machine, which may have to make its template on a busy host; nothing waits that long."""
+SECONDS = 120.0 * PATIENCE
 ALONE = ("--isolation", "vm", "--network", "none")
 COUNT = "echo $$ > /pid; i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.1; done"
 LOOK = (
@@ -40,21 +43,22 @@ def box(fresh: Callable[..., Atoll], store: str, busybox: str) -> Atoll:
     vm.give(one, store)
     one.good("pull", "-q", busybox)
     script = f"echo {'0' * 32} > /etc/machine-id; {COUNT}"
-    one.good("run", "-d", "--name", "web", "--restart", "always", *ALONE, busybox, "sh", "-c", script)
+    how = ("--name", "web", "--restart", "always", "--cap-add", "SYS_TIME", *ALONE)
+    one.good("run", "-d", *how, busybox, "sh", "-c", script, timeout=BOOT)
     _until(lambda: one("exec", "web", "cat", "/count").code == 0)
     return one
 
 
 def _count(box: Atoll, name: str) -> int:
     """How far it has counted: it may be just writing that down."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + SECONDS
     while not (said := box.good("exec", name, "cat", "/count").strip()):
         assert time.monotonic() < deadline
     return int(said)
 
 
 def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + SECONDS
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -76,8 +80,9 @@ def test_forks_go_on_apart(box: Atoll):
     """Memory and disk are the same, identities are not, and the original goes on."""
     waiting = box.popen("exec", "web", "sleep", "600")
     _until(lambda: "sleep 600" in box.good("exec", "web", "ps"))
+    box.good("exec", "web", "date", "-s", "@1000000000")  # 2001: whoever is renewed knows better
     since = _count(box, "web")
-    made = box.good("fork", "--name", "one", "--name", "two", "web").split()
+    made = box.good("fork", "--name", "one", "--name", "two", "web", timeout=BOOT).split()
     assert len(set(made)) == 2
     names = ("web", "one", "two")
     for name in names:
@@ -87,7 +92,7 @@ def test_forks_go_on_apart(box: Atoll):
         assert len({first, second, third}) == 3
     for name, lines in zip(names, seen, strict=True):
         assert lines[0] == lines[1] == box.inspect(name)["Id"][:12]
-        assert abs(int(lines[-1]) - time.time()) < 120
+        assert abs(int(lines[-1]) - time.time()) < 3600
     assert "sleep 600" in box.good("exec", "web", "ps")  # what was executed besides is its command's
     assert "sleep 600" not in box.good("exec", "one", "ps")
     pids = {box.state(name)["Pid"] for name in names}
@@ -95,7 +100,7 @@ def test_forks_go_on_apart(box: Atoll):
     box.good("exec", "one", "sh", "-c", "echo mine > /mine")
     assert box("exec", "two", "cat", "/mine").code == 1
     box.good("rm", "-f", *names)
-    waiting.communicate(timeout=60)
+    waiting.communicate(timeout=SECONDS)
     assert box("system", "check").code == 0
 
 
@@ -239,7 +244,7 @@ def _killed_at(box: Atoll, number: int, words: tuple[str, ...]) -> int:
     src = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(steps.__file__))), "src")
     argv = [sys.executable, steps.__file__, "command", str(number), folder, "command", *words]
     env = {**box.env, "PYTHONPATH": src}
-    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, cwd="/")
+    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, cwd="/")
     if not number:
         assert done.returncode == 0, done.stderr
     with open(f"{folder}/trace") as stream:
@@ -275,8 +280,22 @@ def test_copies_are_neighbours(net: Atoll, busybox: str, store: str):
     vm.give(net, store)
     net.good("network", "create", "front")
     serve = "while :; do hostname | nc -l -p 80; done"
-    net.good("run", "-d", "--name", "web", "--isolation", "vm", "--network", "front", busybox, "sh", "-c", serve)
-    net.good("fork", "--name", "copy", "web")
+    net.good(
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--isolation",
+        "vm",
+        "--network",
+        "front",
+        busybox,
+        "sh",
+        "-c",
+        serve,
+        timeout=BOOT,
+    )
+    net.good("fork", "--name", "copy", "web", timeout=BOOT)
     seen = {}
     for name in ("web", "copy"):
         mine = net.inspect(name)["NetworkSettings"]["Networks"]["front"]
