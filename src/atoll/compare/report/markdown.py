@@ -105,8 +105,9 @@ def short(found: Comparison) -> str:
     samples = found.options.get("samples", "?")
     words = (
         f"Medians of {samples} samples in turn, on {_plain(machine.get('processors', '?'))}, "
-        f"{machine.get('memory', '?')}, kernel {machine.get('kernel', '?')}, {machine.get('system', '?')}, load "
-        f"{machine.get('load', '?')} (other work ran beside it), {machine.get('when', '?')[:10]}."
+        f"{machine.get('memory', '?')}, kernel {machine.get('kernel', '?')}, {machine.get('system', '?')}, with a "
+        f"load of {machine.get('load', '?')} at the end, image {_plain(found.options.get('image', '?'))}, "
+        f"{machine.get('when', '?')[:10]}."
     )
     lines = [*_table(found, rows, spreads=False), "", words]
     if found.missing:
