@@ -30,8 +30,8 @@ def import_image(
     platform: str | None = None,
     disk: bool = False,
 ) -> str:
-    """Make an image of a tar archive (a file, an URL, `-` for standard input; compressed or not), a directory, or with
-    `disk` of the root on a disk (`images/disk`). Returns its id. Raises NotFound, InvalidArgument, Corrupt,
+    """Make an image of a tar archive (a file, an URL, `-` for standard input; compressed or not), of a directory, or
+    with `disk` of the root on a disk (`images/disk`). Returns its id. Raises NotFound, InvalidArgument, Corrupt,
     Unavailable, Exhausted, Unsupported."""
     from atoll.images import making as documents
     from atoll.spec import platform as platforms
