@@ -138,6 +138,7 @@ def machine() -> dict[str, str]:
         "kernel": f"{here.release} {here.machine}",
         "processors": f"{os.cpu_count()} × {models[0] if models else 'unknown'}",
         "memory": f"{total} MiB",
+        "memory available": f"{memory.memory_available() >> 20} MiB",
         "load": " ".join(f"{one:.2f}" for one in os.getloadavg()),
         "user": "root" if os.geteuid() == 0 else f"uid {os.geteuid()}",
     }

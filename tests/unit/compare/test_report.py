@@ -27,7 +27,12 @@ def found():
         row("noise", "x", process=Cell(samples=(1.5, 2.5)), vm=Cell(reason="it <hung>")),
     )  # fmt: skip
     return Comparison(
-        machine={"when": "2026-01-02T03:04:05Z", "processors": "2 × some | thing", "memory": "1 MiB"},
+        machine={
+            "when": "2026-01-02T03:04:05Z",
+            "processors": "2 × some | thing",
+            "memory": "8192 MiB",
+            "memory available": "6000 MiB",
+        },
         options={"samples": "3"},
         rungs=(
             Rung(name="process", title="plain process"),
@@ -145,7 +150,8 @@ def test_sizes_are_answered(found):
     assert "Not on this host: gVisor" in said
     with_need = sizing.render(found, sizing.parse("40 copies of 100m"))
     assert "machine                        does not fit" in with_need
-    assert "room for 25" in with_need
+    assert "room for 27" in with_need  # 5400 MiB by 200
+    assert "room for 53" in with_need
     assert "The strongest that fits: plain process." in with_need
     with pytest.raises(errors.InvalidArgument, match="how many"):
         sizing.parse("a web server")

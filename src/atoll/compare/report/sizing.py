@@ -56,8 +56,8 @@ def render(found: Comparison, want: Want) -> str:
         if not each.samples or not most.samples:
             lines.append(f"  {rung.title:<30} unknown: {each.reason or most.reason}")
             continue
-        free = most.median * each.median if "processes" not in most.note else float("inf")
-        room = int(min(most.median, free / (each.median + want.each)))
+        processes = most.median if "processes" in most.note else float("inf")
+        room = int(min(processes, _free(found) * _SPARE / (each.median + want.each)))
         fits = room >= want.copies
         total = numbers.shown(want.copies * (each.median + want.each), "B")
         words = f"{total} of memory" + _start(found, rung.name, want.copies) + _disk(found, rung.name, want.copies)
@@ -68,6 +68,12 @@ def render(found: Comparison, want: Want) -> str:
         lines.append('What a copy itself needs was not said, and is not counted: --for "… copies of 64m".')
     lines += [f"Not on this host: {one.title}: {one.reason}" for one in found.missing]
     return "\n".join(lines) + "\n"
+
+
+def _free(found: Comparison) -> float:
+    """Bytes that were available when it was measured."""
+    words = found.machine.get("memory available", found.machine.get("memory", "0")).split()
+    return float(words[0]) * (1 << 20) if words and words[0].isdecimal() else 0.0
 
 
 def _start(found: Comparison, name: str, copies: int) -> str:
