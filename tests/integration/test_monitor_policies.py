@@ -179,10 +179,10 @@ def test_what_becomes_of_an_unhealthy_container(anyone: Atoll, busybox: str):
         until(lambda: anyone.state(action)["Health"]["Status"] == "healthy")  # noqa: B023 - called at once
         anyone.good("exec", action, "touch", "/sick")
         if code is None:
-            until(lambda: anyone.state(action)["Health"]["FailingStreak"] > 4)  # noqa: B023
+            until(lambda: anyone.state(action)["Health"]["FailingStreak"] > 4)  # noqa: B023 - called at once
             assert anyone.state(action)["Running"] is True
         else:
-            until(lambda: anyone.state(action)["Status"] == "exited")  # noqa: B023
+            until(lambda: anyone.state(action)["Status"] == "exited")  # noqa: B023 - called at once
             assert anyone.state(action)["ExitCode"] == code
     anyone.good("rm", "-f", "none")
     anyone("run", "--health-on-failure", "panic", busybox).failed(125, "invalid on-failure action")
