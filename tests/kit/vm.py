@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 
 from atoll.isolation.protocol import Attachment, ContainerPlan
@@ -23,11 +24,13 @@ from kit import images
 from kit.command import Atoll
 from kit.kernels import Run, allow, wheel
 
+OLD = 3600
+"""Seconds after which what other sources made is nobody's any more."""
 EMULATED, UML = Choice(driver="qemu", accel=TCG), Choice(driver="uml", accel=OWN)
 
 
 def store(run: Run = subprocess.run) -> str:
-    """A directory to be a data root's `vm`: kernel installed, closure made; those of other sources are removed."""
+    """A directory to be a data root's `vm`: kernel installed, closure made; what other sources have not used for a while is removed."""
     root = f"{images.cache()}/vm"
     os.makedirs(root, mode=0o711, exist_ok=True)
     if not os.path.exists(f"{root}/kernels/default"):
@@ -36,10 +39,20 @@ def store(run: Run = subprocess.run) -> str:
     keys = tuple([closure(root, one.program).key for one in made if one.probe().ok])
     for kind in ("closure", "templates"):
         for name in os.listdir(f"{root}/{kind}") if os.path.isdir(f"{root}/{kind}") else ():
-            if not name.startswith(keys):
-                path = f"{root}/{kind}/{name}"
-                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+            path = f"{root}/{kind}/{name}"
+            if name.startswith(keys):
+                os.utime(path)
+            elif _old(path):
+                shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else os.unlink(path)
     return root
+
+
+def _old(path: str) -> bool:
+    """Whether nobody's: a session beside this one, of another checkout, has closures and templates of its own."""
+    try:
+        return os.stat(path).st_mtime < time.time() - OLD
+    except FileNotFoundError:
+        return False
 
 
 def give(atoll: Atoll, root: str) -> None:
