@@ -30,7 +30,8 @@ EMULATED, UML = Choice(driver="qemu", accel=TCG), Choice(driver="uml", accel=OWN
 
 
 def store(run: Run = subprocess.run) -> str:
-    """A directory to be a data root's `vm`: kernel installed, closure made; what other sources have not used for a while is removed."""
+    """A directory to be a data root's `vm`: kernel installed, closures made; what other sources have not used for a
+    while is removed."""
     root = f"{images.cache()}/vm"
     os.makedirs(root, mode=0o711, exist_ok=True)
     if not os.path.exists(f"{root}/kernels/default"):
