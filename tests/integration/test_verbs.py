@@ -212,19 +212,19 @@ def test_attach_leaves_by_the_keys_and_comes_back(atoll: Atoll, busybox: str):
 
 
 def test_attach_passes_signals_on_unless_told_otherwise(atoll: Atoll, busybox: str):
-    started(atoll, busybox, "sh", "-c", TRAP)
-    until_logged(atoll, "web", "ready")
+    ticking = "trap 'echo got; exit 7' TERM; while :; do echo tick; sleep 0.1; done"
+    started(atoll, busybox, "sh", "-c", ticking)
     deaf = atoll.popen("attach", "--sig-proxy=false", "web")
-    time.sleep(0.3)
+    assert deaf.stdout.readline() == "tick\n"  # it is attached
     deaf.send_signal(signal.SIGTERM)
-    deaf.communicate(timeout=10)
+    deaf.communicate(timeout=30)
     assert deaf.returncode == -signal.SIGTERM
     assert atoll.state("web")["Running"] is True
     child = atoll.popen("attach", "web")
-    time.sleep(0.3)
+    assert child.stdout.readline() == "tick\n"
     child.send_signal(signal.SIGTERM)
-    out, _ = child.communicate(timeout=10)
-    assert (out, child.returncode) == ("got\n", 7)
+    out, _ = child.communicate(timeout=30)
+    assert (out.replace("tick\n", ""), child.returncode) == ("got\n", 7)
 
 
 def test_rename(atoll: Atoll, busybox: str):
@@ -241,7 +241,7 @@ def test_rename(atoll: Atoll, busybox: str):
 
 def test_wait_for_states(atoll: Atoll, busybox: str):
     atoll.good("pull", "-q", busybox)
-    atoll.good("create", "--name", "web", busybox, "sh", "-c", "sleep 0.4; exit 5")
+    atoll.good("create", "--name", "web", busybox, "sh", "-c", "while [ ! -e /go ]; do sleep 0.05; done; exit 5")
     codes: dict[str, str] = {}
 
     def waits(condition: str) -> None:
@@ -250,14 +250,15 @@ def test_wait_for_states(atoll: Atoll, busybox: str):
     waiting = [threading.Thread(target=waits, args=(one,)) for one in ("next-exit", "running", "removed")]
     for one in waiting:
         one.start()
-    time.sleep(0.5)
     atoll.good("start", "web")
-    waiting[0].join(15)
-    waiting[1].join(15)
+    waiting[1].join(60)
+    time.sleep(1)  # begun together, they wait by now
+    atoll.good("exec", "web", "touch", "/go")
+    waiting[0].join(60)
     assert codes == {"next-exit": "5", "running": "-1"}
     assert atoll.good("wait", "web", "web") == "5\n5"
     atoll.good("rm", "web")
-    waiting[2].join(15)
+    waiting[2].join(60)
     assert codes["removed"] == "5"
     atoll("wait", "--condition", "weird", "web").failed(1, "invalid condition")
 
