@@ -52,6 +52,10 @@ def remove(engine: Engine, name: str, *, force: bool, volumes: bool, with_pod: b
                     f"You cannot remove a {status.status} container {row.id}. "
                     f"{first} the container before attempting removal or force remove"
                 )
+            if record.restart != "no":
+                from atoll.engine.containers import restarting
+
+                restarting.hold(engine, row.id)  # its monitor has nothing to write down for another start
             _kill(engine, run, place)
         remove_all(engine, row.id, anonymous)
 
