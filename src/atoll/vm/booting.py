@@ -43,8 +43,10 @@ class Booted:
         self._undo = Rollback()
         place = os.path.dirname(agent_image)
         try:
-            meeting = tempfile.mkdtemp(prefix="atoll-vm-")
-            self._undo.push(files.remove_tree, meeting)
+            meeting = ""
+            if by.by_name:  # QEMU needs none, and a command that is killed would leave it behind
+                meeting = tempfile.mkdtemp(prefix="atoll-vm-")
+                self._undo.push(files.remove_tree, meeting)
             self.port, port = self._pair()
             self.control, control = self._pair()
             self.console, console = self._pair()
