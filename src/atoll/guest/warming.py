@@ -14,7 +14,7 @@ import os
 import sys
 import time
 
-from atoll.base import files
+from atoll.base import errors, files
 from atoll.guest import setup
 from atoll.runtime import create as runtime_create
 from atoll.runtime import state
@@ -31,13 +31,16 @@ _LEFT = 4 << 20
 
 
 def warm_up() -> None:
-    """Make a container to no effect, and keep what the next one can use. Raises AtollError, OSError."""
+    """Make a container to no effect, and keep what the next one can use. Raises OSError."""
     entropy = binascii.b2a_base64(os.urandom(64), newline=False).decode()
     setup.renew({"entropy": entropy, "time": time.time_ns(), "hostname": "warm", "links": [], "sysctl": {}})
     setup.find_interfaces()
-    if detect().unified is not None:
-        making.keep_devices_v2(devices.rules_for(()))
-    _rehearse()
+    try:
+        if detect().unified is not None:
+            making.keep_devices_v2(devices.rules_for(()))
+        _rehearse()
+    except (OSError, errors.AtollError) as error:  # a kernel without something: who needs it will be told
+        sys.stderr.write(f"agent: made ready in part only: {error}\n")
     gc.collect()
     gc.freeze()  # what is there now stays: a collection later would write to each of its pages
     _let_go_of_memory()
