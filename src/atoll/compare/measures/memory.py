@@ -97,8 +97,11 @@ def _totals(session: Session, way: Way, copies: int) -> tuple[float, tuple[float
     _settle(session)
     standing = session.place.descendants()
     standing -= processes.passing(standing)
-    # A daemon's own memory comes and goes by itself, so it is told apart; a spawner comes with the first copy.
-    base = _pss(set() if way.has_daemon else standing - way.standing())
+    # Daemons come and go in memory by themselves: those of other engines are left out, its own is told apart. Atoll's
+    # spawner is counted: what its forks share with it is theirs in part.
+    own = set() if way.has_daemon else way.standing()
+    others = standing - own
+    base = _pss(own)
     started: list[Copy] = []
     further: list[float] = []
     first = 0.0
@@ -109,7 +112,7 @@ def _totals(session: Session, way: Way, copies: int) -> tuple[float, tuple[float
                 _settle(session)
             now = session.place.descendants()
             now -= processes.passing(now)
-            total = _pss(now - standing if way.has_daemon else now) - base
+            total = _pss(now - others) - base
             if number == 1:
                 first = total
             else:
