@@ -67,16 +67,20 @@ def _layers(way: Way, folder: str, copies: int) -> Cell:
 
 
 def used(path: str) -> int:
-    """Bytes of all blocks below a directory, each file once, links to elsewhere not followed."""
+    """Bytes of all blocks below a directory, each file once; neither links nor mounts are followed."""
     total, seen = 0, set()
-    for folder, folders, names in os.walk(path, onerror=None):
+    device = os.lstat(path).st_dev
+    for folder, folders, names in os.walk(path):
         for name in (*folders, *names):
             try:
                 found = os.lstat(f"{folder}/{name}")
             except OSError:
                 continue
-            if (found.st_dev, found.st_ino) not in seen:
-                seen.add((found.st_dev, found.st_ino))
+            if found.st_dev != device:
+                if name in folders:
+                    folders.remove(name)  # a container's root, mounted there: it shows what lies elsewhere
+            elif found.st_ino not in seen:
+                seen.add(found.st_ino)
                 total += found.st_blocks * _BLOCK
     return total
 
