@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kit import system
+from kit import processes, system
 from kit.command import Atoll, Result, installed
 
 _REMOUNT, _READ_ONLY = 0x20, 0x1
@@ -90,14 +90,16 @@ def _without_inodes(disk: str, room: int) -> Callable[[], None]:
 
 
 def _read_only(disk: str, _: int) -> Callable[[], None]:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:  # whoever else has just looked at the disk (a monitor, at its end) has a moment to close its files
         try:
             system.mount("none", disk, "", _REMOUNT | _READ_ONLY)
             break
         except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+            if error.errno != errno.EBUSY:
                 raise
+            if time.monotonic() > deadline:
+                raise AssertionError("\n".join(["the disk is busy", *processes.holding(disk)])) from error
             time.sleep(0.02)
     return lambda: system.mount("none", disk, "", _REMOUNT)
 

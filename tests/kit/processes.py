@@ -90,6 +90,31 @@ def _uses(pid: int, folder: str) -> bool:
         return False
 
 
+def holding(folder: str) -> list[str]:
+    """Who has a file below it open, mapped or as his directory, and who has an overlay mounted from it."""
+    found = []
+    for one in everyone():
+        base = f"/proc/{one.pid}"
+        places = [("cwd", f"{base}/cwd"), ("root", f"{base}/root")]
+        try:
+            places += [(f"fd {name}", f"{base}/fd/{name}") for name in os.listdir(f"{base}/fd")]
+            with open(f"{base}/maps") as stream:
+                mapped = {line.split(maxsplit=5)[5].strip() for line in stream if folder in line}
+            with open(f"{base}/mountinfo") as stream:
+                mounted = [line.strip() for line in stream if folder in line and " overlay " in line]
+        except OSError:
+            continue
+        found += [f"{one}: maps {path}" for path in sorted(mapped)] + [f"{one}: mount {line}" for line in mounted]
+        for what, link in places:
+            try:
+                target = os.readlink(link)
+            except OSError:
+                continue
+            if target.startswith(folder):
+                found.append(f"{one}: {what} {target}")
+    return found
+
+
 def namespaces(pid: int) -> dict[str, str]:
     """Kind → identity, e.g. "mnt" → "mnt:[4026531841]"."""
     found = {}
