@@ -60,7 +60,8 @@ def test_a_reboot(host: Host, results: dict[str, str]) -> None:
     results["a reboot"] = "failed"
     run = f"{ATOLL} run -d --network bridge"
     host.sh(
-        f"{IMAGE}\n{ATOLL} system boot-unit --install; systemctl daemon-reload; systemctl enable atoll-boot.service\n"
+        f"{IMAGE}\n{ATOLL} system boot-unit --install; systemctl daemon-reload\n"
+        "systemctl enable --now atoll-boot.service\n"
         f"{run} --name web --restart always -p 8080:80 -v data:/www bb \\\n"
         "   sh -c 'echo $(cat /proc/self/attr/current) > /www/index.html; exec httpd -f -h /www'\n"
         f"{run} --name unless --restart unless-stopped bb sleep 1000\n"

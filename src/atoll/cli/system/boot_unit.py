@@ -40,7 +40,7 @@ def main(given: Given) -> int:
         raise errors.from_os_error(error, "write the unit") from error
     user = " --user" if rootless else ""
     sys.stdout.write(f"{folder}/{NAME}\n")
-    sys.stderr.write(f"now run: systemctl{user} daemon-reload && systemctl{user} enable {NAME}\n")
+    sys.stderr.write(f"now run: systemctl{user} daemon-reload && systemctl{user} enable --now {NAME}\n")
     if rootless:
         sys.stderr.write("and, lest your services wait for your login: loginctl enable-linger\n")
     return 0
