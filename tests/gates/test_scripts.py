@@ -11,7 +11,15 @@ import pytest
 
 from gates.tree import ROOT
 
-POSIX = ["install.sh", "test.sh", "tests/host/run", "bin/atoll", "bin/atoll-runtime", "tools/common.sh", "tools/lock.sh"]
+POSIX = [
+    "install.sh",
+    "test.sh",
+    "tests/host/run",
+    "bin/atoll",
+    "bin/atoll-runtime",
+    "tools/common.sh",
+    "tools/lock.sh",
+]
 BASH = [".ci/run", ".ci/full"]
 
 

@@ -32,7 +32,7 @@ def until_logged(atoll: Atoll, name: str, text: str) -> None:
 
 
 def test_the_name_of_another_one(anyone: Atoll, busybox: str):
-    """Podman's --replace: what runs under the name goes, but for its volumes, once the new one is known to be right."""
+    """Podman's --replace: what runs under the name goes, but for its volumes, once the new one is right."""
     first = anyone.good(
         "run", "-d", "--name", "web", "-v", "kept:/vol", busybox, "sh", "-c", "touch /vol/x; sleep 600"
     )
