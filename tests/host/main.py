@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,6 +104,7 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="arguments of pytest; none: what suites.txt says")
     given, more = parser.parse_known_args()
     words = [*given.words, *more]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the machine's folder goes
     if given.way in ("uml", "shell") and not words:
         parser.error(f"--{given.way} wants to know what to run")
     return ways[given.way or "qemu"](words)
