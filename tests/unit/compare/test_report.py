@@ -153,6 +153,9 @@ def test_sizes_are_answered(found):
     assert "room for 27" in with_need  # 5400 MiB by 200
     assert "room for 53" in with_need
     assert "The strongest that fits: plain process." in with_need
+    other = [one.replace(cells={**one.cells, "runc": one.cell("process")}) for one in found.rows]
+    beside = found.replace(rows=tuple(other), rungs=(*found.rungs, Rung(name="runc", title="runc (raw)")))
+    assert "The strongest that fits: machine." in sizing.render(beside, sizing.parse("40 copies"))
     with pytest.raises(errors.InvalidArgument, match="how many"):
         sizing.parse("a web server")
     with pytest.raises(errors.FailedPrecondition, match="memory"):

@@ -11,6 +11,7 @@ import re
 from atoll.base import errors
 from atoll.base.value import Value
 from atoll.compare.report import numbers
+from atoll.compare.rungs.every import RUNGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def render(found: Comparison, want: Want) -> str:
         total = numbers.shown(want.copies * (each.median + want.each), "B")
         words = f"{total} of memory" + _start(found, rung.name, want.copies) + _disk(found, rung.name, want.copies)
         lines.append(f"  {rung.title:<30} {'fits' if fits else 'does not fit'}: {words}; room for {room:,}")
-        best = rung.title if fits else best
+        best = rung.title if fits and rung.name in RUNGS else best  # other engines are no stronger than ours
     lines += ["", f"The strongest that fits: {best}." if best else "It fits nowhere here."]
     if not want.each:
         lines.append('What a copy itself needs was not said, and is not counted: --for "… copies of 64m".')
