@@ -21,6 +21,8 @@ from types import TracebackType
 
 from tests.host.image import TREE, Image, pack_tree
 
+from kit import processes
+
 PROGRAM = "qemu-system-x86_64"
 MEMORY_MIB = 2048
 BOOT_SECONDS = 900
@@ -88,6 +90,7 @@ class Host:
                 pass_fds=[theirs.fileno()],
                 preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),
             )
+        processes.KEEP.add(self._child.pid)  # another one after a power cut
         theirs.close()
         self._waiting = b""
         self._await_up(BOOT_SECONDS)
@@ -133,6 +136,7 @@ class Host:
         if self._child is not None:
             self._child.kill()
             self._child.wait()
+            processes.KEEP.discard(self._child.pid)
             self._child = None
         if self._port is not None:
             self._port.close()
