@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 from atoll.base import errors
 from atoll.engine.engine import Engine
@@ -74,7 +75,7 @@ class FakeDriver(Driver):
         document = {"code": code, "at": "2024-01-01T00:00:00Z", "started": "2023-12-31T00:00:00Z", **more}
         with open(plan.bundle + "/exit.json", "w") as file:
             json.dump(document, file)
-        os.rmdir(run)
+        shutil.rmtree(run)
 
     def signal(self, run, signum):
         if run not in self.processes:

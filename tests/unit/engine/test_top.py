@@ -8,6 +8,7 @@ import pytest
 
 from atoll.base import errors
 from atoll.engine.containers import stats, top
+from atoll.runtime import processes
 
 
 def test_lines_are_picked_by_pid():
@@ -26,7 +27,7 @@ def test_the_pid_keeps_its_heading(words):
 
 
 def test_the_columns_without_ps():
-    shown = top._own([os.getpid(), 1 << 22])
+    shown = top._shown(processes.look([os.getpid(), 1 << 22]))
     assert len(shown.titles) == 8
     assert [row[1] for row in shown.rows] == [str(os.getpid())]
     assert "python" in shown.rows[0][7]
