@@ -270,6 +270,7 @@ def test_an_ordinary_user(
     assert "sees" not in net("exec", "web", "sh", "-c", ask % HOSTS[2]).out
     net.good("rm", "-f", "web", "peer")
     net.good("network", "rm", "front")
+    net.good("network", "prune", "-f", "--all")
     assert world.settled() == []
 
 

@@ -221,6 +221,7 @@ def test_an_archive_goes_on_in_another_store(
 def test_a_command_that_is_killed_leaves_the_old_or_the_new(box: Atoll, rng: random.Random, full: bool):
     """SIGKILL of `checkpoint` and `restore` before a step: whole, and the next command is right."""
     for words in (("checkpoint", "web"), ("restore", "--keep", "web")):
+        _ready(box, words[0])
         count = _killed_at(box, 0, words)
         assert count > 10
         chosen = range(1, count + 1) if full else rng.sample(range(1, count + 1), 2)

@@ -95,9 +95,12 @@ def unlink_if_present(path: str) -> None:
         pass
 
 
+_LAST_WORDS = 20
+
+
 def remove_tree(path: str) -> None:
     """Remove a directory and all below it without following links; absent is fine, and so is somebody else who
-    removes it at the same time.
+    removes it at the same time, or adds a few files while this goes on.
 
     Works on descriptors, so that a directory exchanged for a link meanwhile is never followed, and opens up
     directories of our own that lack permission (overlay leaves `work` with mode 000). Raises OSError.
@@ -152,11 +155,17 @@ def _remove_entry(parent_fd: int, name: str) -> None:
     try:
         if not os.fstat(fd).st_mode & stat.S_IWUSR:
             os.fchmod(fd, 0o700)
-        for entry in os.listdir(fd):
-            _remove_at(fd, entry)
+        for patience in range(_LAST_WORDS, -1, -1):
+            for entry in os.listdir(fd):
+                _remove_at(fd, entry)
+            try:
+                os.rmdir(name, dir_fd=parent_fd)
+                return
+            except OSError as error:  # somebody was just writing his last word beside us
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not patience:
+                    raise
     finally:
         os.close(fd)
-    os.rmdir(name, dir_fd=parent_fd)
 
 
 class FileLock:

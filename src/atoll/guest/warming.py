@@ -38,7 +38,12 @@ def warm_up() -> None:
     try:
         if detect().unified is not None:
             making.keep_devices_v2(devices.rules_for(()))
-        _rehearse()
+        # The kernel draws the boot's id when it is first asked for: not here, each machine is to have one of its own.
+        drawn, state.BOOT_ID = state.BOOT_ID, "/proc/sys/kernel/ostype"
+        try:
+            _rehearse()
+        finally:
+            state.BOOT_ID = drawn
     except (OSError, errors.AtollError) as error:  # a kernel without something: who needs it will be told
         sys.stderr.write(f"agent: made ready in part only: {error}\n")
     gc.collect()

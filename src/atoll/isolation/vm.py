@@ -78,15 +78,19 @@ class VmDriver(ContainerDriver):
     def probe(self) -> Availability:
         """Whether a VMM and its kernel are here. Whether KVM works is found by booting (`vm/probe.py`)."""
         found = probed()
-        here = [named(name) for name, one in found.items() if one.ok]
-        if not here:
-            return Availability(ok=False, reason=found["qemu"].reason)
+        here = [name for name, one in found.items() if one.ok]
+        by_itself = [name for name in here if named(name).kernel]
+        reason = None if by_itself else found["qemu"].reason
         try:
-            if all(one.kernel for one in here):
+            if by_itself:
                 kernels.installed(f"{self._data_root}/vm")
         except errors.AtollError as error:
-            return Availability(ok=False, reason=str(error))
-        return super().probe()
+            reason = str(error)
+        if reason is None:
+            return super().probe()
+        if here != by_itself:
+            reason += '; user-mode Linux is here, and works where [vm] driver = "uml" asks for its weaker wall'
+        return Availability(ok=False, reason=reason)
 
     def create(self, plan: ContainerPlan, *, promise: bool = False, start: bool = False) -> Attachment:
         """Through a monitor, which makes the jail. Raises Unsupported for what a machine cannot do."""

@@ -51,9 +51,12 @@ class State(Value):
     intel_rdt: Any = None
 
 
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
 def boot_id() -> str:
-    """The id the kernel drew at this boot."""
-    return files.read_text("/proc/sys/kernel/random/boot_id").strip()
+    """The id of this boot. The kernel draws it when somebody first asks."""
+    return files.read_text(BOOT_ID).strip()
 
 
 def now() -> str:

@@ -133,3 +133,28 @@ def test_two_remove_a_tree_at_once(tmp_path, monkeypatch):
         files.remove_tree(str(tree))
         monkeypatch.undo()
         shutil.rmtree(tree, ignore_errors=True)
+
+
+def test_a_tree_that_somebody_still_writes_to_a_little(tmp_path, monkeypatch):
+    """A file that appears between the last look and the removal of the directory."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "old").write_text("x")
+    left = [3]
+    listed = os.listdir
+
+    def late(where):
+        found = listed(where)
+        if left[0]:
+            left[0] -= 1
+            (tree / f"late{left[0]}").write_text("x")
+        return found
+
+    monkeypatch.setattr(os, "listdir", late)
+    files.remove_tree(str(tree))
+    assert not tree.exists()
+    tree.mkdir()
+    (tree / "old").write_text("x")
+    left[0] = 1000
+    with pytest.raises(OSError, match="not empty"):
+        files.remove_tree(str(tree))
