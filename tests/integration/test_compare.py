@@ -131,6 +131,7 @@ def test_an_ordinary_user(rootless: Atoll, busybox: str):
     assert cells(found, "start")["container"]["count"] == 1
 
 
+@pytest.mark.full
 def test_a_machine_has_a_kernel_of_its_own(fresh: Callable[..., Atoll], sandbox: Sandbox):
     one = fresh()
     vm.give(one, vm.store(sandbox.run_outside))

@@ -175,7 +175,10 @@ def test_probes(atoll: Atoll, busybox: str):
         time.sleep(0.1)
     until(Status="starting", Started=False)
     assert atoll.state("app-one")["Pid"] != pid
-    assert atoll.good("pod", "ps", "--format", "{{.Status}}") == "Running"
+    deadline = time.monotonic() + 30
+    while (status := atoll.good("pod", "ps", "--format", "{{.Status}}")) != "Running":
+        assert time.monotonic() < deadline, status
+        time.sleep(0.1)
     atoll.good("stop", "-t", "0", "app-one")  # which is deaf, and had ten minutes
     atoll.good("kube", "down", "-", stdin=PROBED.replace("IMAGE", busybox))
     assert atoll.all() == []

@@ -505,7 +505,8 @@ def test_fifty_at_once(level):
     assert codes == {n: (f"{n}\n".encode(), n) for n in range(50)}
 
 
-def test_memory_of_fifty_idle_containers(level):
+def test_memory_of_fifty_idle_containers(level, monkeypatch):
+    monkeypatch.setenv("ATOLL_SPAWNER_IDLE", "4")  # spares are kept for half of it
     plans = [level.plan("sleep", "60") for _ in range(50)]
     for plan in plans:
         attachment = level.driver.create(plan)

@@ -136,6 +136,7 @@ spec:
 """
 
 
+@pytest.mark.full
 def test_a_document_with_volumes(machines: Atoll, busybox: str, sandbox: Sandbox):
     """Init containers, volumes that are shared or the host's, and a restart: as in namespaces."""
     place = f"{sandbox.scratch}/host"

@@ -161,7 +161,14 @@ class Runtime:
             **how,
         }
         command = [*(before or [self.program]), "--root", self.root, *words]
-        return subprocess.Popen(command, env={**base, **(env or {})}, preexec_fn=enter, **settings)
+        fillers: list[int] = []
+        try:
+            while fds and (not fillers or fillers[-1] <= max(fds)):  # Popen's own pipes must not lie where ours go
+                fillers.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+            return subprocess.Popen(command, env={**base, **(env or {})}, preexec_fn=enter, **settings)
+        finally:
+            for filler in fillers:
+                os.close(filler)
 
     def __call__(self, *words: str, timeout: float = 30, stdin: str | None = None, **how: Any) -> Result:
         """Run to the end; output goes to files, because a detached container keeps its streams open."""

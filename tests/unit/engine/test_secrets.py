@@ -140,3 +140,13 @@ def test_no_text_breaks_the_grammar(text):
     except errors.AtollError:
         return
     assert found.type == "env" or found.target.startswith("/")
+
+
+def test_what_a_killed_command_had_half_written_goes_with_the_next_change(engine):
+    manage.create(engine, "db", CONTENT)
+    place = f"{engine.paths.data}/secrets/0"
+    for pid in (1 << 22, os.getpid()):
+        with open(f"{place}/other.json.{pid}.tmp", "w") as stream:
+            stream.write("half")
+    manage.create(engine, "second", CONTENT)
+    assert sorted(os.listdir(place)) == ["db.json", f"other.json.{os.getpid()}.tmp", "second.json", "vault.json"]

@@ -117,12 +117,14 @@ class Vault:
             document = before
         document.update(updated=now, labels=dict(labels) or document.get("labels") or {}, index=document["index"] + 1)
         key = self._key(make=True)
+        _sweep(self._place())
         self._seal(document, content, key, self._place())
         return _shown(document)
 
     def remove(self, name: str) -> Secret:
         """Forget a secret. Raises NotFound."""
         document = self._find(name)
+        _sweep(self._place())
         os.unlink(f"{self._place()}/{document['name']}.json")
         return _shown(document)
 
@@ -264,3 +266,10 @@ def _shown(document: dict[str, Any]) -> Secret:
         labels=tuple((str(k), str(v)) for k, v in dict(document.get("labels") or {}).items()),
         index=int(document["index"]),
     )
+
+
+def _sweep(place: str) -> None:
+    """Remove what commands that were killed had half written (`files.write_atomic`, which names its process)."""
+    for name in os.listdir(place):
+        if name.endswith(".tmp") and not os.path.exists(f"/proc/{name.split('.')[-2]}"):
+            files.unlink_if_present(f"{place}/{name}")

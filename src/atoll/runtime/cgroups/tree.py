@@ -109,7 +109,7 @@ def kill_at_once(directory: str) -> bool:
     return True
 
 
-def kill_one_by_one(directory: str, freezer: str | None, *, unified: bool, timeout: float = 10.0) -> None:
+def kill_one_by_one(directory: str, freezer: str | None, *, unified: bool, timeout: float = 30.0) -> None:
     """Without cgroup.kill: freeze (so that nothing forks away), signal all, thaw; until nothing is left.
 
     `freezer` is the directory to freeze, None for none: then it is a race that only a finite supply of pids lets
