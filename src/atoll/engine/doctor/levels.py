@@ -29,19 +29,28 @@ def levels(host: Host, data_root: str, kernel: str) -> list[Finding]:
     found = []
     for level in ls(data_root):
         own = level.name == "container"
-        package = _PACKAGES.get(level.name, "")
         found.append(
             Finding(
                 area="isolation",
                 title=level.name,
                 outcome=GOOD if level.ok else BAD if own else NOTE,
                 said=f"works ({level.program})" if level.ok else (level.reason or "cannot be had").partition(" (")[0],
-                fix=host.install(package)
-                if package and not level.ok and host.program(os.path.basename(level.program)) is None
-                else "",
+                fix="" if level.ok else _fix(host, level.name, os.path.basename(level.program)),
             )
         )
     return [*found, *_drivers(host), _kvm(host, data_root, kernel)]
+
+
+def _fix(host: Host, level: str, program: str) -> str:
+    """What would bring a level: its package, or the kernel that a program for machines lacks."""
+    if level == "vm":
+        from atoll.vm import drivers
+
+        if drivers.named("qemu").probe().ok:
+            return "atoll vm kernel install --from FILE (docs/vm.md)"
+        program = "qemu-system-x86_64"
+    package = _PACKAGES.get(level, "")
+    return host.install(package) if package and host.program(program) is None else ""
 
 
 def _drivers(host: Host) -> list[Finding]:
