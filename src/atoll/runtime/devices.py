@@ -63,7 +63,7 @@ def _make_node(directory: Root, name: str, device: Device) -> None:
         info = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
         if stat.S_IFMT(info.st_mode) != kind or (kind != stat.S_IFIFO and info.st_rdev != number):
             raise
-        return  # as it is: where /dev is the host's (`-v /dev:/dev`), its owner and mode are the host's to say
+        return  # as it is: one that is mounted from the host (`-v /dev/null:/dev/null`) is the host's to give away
     os.chown(name, device.uid or 0, device.gid or 0, dir_fd=directory.fd, follow_symlinks=False)
     os.chmod(name, mode, dir_fd=directory.fd)  # the umask has cut the mode given to mknod
 
