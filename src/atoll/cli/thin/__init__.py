@@ -16,11 +16,7 @@ from __future__ import annotations
 import os
 
 from atoll.base import files
-from atoll.engine.containers.own_init import elf
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from atoll.engine.containers.own_init.machine import Machine
+from atoll.engine.containers.own_init import assemble
 
 FILE = "atoll/__pycache__/thin"
 """Below the package's directory, beside what is compiled: who may write there may write the package."""
@@ -30,19 +26,7 @@ def image(machine: str) -> bytes | None:
     """The program's file for a machine as uname(2) calls it; None for one that has no such program."""
     from atoll.cli.thin import program
 
-    made: Machine
-    if machine == "x86_64":
-        from atoll.engine.containers.own_init.x86_64 import X86
-
-        made = X86()
-    elif machine == "aarch64":
-        from atoll.engine.containers.own_init.aarch64 import Arm
-
-        made = Arm()
-    else:
-        return None
-    program.write(made)
-    return elf.file(made.NUMBER, made.code())
+    return assemble(machine, program.write)
 
 
 def keep(directory: str) -> None:

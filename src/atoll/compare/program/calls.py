@@ -108,16 +108,22 @@ def _child(c: Context, number: Variable, argument: int, answer: Variable, *, fil
             s.copy(c.word(timer, 3), _WAIT_NS)  # microseconds until SIGALRM
             s.call("setitimer", 0, int(timer), 0)
         s.call(number, *[argument] * 6, to=result)
-        fine = s.new_label()
-        s.if_less(result, -4095, fine)
-        s.if_less(-1, result, fine)
-        s.copy(status, 0)
-        s.subtract(status, result)
-        s.call("exit_group", status)
-        s.label(fine)
+        exit_if_refused(c, result, status)
 
     s.in_child(body, status)
     exit_code(c, status, answer)
+
+
+def exit_if_refused(c: Context, result: Variable, status: Variable) -> None:
+    """In a child: end with the number of the error that a call gave; go on if it gave none."""
+    s = c.s
+    fine = s.new_label()
+    s.if_less(result, -4095, fine)
+    s.if_less(-1, result, fine)
+    s.copy(status, 0)
+    s.subtract(status, result)
+    s.call("exit_group", status)
+    s.label(fine)
 
 
 def exit_code(c: Context, status: Variable, answer: Variable) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from atoll.base.value import Value
 from atoll.compare.program import records
-from atoll.compare.program.calls import exit_code
+from atoll.compare.program.calls import exit_code, exit_if_refused
 from atoll.compare.program.main import AT_FDCWD
 
 TYPE_CHECKING = False
@@ -47,13 +47,7 @@ def run(c: Context) -> None:
 
         def body(trial: Trial = trial, result: Variable = result, status: Variable = status) -> None:
             trial.body(c, result)
-            fine = s.new_label()
-            s.if_less(result, -4095, fine)
-            s.if_less(-1, result, fine)
-            s.copy(status, 0)
-            s.subtract(status, result)
-            s.call("exit_group", status)
-            s.label(fine)
+            exit_if_refused(c, result, status)
 
         s.in_child(body, status)
         exit_code(c, status, answer)

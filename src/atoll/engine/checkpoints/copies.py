@@ -12,7 +12,7 @@ import os
 
 from atoll.base import errors, files
 from atoll.engine.checkpoints import store
-from atoll.engine.containers.launch import launch, started
+from atoll.engine.containers.launch import launch_detached
 from atoll.engine.containers.record import Record
 from atoll.engine.requests import RunRequest
 from atoll.linux.copyfile import copy_contents
@@ -166,14 +166,7 @@ def put_disk(plan: ContainerPlan, saved: str) -> None:
 
 def go_on(engine: Engine, container_id: str, saved: str) -> None:
     """Launch it where it was saved; "" starts it anew. Raises as `launch`."""
-    attachment = launch(engine, container_id, promise=False, resume=saved)
-    try:
-        attachment.start()
-        attachment.detach()
-    except errors.AtollError:
-        attachment.close()
-        raise
-    started(engine, container_id)
+    launch_detached(engine, container_id, resume=saved)
 
 
 def _remove(engine: Engine, container_id: str) -> None:

@@ -19,6 +19,8 @@ from atoll.monitor.restart import POLICY_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from atoll.engine.engine import Engine
     from atoll.isolation.protocol import Attachment, ContainerPlan
 
@@ -191,6 +193,18 @@ def _note_failure(place: str, error: errors.AtollError) -> None:
 
 def _remove_failed(engine: Engine, container_id: str) -> None:
     remove_all(engine, container_id, ())
+
+
+def launch_detached(engine: Engine, container_id: str, **how: Any) -> None:
+    """Launch it and have its program start, attended by nobody. `how` and errors are those of `launch`."""
+    attachment = launch(engine, container_id, promise=False, **how)
+    try:
+        attachment.start()
+        attachment.detach()
+    except errors.AtollError:
+        attachment.close()
+        raise
+    started(engine, container_id)
 
 
 def started(engine: Engine, container_id: str) -> None:

@@ -11,7 +11,7 @@ import time
 from atoll.base import errors, files
 from atoll.base.rollback import Rollback
 from atoll.engine.containers import bundle
-from atoll.engine.containers.launch import RESTARTED, launch, started
+from atoll.engine.containers.launch import RESTARTED, launch_detached
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.start import start
 from atoll.engine.containers.state import is_up, state_of
@@ -72,14 +72,7 @@ def _restart_going(engine: Engine, container_id: str, end: Callable[[], None]) -
         files.remove_tree(f"{engine.snapshots.writable(container_id).work}/work")
         engine.locks[container_id] = lock
         undo.release()
-    attachment = launch(engine, container_id, promise=False, kept=plan)
-    try:
-        attachment.start()
-        attachment.detach()
-    except errors.AtollError:
-        attachment.close()
-        raise
-    started(engine, container_id)
+    launch_detached(engine, container_id, kept=plan)
 
 
 def _plan_of(engine: Engine, container_id: str) -> ContainerPlan:

@@ -16,11 +16,18 @@ from atoll.engine.containers.own_init import elf, program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from atoll.engine.containers.own_init.machine import Machine
 
 
 def image(machine: str) -> bytes | None:
     """The program's file for a machine as uname(2) calls it; None for one that has no such program."""
+    return assemble(machine, program.write)
+
+
+def assemble(machine: str, write: Callable[[Machine], None]) -> bytes | None:
+    """The file of what `write` writes in the operations of `machine.py`; None for a machine that has no such code."""
     made: Machine
     if machine == "x86_64":
         from atoll.engine.containers.own_init.x86_64 import X86
@@ -32,5 +39,5 @@ def image(machine: str) -> bytes | None:
         made = Arm()
     else:
         return None
-    program.write(made)
+    write(made)
     return elf.file(made.NUMBER, made.code())
