@@ -145,6 +145,15 @@ def test_the_boot_unit(atoll: Atoll):
         assert stream.read() == unit + "\n"
 
 
+def test_a_half_removed_container_is_not_started_by_its_policy(anyone: Atoll, busybox: str):
+    """Its remover was killed after the plan had gone: who waited to start it again says nothing and starts nothing."""
+    made = anyone.good("create", "--name", "half", "--restart", "always", busybox, "sleep", "600").strip()
+    os.unlink(f"{anyone.data}/containers/{made}/plan.json")
+    ended = anyone("internal", "restart", made)
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert anyone.all() == []
+
+
 def test_rm_and_restart_exclude_each_other(atoll: Atoll, busybox: str):
     atoll("run", "--rm", "--restart", "always", busybox, "true").failed(125, "conflict")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from atoll.base import errors, files, jsontext, launch
+from atoll.engine.containers.bundle import is_whole
 from atoll.engine.containers.record import Record
 from atoll.monitor import restart
 from atoll.monitor.record import read_exit
@@ -115,7 +116,12 @@ def again(engine: Engine, container_id: str) -> None:
         return
     if restart.is_stopped(engine.paths.container(row.id)) or is_up(state_of(engine, row.id)):
         return
-    attachment = launch_container(engine, row.id, promise=False, again=True)
+    try:
+        attachment = launch_container(engine, row.id, promise=False, again=True)
+    except errors.NotFound:
+        if is_whole(engine.paths.container(row.id)):
+            raise
+        return  # whoever removed it was killed half-way: the next command that meets it removes the rest
     try:
         attachment.start()
         attachment.detach()

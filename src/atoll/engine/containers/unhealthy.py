@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 
-from atoll.base import files
+from atoll.base import errors, files
 from atoll.engine.containers import health, restarting
+from atoll.engine.containers.bundle import is_whole
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.restart import restart
 from atoll.engine.containers.state import is_up, state_of
@@ -26,7 +27,10 @@ KILL, RESTART, STOP = "kill", "restart", "stop"
 def unhealthy(engine: Engine, name: str) -> None:
     """Do what its request said, if it is up and unhealthy still. While somebody does it nobody does it again. Raises
     what the verbs raise."""
-    row = engine.store.container(name)
+    try:
+        row = engine.store.container(name)
+    except errors.NotFound:  # removed meanwhile
+        return
     record, run = Record.from_text(row.record), engine.paths.container_run(row.id)
     if record.health is None:
         return
@@ -46,5 +50,9 @@ def unhealthy(engine: Engine, name: str) -> None:
             count = restarting.count(engine, row.id)
             restart(engine, row.id, timeout=grace)
             restarting.counted(engine, row.id, count + 1)
+    except errors.NotFound:
+        if record.remove or is_whole(engine.paths.container(row.id)):
+            raise
+        # else it is being removed, or whoever removed it was killed half-way
     finally:
         lock.release()
