@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 import pytest
 
 from kit.command import Atoll
@@ -33,6 +36,20 @@ def test_gvisor(atoll: Atoll, busybox: str):
     assert atoll.good("exec", "box", "echo", "in") == "in"
     atoll("pause", "box").failed(1, "cannot be paused")
     atoll.good("rm", "-f", "box")
+
+
+def test_gvisor_leaves_the_hosts_null_device_alone(fresh: Callable[..., Atoll], busybox: str):
+    """runsc gives the streams of a sandbox to `nobody`; the leak check looks at the node, too."""
+    box = fresh()  # one that has not looked for a platform yet
+    before = os.stat("/dev/null")
+    try:
+        box.good("run", "-d", "--name", "box", "--isolation", "gvisor", busybox, "sleep", "600")
+        box.good("exec", "-d", "box", "true")
+        box.good("rm", "-f", "box")
+        after = os.stat("/dev/null")
+        assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+    finally:
+        os.chown("/dev/null", before.st_uid, before.st_gid)
 
 
 def test_a_level_that_is_not_there_is_an_error(atoll: Atoll, busybox: str):

@@ -1,4 +1,4 @@
-"""What must be the same before and after: processes, mounts, cgroups, namespaces, links, descriptors.
+"""What must be the same before and after: processes, mounts, cgroups, namespaces, links, device nodes, descriptors.
 
 Holds: `Count.now()` and `differences`. The session is a subreaper in namespaces of its own, so everything that a
 test leaves is a descendant of ours, a line of our mountinfo, or a directory of our cgroup trees.
@@ -32,6 +32,7 @@ class Count:
     cgroups: frozenset[str]
     namespaces: frozenset[str]
     links: frozenset[str]
+    devices: frozenset[str]
     descriptors: int
 
     @classmethod
@@ -50,13 +51,14 @@ class Count:
             cgroups=frozenset(_cgroups()),
             namespaces=frozenset(n for p in ours for n in processes.namespaces(p.pid).values() if n not in mine),
             links=frozenset(name for _, name in socket.if_nameindex()),
+            devices=frozenset(_devices()),
             descriptors=len(os.listdir("/proc/self/fd")),
         )
 
     def differences(self, after: Count) -> list[str]:
         """Sentences about what came or went; empty when all is as before."""
         found = []
-        for name in ("processes", "mounts", "outer_mounts", "cgroups", "namespaces", "links"):
+        for name in ("processes", "mounts", "outer_mounts", "cgroups", "namespaces", "links", "devices"):
             before, now = getattr(self, name), getattr(after, name)
             found += [f"{name}: left behind: {what}" for what in sorted(now - before)]
             if name not in ("processes", "namespaces"):
@@ -83,6 +85,15 @@ def _mounts(path: str) -> list[str]:
             left, _, right = line.rstrip("\n").partition(" - ")
             lines.append(" ".join([*left.split()[3:6], right]))
     return lines
+
+
+def _devices() -> list[str]:
+    """Owner and mode of the nodes that everybody has open: whoever is given one may change them for all."""
+    found = []
+    for name in ("null", "zero", "full", "random", "urandom", "tty", "ptmx"):
+        info = os.stat(f"/dev/{name}")
+        found.append(f"/dev/{name} of {info.st_uid}:{info.st_gid}, mode {info.st_mode:o}")
+    return found
 
 
 def _cgroups() -> list[str]:

@@ -94,8 +94,9 @@ def _try(program: str, platform: str) -> int | str:
     words = [program, "--root", place, FLAG, platform, "--network", "none", "--ignore-cgroups"]
     words += ["do", os.path.realpath(sys.executable), "-SI", "-c", _CODE]
     try:
+        # No stream of it may be the host's null device: runsc gives its streams to `nobody`.
         with subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         ) as child:
             try:
                 out, said = child.communicate(timeout=SECONDS)

@@ -253,9 +253,10 @@ def _become(
         signal(SIGPIPE, SIG_DFL)
         if before is not None:
             before()
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        own = runsc.is_it(line[0])
+        null = runsc.own_null() if own else os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         # Lifted first: one of the three may be what another is about to be put over.
-        lifted = [os.dup(fd) for fd in (stdio or (null, null, null))]
+        lifted = [os.dup(null if own and runsc.is_null(fd) else fd) for fd in (stdio or (null, null, null))]
         for number, fd in enumerate(lifted):
             os.dup2(fd, number, inheritable=True)
         os.execvpe(line[0], line, {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
