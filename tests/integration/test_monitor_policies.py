@@ -146,7 +146,7 @@ def test_the_boot_unit(atoll: Atoll):
 
 
 def test_a_half_removed_container_is_not_started_by_its_policy(anyone: Atoll, busybox: str):
-    """Its remover was killed after the plan had gone: who waited to start it again says nothing and starts nothing."""
+    """Its remover was killed after the plan had gone: whoever waited to start it again says and starts nothing."""
     made = anyone.good("create", "--name", "half", "--restart", "always", busybox, "sleep", "600").strip()
     os.unlink(f"{anyone.data}/containers/{made}/plan.json")
     ended = anyone("internal", "restart", made)
