@@ -100,6 +100,7 @@ _LOADED = (
     "atoll.engine.containers.start",
     "atoll.engine.containers.stop",
     "atoll.engine.containers.wait",
+    "atoll.engine.networks.helpers",
     "atoll.engine.networks.launching",
     "atoll.engine.networks.repair",
     "atoll.engine.networks.settle",
