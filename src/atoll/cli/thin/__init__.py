@@ -1,7 +1,7 @@
 """`quick.py` once more as a program of machine code: a warm command need not start an interpreter first.
 
 Holds: `image` (the ELF file for a machine), `keep` (has it where `bin/atoll` finds it). Does not hold: the
-conversation (`warm.py` draws it), the operations (`engine/containers/own_init/machine.py`).
+conversation (`warm.py` draws it), the operations (`base/assembly/machine.py`).
 Start reading at `program.py`; what each step is for is said in `quick.py`, which does the same on every machine.
 
     thin PYTHON -SI -c BOOT DIRECTORY MODULE WORD…      what `bin/atoll` would have executed, and this in front of it
@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 
 from atoll.base import files
-from atoll.engine.containers.own_init import assemble
+from atoll.base.assembly import assemble
 
 FILE = "atoll/__pycache__/thin"
 """Below the package's directory, beside what is compiled: who may write there may write the package."""

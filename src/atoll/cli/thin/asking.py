@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atoll.base.assembly.machine import EQUAL, LESS, LESS_EQUAL, NOT_EQUAL, At, Machine
 from atoll.cli import quick
 from atoll.cli.thin.frame import (
     ADDRESS,
@@ -50,7 +51,6 @@ from atoll.cli.thin.frame import (
     WORD,
 )
 from atoll.cli.thin.parts import copy, copy_below, decimal
-from atoll.engine.containers.own_init.machine import EQUAL, LESS, LESS_EQUAL, NOT_EQUAL, At, Machine
 
 
 def connect(m: Machine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atoll.base.assembly.machine import EQUAL, LESS, LESS_EQUAL, NOT_EQUAL, Frame, Machine
 from atoll.cli import quick
 from atoll.cli.thin.frame import (
     ADDRESS,
@@ -26,7 +27,6 @@ from atoll.cli.thin.frame import (
     XDG,
 )
 from atoll.cli.thin.parts import among, begins, copy, decimal
-from atoll.engine.containers.own_init.machine import EQUAL, LESS, LESS_EQUAL, NOT_EQUAL, Frame, Machine
 
 
 def begin(m: Machine) -> None:

@@ -5,7 +5,7 @@ Source: the headers below include/uapi/ that the man pages of the calls name; eq
 
 from __future__ import annotations
 
-from atoll.engine.containers.own_init.machine import Frame
+from atoll.base.assembly.machine import Frame
 
 FRAME = 0x4000
 # Where in the stack frame things lie. Signal masks: as they were, those to take or to change.

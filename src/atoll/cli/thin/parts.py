@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atoll.engine.containers.own_init.machine import EQUAL, GREATER_EQUAL, LESS, NOT_EQUAL, Machine
+from atoll.base.assembly.machine import EQUAL, GREATER_EQUAL, LESS, NOT_EQUAL, Machine
 
 
 def fresh(m: Machine) -> str:

@@ -5,11 +5,11 @@ Holds: `write`. Does not hold: the steps (`before.py`, `asking.py`), how a machi
 
 from __future__ import annotations
 
+from atoll.base.assembly.machine import Machine
 from atoll.base.launch import COLD
 from atoll.cli import quick
 from atoll.cli.thin import asking, before
 from atoll.cli.thin.frame import SAID
-from atoll.engine.containers.own_init.machine import Machine
 
 
 def write(m: Machine) -> None:

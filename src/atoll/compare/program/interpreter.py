@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from struct import pack
 
-from atoll.engine.containers.own_init.aarch64 import Arm
-from atoll.engine.containers.own_init.machine import EQUAL, LESS, NOT_EQUAL, Machine
-from atoll.engine.containers.own_init.x86_64 import X86
+from atoll.base.assembly.aarch64 import Arm
+from atoll.base.assembly.machine import EQUAL, LESS, NOT_EQUAL, Machine
+from atoll.base.assembly.x86_64 import X86
 
 WORD = 8
 OPERATIONS = {

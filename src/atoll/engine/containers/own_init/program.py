@@ -15,7 +15,7 @@ are a shell's: 128 and the signal; 127 for a program that is not there, 126 for 
 
 from __future__ import annotations
 
-from atoll.engine.containers.own_init.machine import (
+from atoll.base.assembly.machine import (
     EQUAL,
     GREATER_EQUAL,
     LESS,

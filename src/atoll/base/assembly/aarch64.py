@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from struct import pack
 
-from atoll.engine.containers.own_init.machine import EQUAL, GREATER_EQUAL, LESS, LESS_EQUAL, NOT_EQUAL, Machine
+from atoll.base.assembly.machine import EQUAL, GREATER_EQUAL, LESS, LESS_EQUAL, NOT_EQUAL, Machine
 
 _CONDITIONS = {EQUAL: 0, NOT_EQUAL: 1, GREATER_EQUAL: 10, LESS: 11, LESS_EQUAL: 13}
 _SP = 31

@@ -1,4 +1,4 @@
-"""What a machine must be able to do for `program.py`: a dozen operations on ten registers.
+"""What a machine must be able to do for a small program: a dozen operations on ten registers.
 
 Holds: `Machine`, labels. Does not hold: any machine's code (`x86_64.py`, `aarch64.py`).
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from struct import pack
 
-from atoll.engine.containers.own_init.machine import EQUAL, GREATER_EQUAL, LESS, LESS_EQUAL, NOT_EQUAL, Machine
+from atoll.base.assembly.machine import EQUAL, GREATER_EQUAL, LESS, LESS_EQUAL, NOT_EQUAL, Machine
 
 _CONDITIONS = {LESS: 0x8C, LESS_EQUAL: 0x8E, EQUAL: 0x84, NOT_EQUAL: 0x85, GREATER_EQUAL: 0x8D}
 _RAX, _RCX, _RDX, _RBX, _RSP, _RBP, _RSI, _RDI, _R8, _R9, _R10, _R11 = range(12)
