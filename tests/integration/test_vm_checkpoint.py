@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -142,7 +140,7 @@ def test_a_checkpoint_and_its_restore(box: Atoll):
     assert box("system", "check").code == 0
 
 
-def test_what_cannot_be_saved_is_refused_by_name(box: Atoll, busybox: str, sandbox: Sandbox):
+def test_what_cannot_be_saved_is_refused_by_name(box: Atoll, busybox: str):
     box.good("create", "--name", "plain", "--network", "none", busybox, "sleep", "600")
     box("checkpoint", "plain").failed(
         1, "cannot checkpoint container plain: at the level 'container'", "--isolation vm"
@@ -151,8 +149,6 @@ def test_what_cannot_be_saved_is_refused_by_name(box: Atoll, busybox: str, sandb
     box.good("create", "--name", "volumes", *ALONE, "-v", "named:/data", busybox, "sleep", "600")
     box("checkpoint", "volumes").failed(1, r"its volumes \(/data\)", "--memory=false")
     box("fork", "volumes").failed(1, r"its volumes \(/data\)")
-    out = f"{sandbox.scratch}/volumes.tar"
-    box("checkpoint", "--export", out, "--memory=false", "volumes").failed(1, "--ignore-volumes")
     box.good("pause", "web")
     box("checkpoint", "web").failed(1, "is paused")
     box.good("unpause", "web")
@@ -222,34 +218,15 @@ def test_a_command_that_is_killed_leaves_the_old_or_the_new(box: Atoll, rng: ran
     """SIGKILL of `checkpoint` and `restore` before a step: whole, and the next command is right."""
     for words in (("checkpoint", "web"), ("restore", "--keep", "web")):
         _ready(box, words[0])
-        count = _killed_at(box, 0, words)
+        count = steps.run_killed(box, 0, words, SECONDS)
         assert count > 10
         chosen = range(1, count + 1) if full else rng.sample(range(1, count + 1), 1)
         for number in chosen:
             _ready(box, words[0])
-            _killed_at(box, number, words)
+            steps.run_killed(box, number, words, SECONDS)
             _whole(box)
     box.good("rm", "-f", "web")
     assert box("system", "check").code == 0
-
-
-def _killed_at(box: Atoll, number: int, words: tuple[str, ...]) -> int:
-    """Run a command that ends by SIGKILL before that step; how many it had."""
-    folder = f"{box.folder}/steps"
-    os.makedirs(folder, exist_ok=True)
-    for name in ("armed", "killed", "trace"):
-        if os.path.exists(f"{folder}/{name}"):
-            os.unlink(f"{folder}/{name}")
-    with open(f"{folder}/armed", "w"):
-        pass
-    src = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(steps.__file__))), "src")
-    argv = [sys.executable, steps.__file__, "command", str(number), folder, "command", *words]
-    env = {**box.env, "PYTHONPATH": src}
-    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, cwd="/")
-    if not number:
-        assert done.returncode == 0, done.stderr
-    with open(f"{folder}/trace") as stream:
-        return sum(line.startswith("command ") for line in stream)
 
 
 def _ready(box: Atoll, verb: str) -> None:

@@ -14,7 +14,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kit.command import Atoll
 
 STEPS = (
     "os:rename os:unlink os:rmdir os:mkdir os:mkfifo os:symlink os:fork os:posix_spawn os:pidfd_open",
@@ -74,6 +77,27 @@ def patch() -> None:
         set_title(words)
 
     title.set_title = titled
+
+
+def run_killed(box: Atoll, number: int, words: tuple[str, ...], seconds: float) -> int:
+    """Run a command that ends by SIGKILL before that step (0: before none); how many it had."""
+    import subprocess
+
+    folder = f"{box.folder}/steps"
+    os.makedirs(folder, exist_ok=True)
+    for name in ("armed", "killed", "trace"):
+        if os.path.exists(f"{folder}/{name}"):
+            os.unlink(f"{folder}/{name}")
+    with open(f"{folder}/armed", "w"):
+        pass
+    src = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "src")
+    argv = [sys.executable, __file__, "command", str(number), folder, "command", *words]
+    env = {**box.env, "PYTHONPATH": src}
+    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, cwd="/")
+    if not number:
+        assert done.returncode == 0, done.stderr
+    with open(f"{folder}/trace") as stream:
+        return sum(line.startswith("command ") for line in stream)
 
 
 def main(argv: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from atoll.cli.container_flags import FLAGS, RARE, read
-from atoll.cli.options import TEXT, Command, Flag, UsageError, all_flags
+from atoll.cli.options import LIST, TEXT, Command, Flag, UsageError, all_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,14 @@ COMMAND = Command(
             what="file",
             help="Make the container of an archive ('-': stdin)",
         ),
+        Flag(name="ignore-volumes", help="With --import: make none of the archive's volumes"),
         Flag(name="keep", short="k", help="Keep the checkpoint (one with a name stays anyway)"),
+        Flag(
+            name="rename-volume",
+            kind=LIST,
+            what="old=new",
+            help="With --import: make a volume of the archive under another name",
+        ),
         *[flag for flag in FLAGS if flag.name not in _NOT_HERE],
     ),
     rare=RARE,
@@ -81,10 +88,22 @@ def _check_flags(given: Given) -> None:
 def _import(given: Given, source: str) -> int:
     from atoll.cli.wiring import open_engine
     from atoll.engine.checkpoints.import_ import import_
+    from atoll.engine.checkpoints.volumes import Wishes
 
     if given.text("cidfile") is not None:
         raise UsageError("--cidfile is not for restore: the ID is printed", "restore")
     given.args.append("")  # the image, which the archive names
     request = read(given, detach=True)
-    sys.stdout.write(import_(open_engine(), source, request) + "\n")
+    renamed = []
+    for one in given.texts("rename-volume"):
+        old, equals, new = one.partition("=")
+        if not (old and equals and new):
+            raise UsageError(f"--rename-volume takes OLD=NEW, not {one!r}", "restore")
+        renamed.append((old, new))
+    engine = open_engine()
+    wishes = Wishes(ignore=given.on("ignore-volumes"), renamed=tuple(renamed))
+    made = import_(engine, source, request, wishes)
+    for warning in engine.warnings:
+        sys.stderr.write(f"WARNING: {warning}\n")
+    sys.stdout.write(made + "\n")
     return 0

@@ -82,7 +82,8 @@ class RunRequest(Value):
     are `source:destination[:options]` as typed; `cpus` is in billionths of a CPU; `restart` is a policy of
     `restart_policy.py`, `restart_max` its most restarts (0: no bound); `starts_later`: the caller will not launch
     it; `systemd` is always, true (where the program is an init), false or boot (`init_system.py`); `pod` names one to
-    be in, whose namespaces `infra` is to hold; `replaces`: a container that has the name goes before; `command_line`
+    be in, whose namespaces `infra` is to hold; `replaces`: a container that has the name goes before; `begins` is a
+    directory with the disk that its machine begins with (`checkpoints/copies.py`); `command_line`
     is how a command was given, without what says in which way to run. What is asked for more rarely is grouped, in
     modules that are loaded when it is."""
 
@@ -130,6 +131,7 @@ class RunRequest(Value):
     pod: str = ""
     infra: bool = False
     replaces: bool = False
+    begins: str = ""
     umask: int | None = None
     command_line: tuple[str, ...] = ()
 

@@ -6,6 +6,7 @@ side (`resume.py`), what is done with what was saved (`engine/checkpoints`). Ste
     engine                                        keeper
     {"is": "save", "sync"} + a file for the devices ▶ a, then d: stops the machine, writes its devices
     copies memory and disk ◀ {"is": "saved"} + the memory's memfd
+    with "sync" its disk and volumes alone are wanted: its devices are not written
     "end": all is kept, the machine may go ─────▶ the container ends with code 0
     "on", or its end, however it ends ──────────▶ e: the machine goes on
 """
@@ -38,8 +39,8 @@ HOLDING, SAVED, RESUMING = "holding", "saved", "resuming"
 class Saving:
     """One save: `kept` is what is to be said to the guest when it listens again."""
 
-    def __init__(self, keeper: Keeper, peer: socket, state: int) -> None:
-        self.keeper, self.peer, self.state = keeper, peer, state
+    def __init__(self, keeper: Keeper, peer: socket, state: int, *, disk_alone: bool = False) -> None:
+        self.keeper, self.peer, self.state, self.disk_alone = keeper, peer, state, disk_alone
         self.kept = bytearray()
         self.now = HOLDING
         self.gone = False
@@ -60,7 +61,8 @@ class Saving:
         control = keeper.control()
         try:
             control.ask("stop")
-            checkpoint.save(control, self.state)
+            if not self.disk_alone:
+                checkpoint.save(control, self.state)
             memory = pack("i", keeper.started.memory)
             word = jsontext.dumps({"is": "saved"}).encode()
             self.peer.sendmsg([word], [(SOL_SOCKET, SCM_RIGHTS, memory)], MSG_NOSIGNAL | MSG_DONTWAIT)
@@ -115,20 +117,21 @@ class Saving:
 
 def begin(keeper: Keeper, peer: socket, wanted: dict[str, Any], state: int) -> None:
     """a, or why not; `peer` and the descriptor are ours."""
-    error = _refused(keeper)
+    sync = wanted.get("sync") is True
+    error = _refused(keeper, disk_alone=sync)
     if error is not None:
         tell(peer, {"is": "failed", "error": errors.FailedPrecondition(error).to_json()})
         peer.close()
         os.close(state)
         return
-    saving = Saving(keeper, peer, state)
-    keeper.say(wire.word(wire.HOLD, {"sync": wanted.get("sync") is True}))
+    saving = Saving(keeper, peer, state, disk_alone=sync)
+    keeper.say(wire.word(wire.HOLD, {"sync": sync}))
     keeper.saving = saving
     keeper.expect(wire.ANSWER_SECONDS)
     keeper.loop.watch(peer.fileno(), POLLIN, lambda _: saving.on_word())
 
 
-def _refused(keeper: Keeper) -> str | None:
+def _refused(keeper: Keeper, *, disk_alone: bool) -> str | None:
     if keeper.saving is not None:
         return "the machine is being saved already"
     if not keeper.runs():
@@ -137,7 +140,7 @@ def _refused(keeper: Keeper) -> str | None:
         return f"a machine by {keeper.config['driver']} cannot be saved: QEMU's can"
     if keeper.shelf is not None:
         return "the machine of a pod cannot be saved"
-    if keeper.config["volumes"]:
+    if keeper.config["volumes"] and not disk_alone:
         return "a machine with volumes cannot be saved: their server, virtiofsd, is a process of the host's"
     return None
 

@@ -144,11 +144,28 @@ def _volume(entry: Mount, number: int) -> tuple[Mount, Mount]:
         name += "/file"  # virtiofs shows directories
     elif entry.source is not None and not os.path.exists(entry.source):
         raise errors.NotFound(f"the source of the mount on {entry.destination} is not there: {entry.source}")
-    kept = tuple([option for option in entry.options if option != "copyup"])
-    shown = entry.replace(destination=name, options=kept)
+    kept, inside = [option for option in entry.options if option != "copyup"], _inside(entry)
+    if "copyup" in inside and "ro" in inside:
+        # The guest fills a new one with what its image has there. One that holds something the jail shows read-only.
+        if _is_new(entry.source or ""):
+            kept = [option for option in kept if option not in ("ro", "rro")]
+        else:
+            inside = tuple([option for option in inside if option != "copyup"])
+    shown = entry.replace(destination=name, options=tuple(kept))
     return shown, Mount(
         destination=entry.destination,
         type="bind",
         source=f"{setup.VOLUMES}{name.removeprefix('/volumes')}",
-        options=_inside(entry),
+        options=inside,
     )
+
+
+def _is_new(path: str) -> bool:
+    """Whether `runtime/copyup.py` would fill it: nothing is there, or what a killed one has left."""
+    from atoll.runtime.copyup import MARK
+
+    try:
+        names = os.listdir(path)
+    except OSError:  # another id's: it has been used
+        return False
+    return not names or MARK in names

@@ -80,6 +80,7 @@ class _Applier(Tree):
             tar.FIFO: self._node,
         }
         started = time.process_time()
+        layer = not self.policy.plain
         entry: tar.Entry | None = None
         name = b""
         try:
@@ -87,11 +88,11 @@ class _Applier(Tree):
                 name = _normal(entry.name)
                 self._budget(entry, started)
                 parent, _, base = name.rpartition(b"/")
-                if _WHITEOUT in parent and self._below_whiteout(entry, parent):
+                if layer and _WHITEOUT in parent and self._below_whiteout(entry, parent):
                     continue
                 if not base:
                     self._root(entry)
-                elif base[:4] == _WHITEOUT:
+                elif layer and base[:4] == _WHITEOUT:
                     self._whiteout(entry, parent, base)
                 else:
                     kinds[entry.kind](entry, name, parent, base)
@@ -278,6 +279,9 @@ class _Applier(Tree):
     def _node(self, entry: tar.Entry, name: bytes, parent: bytes, base: bytes) -> None:
         """Devices and FIFOs. A 0:0 character device is overlayfs's mark of removal: never from an entry."""
         if entry.kind == tar.CHARACTER and not entry.major and not entry.minor:
+            self.stripped += 1
+            return
+        if entry.kind != tar.FIFO and self.policy.devices == "drop":
             self.stripped += 1
             return
         parent_fd = self._parent(parent)

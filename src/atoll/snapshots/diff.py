@@ -251,9 +251,12 @@ def write_tree(
     latest: int | None = None,
     inside: Callable[[int, int], tuple[int, int]] | None = None,
     one_file_system: bool = False,
+    volume: bool = False,
 ) -> LayerFacts:
-    """Write a whole tree as it is (`export`, `import` of a directory): no marks, every name. Raises OSError."""
+    """Write a whole tree as it is (`export`, `import` of a directory): no marks, every name. Of a `volume` holes stay
+    holes, and device nodes are left out. Raises OSError."""
     writing = Writing(out, latest, inside, frozenset(), layer=False)
+    writing.volume = volume
     if one_file_system:
         writing.device = os.fstat(root).st_dev
     writing.root(root)
@@ -284,6 +287,7 @@ class Writing:
         self.skip = skip
         self.layer = layer
         self.device: int | None = None
+        self.volume = False
         self.known = False  # what lies below: then no mark is written that hides nothing
         self._links: dict[tuple[int, int], bytes] = {}
 
@@ -352,7 +356,7 @@ class Writing:
     def file(self, parent_fd: int, name: bytes, path: bytes, info: os.stat_result) -> None:
         """Anything but a directory."""
         kind = packing.kind_of(info.st_mode)
-        if kind is None:
+        if kind is None or (self.volume and kind in (tar.CHARACTER, tar.BLOCK_DEVICE)):
             self.omitted += 1
             return
         first = self._links.get((info.st_dev, info.st_ino)) if info.st_nlink > 1 else None
@@ -370,7 +374,12 @@ class Writing:
         try:
             if any(_xattr(fd, one) is not None for one in _METACOPY):
                 raise errors.Unsupported(f"{os.fsdecode(path)} has no data of its own: an overlay with metacopy")
-            self.tar.add(self.member(path[1:], os.fstat(fd), kind, fd), fd)
+            member = self.member(path[1:], os.fstat(fd), kind, fd)
+            pieces = packing.pieces_of(fd, member.size) if self.volume and member.kind == tar.REGULAR else None
+            if pieces is None:
+                self.tar.add(member, fd)
+            else:
+                self.tar.add_sparse(member, fd, pieces)
         finally:
             os.close(fd)
 

@@ -128,6 +128,13 @@ def _mkfs(message: dict[str, Any], out: int, tell: int) -> None:
     os.execve(message["tool"], argv, environ)
 
 
+def _tree(_: object, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    """A volume's directory as it is, into the file `fds[0]`."""
+    with _Opened([message["path"]]) as (root,), _writer(fds[0]) as out:
+        facts = diff.write_tree(root, out.write, volume=True)
+    return {"done": {name: getattr(facts, name) for name in fields(facts)}}
+
+
 def _writer(fd: int) -> IO[bytes]:
     return os.fdopen(os.dup(fd), "wb", buffering=1 << 20)
 
@@ -139,4 +146,5 @@ JOBS: dict[str, Callable[[Any, dict[str, Any], list[int]], dict[str, Any]]] = {
     "erofs": _erofs,
     "layer": _layer,
     "merged": _merged,
+    "tree": _tree,
 }

@@ -2,7 +2,8 @@
 
 Holds: `Member`, `TarWriter`. Does not hold: what goes into an archive (`diff.py`), reading (`tar.py`).
 Names are bytes from end to end. Times are whole seconds, as Docker and containerd write them; holes of sparse files
-are written as zeros (image-spec, layer.md: "Sparse files SHOULD NOT be used") but never read from the disk.
+are written as zeros (image-spec, layer.md: "Sparse files SHOULD NOT be used") but never read from the disk; what is
+no layer may keep them (`add_sparse`).
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from atoll.snapshots import tar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _STEP = 1 << 20
 _ZEROS = bytes(_STEP)
+_SHORT = 64 << 10
 _OCTAL_ID = 0o7777777
 _OCTAL_SIZE = 0o77777777777
 
 
 class Member(Value):
     """One entry. `name` without a leading slash, a directory's with a trailing one; `mode` without the type's bits;
-    `mtime` in whole seconds."""
+    `mtime` in whole seconds; `real_size` is a sparse file's, whose `size` is that of its map and data."""
 
     name: bytes
     kind: bytes
@@ -39,6 +41,7 @@ class Member(Value):
     major: int = 0
     minor: int = 0
     xattrs: tuple[tuple[str, bytes], ...] = ()
+    real_size: int | None = None
 
 
 class TarWriter:
@@ -61,6 +64,22 @@ class TarWriter:
         if source is not None and member.size:
             self._content(source, member.size)
             self.data += member.size
+
+    def add_sparse(self, member: Member, source: int, pieces: Sequence[tuple[int, int]]) -> None:
+        """A regular file with holes: `pieces` are where it has data ((offset, bytes), ascending). In the PAX form 1.0
+        of GNU tar (its manual, "Storing Sparse Files"): a map before the data. Raises OSError."""
+        told = [*pieces, (member.size, 0)]
+        numbers = [len(told), *[number for piece in told for number in piece]]
+        table = b"".join([b"%d\n" % number for number in numbers])
+        table += bytes(-len(table) % tar.BLOCK)
+        data = sum(count for _, count in pieces)
+        self._out(headers(member.replace(size=len(table) + data, real_size=member.size)) + table)
+        self.entries += 1
+        self.data += data
+        for offset, count in pieces:
+            end = self._copy(source, offset, offset + count)
+            self._zeros(offset + count - end)
+        self._out(bytes(-data % tar.BLOCK))
 
     def finish(self) -> None:
         """Two blocks of zeros (POSIX.1-2017, pax)."""
@@ -145,6 +164,9 @@ def _pax(member: Member) -> list[tuple[bytes, bytes]]:
         found.append((b"linkpath", member.link))
     if member.size > _OCTAL_SIZE:
         found.append((b"size", b"%d" % member.size))
+    if member.real_size is not None:
+        found += [(b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0")]
+        found += [(b"GNU.sparse.name", member.name), (b"GNU.sparse.realsize", b"%d" % member.real_size)]
     for key, number in ((b"uid", member.uid), (b"gid", member.gid)):
         if number > _OCTAL_ID:
             found.append((key, b"%d" % number))
@@ -169,6 +191,28 @@ def _record(key: bytes, value: bytes) -> bytes:
     if len(str(length)) > len(str(rest)):
         length += 1
     return b"%d %s=%s\n" % (length, key, value)
+
+
+def pieces_of(fd: int, size: int) -> list[tuple[int, int]] | None:
+    """Where a file of `size` bytes has data, short holes taken for data; None for one without holes, or with more
+    than a reader would take. Raises OSError."""
+    found: list[tuple[int, int]] = []
+    end = 0
+    while end < size:
+        try:
+            start = min(os.lseek(fd, end, os.SEEK_DATA), size)
+            if start == size:
+                break
+            end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end
+                break
+            return None  # this file system does not tell
+        if found and start - sum(found[-1]) < _SHORT:
+            start = found.pop()[0]
+        found.append((start, end - start))
+    whole = sum(count for _, count in found) == size
+    return None if whole or len(found) >= tar.MAX_SPARSE else found
 
 
 def kind_of(mode: int) -> bytes | None:

@@ -31,6 +31,7 @@ _SHOWN = {
     "merged": "write the merged layers",
     "compare": "compare two images",
     "copy": "copy the layers",
+    "tree": "read the directory",
 }
 _REPORT = 2 << 20  # bytes of the blob between two reports of progress
 

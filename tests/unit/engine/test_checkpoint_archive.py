@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from atoll.base import errors
 from atoll.base.value import fields
 from atoll.engine.checkpoints import archive
-from atoll.engine.checkpoints.archive import Container, Manifest, Reader
+from atoll.engine.checkpoints.archive import Container, Manifest, Reader, VolumeFacts, VolumeMount
 from atoll.vm.checkpoint import Shape
 
 SHAPE = Shape(kernel="a" * 64, agent="b" * 64, image="c" * 64, vmm="QEMU 7.2", memory=1, cpus=1, accel="tcg")
@@ -154,9 +154,97 @@ def test_extents_that_lie(whole: bytes, extents: list[Any]):
 
 def test_nothing_in_an_archive_grants_a_right():
     """What travels is what an image could say. Whoever adds a field decides here that it is no right."""
+    assert set(fields(VolumeFacts)) == {"name", "mounts"}
+    assert set(fields(VolumeMount)) == {"destination", "read_only", "copy", "subpath", "options"}
     assert set(fields(Container)) == set(
         "entrypoint cmd env workdir user terminal stdin stop_signal stop_timeout memory cpus".split()
     )
+
+
+VOLUME = VolumeFacts(name="data", mounts=(VolumeMount(destination="/data", read_only=True, options=("nodev",)),))
+
+
+def _cold() -> dict[str, Any]:
+    """The document of an archive with a disk and one volume."""
+    parts = {name: archive.Part(length=0, extents=(), digest="e" * 64) for name in ("disk.img", "volume-0.tar")}
+    return Manifest(
+        image="sha256:" + "d" * 64,
+        platform="linux/amd64",
+        container=Container(),
+        machine=None,
+        parts=parts,
+        volumes=(VOLUME,),
+        left=("/etc/site",),
+    ).to_json()
+
+
+def test_volumes_are_of_a_form_of_their_own():
+    document = _cold()
+    assert document["atollCheckpoint"] == 2
+    read = Manifest.from_json(document)
+    assert read.volumes == (VOLUME,)
+    assert read.left == ("/etc/site",)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "../data"),
+        ("name", "a/b"),
+        ("name", ".making-1"),
+        ("name", "-x"),
+        ("mounts", []),
+        ("destination", "/proc/sys"),
+        ("destination", "/"),
+        ("destination", "data"),
+        ("destination", "/a/../../etc"),
+        ("destination", "/a//b"),
+        ("destination", "/a\n/b"),
+        ("subpath", "../.."),
+        ("subpath", "/etc"),
+        ("subpath", "a\nb"),
+        ("options", ["suid"]),
+        ("options", ["bind"]),
+        ("type", "bind"),
+        ("source", "/etc"),
+    ],
+)
+def test_volumes_that_ask_for_more(key: str, value: Any):
+    """No path of the host's, no mount but of a volume's own directory: an unknown field is passed over or refused."""
+    document = _cold()
+    volume = document["volumes"][0]
+    target = volume if key in ("name", "mounts") else volume["mounts"][0]
+    target[key] = value
+    try:
+        read = Manifest.from_json(document)
+    except errors.Corrupt:
+        return
+    assert key in ("type", "source")
+    assert read.volumes == (VOLUME,)
+
+
+def test_volumes_that_do_not_fit_their_archive():
+    twice = _cold()
+    twice["volumes"] *= 2
+    twice["parts"]["volume-1.tar"] = twice["parts"]["volume-0.tar"]
+    missing, further, many = _cold(), _cold(), _cold()
+    del missing["parts"]["volume-0.tar"]
+    further["parts"]["volume-1.tar"] = further["parts"]["volume-0.tar"]
+    one = many["volumes"][0]
+    many["volumes"] = [
+        {"name": f"v{n}", "mounts": [{**one["mounts"][0], "destination": f"/v{n}"}]}
+        for n in range(archive.VOLUMES_MAX + 1)
+    ]
+    many["parts"] |= dict.fromkeys(archive.VOLUMES, many["parts"]["volume-0.tar"])
+    running = _cold()
+    running["machine"] = SHAPE.to_json()
+    running["parts"] |= {
+        "memory": {"length": 1 << 20, "extents": [], "sha256": "e" * 64},
+        "state": {"length": 0, "extents": [], "sha256": "e" * 64},
+    }
+    for document in (twice, missing, further, many, running):
+        with pytest.raises(errors.Corrupt):
+            Manifest.from_json(document)
 
 
 def test_names_lead_nowhere(whole: bytes, tmp_path: Any):

@@ -230,6 +230,62 @@ def test_a_whole_tree_keeps_every_name(tmp_path):
         assert tar.getnames() == [".", ".wh.kept"]
 
 
+def test_a_volume_keeps_holes_and_names_and_has_no_devices(tmp_path):
+    """Written and applied it is the same: its holes, hard links, names that are marks in layers."""
+    top = tree(tmp_path / "top", **{".wh.kept": "x", "d__.wh..wh..opq": "y", "empty": ""})
+    holes = {"middle": [(0, 4096), (1 << 20, 10)], "end": [(0, 4096)], "start": [(2 << 20, 1)], "none": []}
+    for name, pieces in holes.items():
+        with open(top / name, "wb") as stream:
+            for offset, count in pieces:
+                stream.seek(offset)
+                stream.write(bytes([65 + count % 7]) * count)
+            stream.truncate(3 << 20)
+    long = "n" * 200
+    os.rename(top / "middle", top / long)
+    os.setxattr(top / long, "user.mine", b"\x00=")
+    os.link(top / long, top / "second")
+    if os.geteuid() == 0:
+        os.mknod(top / "disk", stat.S_IFBLK | 0o666, os.makedev(8, 0))
+        os.link(top / "disk", top / "disk2")
+    out = io.BytesIO()
+    fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    facts = diff.write_tree(fd, out.write, volume=True)
+    os.close(fd)
+    assert len(out.getvalue()) < 200_000
+    assert facts.omitted == (2 if os.geteuid() == 0 else 0)
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as archive:  # another reader's opinion
+        assert archive.getmember(long).size == 3 << 20
+        assert archive.extractfile("end").read() == b"B" * 4096 + bytes((3 << 20) - 4096)
+        assert archive.extractfile("none").read() == bytes(3 << 20)
+        assert "disk" not in archive.getnames()
+    again = tmp_path / "again"
+    again.mkdir()
+    fd = os.open(again, os.O_RDONLY | os.O_DIRECTORY)
+    chunks = iter([out.getvalue(), b""])
+    apply.apply(lambda: next(chunks), fd, ApplyPolicy(plain=True, bottom=True, devices="drop"))
+    os.close(fd)
+    for name in (*sorted(holes.keys() - {"middle"}), long, ".wh.kept", "d/.wh..wh..opq", "empty"):
+        assert (again / name).read_bytes() == (top / name).read_bytes(), name
+        assert (again / name).stat().st_blocks == (top / name).stat().st_blocks, name
+    assert os.path.samefile(again / long, again / "second")
+    assert os.getxattr(again / long, "user.mine") == b"\x00="
+
+
+def test_devices_of_a_hostile_volume_are_not_made(tmp_path):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, kind in (("disk", tarfile.BLKTYPE), ("null", tarfile.CHRTYPE), ("gone", tarfile.CHRTYPE)):
+            one = tarfile.TarInfo(name)
+            one.type, one.devmajor, one.devminor = kind, (0 if name == "gone" else 8), 0
+            archive.addfile(one)
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    chunks = iter([buffer.getvalue(), b""])
+    found = apply.apply(lambda: next(chunks), fd, ApplyPolicy(plain=True, bottom=True, devices="drop"))
+    os.close(fd)
+    assert os.listdir(tmp_path) == []
+    assert found.stripped == 3
+
+
 @root_only
 def test_of_a_container_of_the_store(tmp_path):
     from atoll.snapshots.store import Snapshots

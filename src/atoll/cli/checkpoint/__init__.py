@@ -3,6 +3,8 @@ beside."""
 
 from __future__ import annotations
 
+import sys
+
 from atoll.cli.options import TEXT, Command, Flag, UsageError
 
 TYPE_CHECKING = False
@@ -17,7 +19,7 @@ COMMAND = Command(
     flags=(
         Flag(name="all", short="a", help="All running containers of the level 'vm'"),
         Flag(name="export", short="e", kind=TEXT, what="file", help="Into an archive that another store restores"),
-        Flag(name="ignore-volumes", help="With --export: leave out what is in volumes"),
+        Flag(name="ignore-volumes", help="With --export: leave out volumes and what is in them"),
         Flag(name="leave-running", short="R", help="Let the container go on"),
         Flag(name="memory", help="With its memory (on, but with --memory=false: a restore starts it anew)"),
         Flag(name="with-image", help="With --export: the image in the archive, not only its digest"),
@@ -50,7 +52,7 @@ def main(given: Given) -> int:
         if out is not None:
             from atoll.engine.checkpoints.export import export
 
-            export(
+            notes = export(
                 engine,
                 name,
                 out,
@@ -59,6 +61,8 @@ def main(given: Given) -> int:
                 with_image=with_image,
                 ignore_volumes=given.on("ignore-volumes"),
             )
+            for note in notes:
+                sys.stderr.write(f"WARNING: {note}\n")
         else:
             save(engine, name, leave_running=leave_running, memory=memory)
         return name

@@ -1,11 +1,12 @@
 """The form of a checkpoint's archive: a tar(5) archive of a fixed order, read as hostile input.
 
 Holds: `Manifest`, `Part`, `write`, `Reader`. Does not hold: what is exported (`export.py`), what becomes of what was
-imported (`import_.py`).
+imported (`import_.py`), what is in the archives of volumes (`volumes.py`).
 
     checkpoint.json   what the other members are, with digests; configuration; what the machine was made of
     memory, state     the guest's memory and its devices, if they were asked for
     disk.img          what the container had written
+    volume-0.tar, …   what is in its volumes, if it has any
     image.tar         the image (an OCI archive), if it was asked for
 
 Files with holes are told as extents, and their member has the data alone. The reader takes ustar headers of exactly
@@ -18,21 +19,25 @@ from __future__ import annotations
 
 import os
 
-from atoll.base import errors, files, jsontext
+from atoll.base import errors, files, ids, jsontext
 from atoll.base.value import Value
 from atoll.spec import codec
-from atoll.spec.codec import flag, int64, list_of, text
+from atoll.spec.codec import flag, int64, list_of, record, text
 from atoll.vm.checkpoint import Shape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 1
+FORMATS = (1, 2)
+"""The second one has volumes: an archive without any is still of the first."""
 MANIFEST, IMAGE = "checkpoint.json", "image.tar"
-MEMBERS = ("memory", "state", "disk.img", IMAGE)
+VOLUMES_MAX, MOUNTS_MAX = 128, 1024
+VOLUMES = tuple([f"volume-{number}.tar" for number in range(VOLUMES_MAX)])
+MEMBERS = ("memory", "state", "disk.img", *VOLUMES, IMAGE)
 MANIFEST_MAX = 8 << 20
 LENGTH_MAX = {"memory": 1 << 40, "state": 64 << 20, "disk.img": 1 << 44, IMAGE: 1 << 40}
+LENGTH_MAX |= dict.fromkeys(VOLUMES, 1 << 44)
 """Bytes of a file at most, holes included."""
 EXTENTS_MAX = 1 << 17
 _GAP = 1 << 16
@@ -85,19 +90,61 @@ class Container(Value):
     }
 
 
+class VolumeMount(Value):
+    """Where a volume is seen, and what of it. `options` are restrictions (`nosuid`, `nodev`, `noexec`)."""
+
+    destination: str
+    read_only: bool = False
+    copy: bool = False
+    subpath: str = ""
+    options: tuple[str, ...] = ()
+    WIRE = {"destination": text, "read_only": flag, "copy": flag, "subpath": text, "options": _texts}
+
+    def check(self) -> None:
+        """Raises Corrupt for what no `-v` could say."""
+        from atoll.engine.containers.mount_flags import check_subpath
+        from atoll.engine.containers.volumes import inside
+
+        try:
+            known = inside(self.destination, self.destination) == self.destination
+            known = known and check_subpath(self.subpath) == self.subpath and set(self.options) <= set(RESTRICTIONS)
+        except errors.InvalidArgument:
+            known = False
+        if not known or "\n" in self.destination + self.subpath:
+            raise errors.Corrupt("a damaged archive: a volume that is mounted in no known way")
+
+
+RESTRICTIONS = ("nosuid", "nodev", "noexec")
+
+
+class VolumeFacts(Value):
+    """A volume: its `name`, "" for one that nobody has named, and where the container sees it. Its options, labels
+    and size are those of the store that it is in, and stay there."""
+
+    name: str
+    mounts: tuple[VolumeMount, ...]
+    WIRE = {"name": text, "mounts": list_of(record(VolumeMount))}
+
+
 class Manifest(Value):
-    """The first member. `image` is the image's id, `platform` its platform; `machine` is None without memory."""
+    """The first member. `image` is the image's id, `platform` its platform; `machine` is None without memory. The
+    content of `volumes` is in the members of their order; `left` are places in the container whose content is not in
+    the archive, mounts of the host's among them."""
 
     image: str
     platform: str
     container: Container
     machine: Shape | None
     parts: dict[str, Part]
+    volumes: tuple[VolumeFacts, ...] = ()
+    left: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document."""
+        found = {"volumes": [codec.dump(one) for one in self.volumes], "left": list(self.left)}
+        more = found if self.volumes or self.left else {}
         return {
-            "atollCheckpoint": FORMAT,
+            "atollCheckpoint": FORMATS[1] if more else FORMATS[0],
             "image": self.image,
             "platform": self.platform,
             "container": codec.dump(self.container),
@@ -106,6 +153,7 @@ class Manifest(Value):
                 name: {"length": one.length, "extents": [list(pair) for pair in one.extents], "sha256": one.digest}
                 for name, one in self.parts.items()
             },
+            **more,
         }
 
     @staticmethod
@@ -113,8 +161,10 @@ class Manifest(Value):
         """Parse. Raises Corrupt, Unsupported for a form of another version."""
         if not isinstance(wire, dict) or not isinstance(wire.get("atollCheckpoint"), int):
             raise errors.Corrupt("this is no archive of a checkpoint")
-        if wire["atollCheckpoint"] != FORMAT:
-            raise errors.Unsupported(f"an archive of form {wire['atollCheckpoint']}: this Atoll reads form {FORMAT}")
+        if wire["atollCheckpoint"] not in FORMATS:
+            raise errors.Unsupported(
+                f"an archive of form {wire['atollCheckpoint']}: this Atoll reads the forms up to {FORMATS[-1]}"
+            )
         try:
             machine, parts = wire["machine"], wire["parts"]
             shape = Shape.from_json(machine) if machine is not None else None
@@ -124,6 +174,8 @@ class Manifest(Value):
                 container=codec.parse(Container, wire["container"], "container"),
                 machine=shape,
                 parts={name: _part(name, one) for name, one in parts.items()},
+                volumes=list_of(record(VolumeFacts))(wire.get("volumes") or [], "volumes"),
+                left=_texts(wire.get("left") or [], "left"),
             )
         except (KeyError, TypeError, ValueError, AttributeError, errors.InvalidArgument) as error:
             raise errors.Corrupt(f"a damaged archive: {error}") from None
@@ -140,6 +192,22 @@ class Manifest(Value):
             raise errors.Corrupt("a damaged archive: its memory is not of its machine's size")
         if "memory" not in self.parts and "disk.img" not in self.parts:
             raise errors.Corrupt("a damaged archive: it holds neither memory nor disk")
+        self._check_volumes()
+
+    def _check_volumes(self) -> None:
+        known = {*VOLUMES[: len(self.volumes)]} == {*VOLUMES} & set(self.parts)
+        if not known or len(self.volumes) > VOLUMES_MAX or not all(one.mounts for one in self.volumes):
+            raise errors.Corrupt("a damaged archive: its volumes are not those that it tells of")
+        if self.volumes and self.machine is not None:
+            raise errors.Corrupt("a damaged archive: the memory of a machine with volumes")
+        mounts = [mount for one in self.volumes for mount in one.mounts]
+        for mount in mounts:
+            mount.check()
+        if len({one.destination for one in mounts}) != len(mounts) or len(mounts) + len(self.left) > MOUNTS_MAX:
+            raise errors.Corrupt("a damaged archive: volumes at one place, or too many")
+        named = [one.name for one in self.volumes if one.name]
+        if len(set(named)) != len(named) or not all(ids.valid_name(name) for name in named):
+            raise errors.Corrupt("a damaged archive: names of volumes that are none, or twice the same")
 
 
 def _digest(value: Any, prefix: str = "") -> str:

@@ -127,10 +127,8 @@ def _storage(record: Record) -> Storage | None:
 def make(engine: Engine, request: RunRequest, saved: str, *, memory: bool) -> str:
     """Make the container, give it the disk in `saved`, and let it go on with what is saved there, or start it anew
     without `memory`. Returns its id; on failure nothing of it stays. Raises as `create` and `launch`."""
-    container_id = engine.create(request)
+    container_id = engine.create(request.replace(begins=saved))
     try:
-        plan = engine.plans[container_id]
-        put_disk(plan, saved)
         go_on(engine, container_id, saved if memory else "")
     except BaseException:
         _remove(engine, container_id)

@@ -1,9 +1,10 @@
 """restore --import: a container of an archive's machine, with the rights that this request gives it.
 
 Holds: `import_`. Does not hold: the archive's form and its bounds (`archive.py`).
-Of the archive come what an image could say as well (command, environment, user), the disk, and the machine's memory
-and devices, which a jailed VMM takes in. Networks, ports, limits, capabilities, filters, mounts, policies, names and
-labels come from the request, as do the size of the machine and its isolation: what was saved must fit them.
+Of the archive come what an image could say as well (command, environment, user), the disk, volumes with what is in
+them, and the machine's memory and devices, which a jailed VMM takes in. Networks, ports, limits, capabilities,
+filters, mounts of the host's, policies, names and labels come from the request, as do the size of the machine and its
+isolation: what was saved must fit them.
 """
 
 from __future__ import annotations
@@ -12,59 +13,75 @@ import os
 
 from atoll.base import errors, files, ids, jsontext
 from atoll.base.rollback import Rollback
-from atoll.engine.checkpoints import archive, copies
+from atoll.engine.checkpoints import archive, copies, volumes
 from atoll.engine.checkpoints.archive import Manifest, Reader
+from atoll.engine.checkpoints.volumes import Wishes
 from atoll.engine.events import note as events
 from atoll.engine.locks import lock_container
 from atoll.vm.checkpoint import SHAPE
 
 _PATIENCE_MAX = 3600
+_AS_THEY_ARE = Wishes()
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.engine.engine import Engine
     from atoll.engine.requests import RunRequest
+    from atoll.engine.volumes.imported import Imported
 
 
-def import_(engine: Engine, source: str, request: RunRequest) -> str:
+def import_(engine: Engine, source: str, request: RunRequest, wishes: Wishes = _AS_THEY_ARE) -> str:
     """Make the container that was saved in the archive `source` ("-": standard input) and let it go on, or start it
-    anew if its memory is not there. `request` says all but what to run. Returns its id.
+    anew if its memory is not there. `request` says all but what to run; what it mounts stands for the archive's
+    volume at that place, and `wishes` say what becomes of the others. Returns its id; what is not there is said in
+    `engine.warnings`.
 
     Raises NotFound without its image, Corrupt for an archive that is none, FailedPrecondition for a machine that
-    would be another, and what `create` raises. On failure nothing of the container stays.
+    would be another, Conflict for a volume that is here already, and what `create` raises. On failure, and where the
+    command is killed before the container is made, nothing of the container or its volumes stays.
     """
     if request.isolation not in (None, "vm"):
         raise errors.Unsupported(f"a saved machine is of the isolation level 'vm', not {request.isolation!r}")
     if request.pod:
         raise errors.Unsupported("a saved machine is a container's own, and in no pod")
-    with Rollback() as undo:
+    with Rollback() as held, Rollback() as undo:
         # A directory that no container has: if we are killed, the next command that meets it removes it.
         place = engine.paths.container(ids.new_id())
         try:
             os.mkdir(place, 0o700)
-            undo.push(files.remove_tree, place)
-            undo.push(lock_container(place).release)
-            manifest = _unpack(source, place)
+            held.push(files.remove_tree, place)
+            held.push(lock_container(place).release)
+            fd = os.dup(0) if source == "-" else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+            held.push(os.close, fd)
+            reader = Reader(fd)
+            manifest = reader.manifest
+            chosen, lacking = volumes.choose(engine, manifest, request, wishes)
+            reader.extract(place)
         except OSError as error:
             raise errors.from_os_error(error, f"read {source}") from error
         _have_image(engine, manifest, place)
         if manifest.machine is not None:
             files.write_atomic(f"{place}/{SHAPE}", jsontext.dumps(manifest.machine.to_json()))
         try:
-            made = copies.make(engine, _completed(request, manifest), place, memory=manifest.machine is not None)
+            ready = volumes.unpack(engine, manifest, chosen, place, held=held, undo=undo)
+        except OSError as error:
+            raise errors.from_os_error(error, "make the volumes") from error
+        try:
+            wanted = _with_volumes(_completed(request, manifest), ready)
+            made = copies.make(engine, wanted, place, memory=manifest.machine is not None)
         except errors.FailedPrecondition as error:
             raise errors.FailedPrecondition(error.message, hint=_hint(manifest) or error.hint) from error
+        undo.release()
+    engine.warnings += [f"nothing is in the archive for {one}: -v says what is to be there" for one in lacking]
     events.container(engine, made, "restore")
     return made
 
 
-def _unpack(source: str, place: str) -> Manifest:
-    fd = os.dup(0) if source == "-" else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        reader = Reader(fd)
-        reader.extract(place)
-        return reader.manifest
-    finally:
-        os.close(fd)
+def _with_volumes(request: RunRequest, ready: tuple[Imported, ...]) -> RunRequest:
+    if not ready:
+        return request
+    from atoll.engine.containers.mount_flags import Storage
+
+    return request.replace(storage=(request.storage or Storage()).replace(imported=ready))
 
 
 def _have_image(engine: Engine, manifest: Manifest, place: str) -> None:

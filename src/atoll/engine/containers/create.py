@@ -124,12 +124,24 @@ def create(engine: Engine, request: RunRequest, on_missing: Callable[[str], obje
             from atoll.engine.containers import restarting
 
             restarting.begin(engine, container_id, planned.record)
+        if request.begins:
+            from atoll.engine.checkpoints.copies import put_disk
+
+            put_disk(planned.container, request.begins)
+        imported_volumes = request.storage.imported if request.storage is not None else ()
+        if imported_volumes:
+            from atoll.engine.volumes import imported
+
+            imported.settle(engine, directory, imported_volumes)
+            undo.push(imported.take_back, engine, directory)
         # 6. The plan in the directory says that all is there. A container that goes with its end is never started
         #    from its directory, so it needs none, unless another command is to start it.
         if not planned.record.remove or request.starts_later:
             from atoll.engine.containers import bundle
 
             bundle.save(planned.container)
+        if imported_volumes:
+            imported.done(directory)
         undo.release()
     journal.note(events, "create")
     if request.starts_later:

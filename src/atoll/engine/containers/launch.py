@@ -271,6 +271,10 @@ def remove_all(engine: Engine, container_id: str, volumes: tuple[str, ...]) -> N
         engine.driver.delete(run, place, force=True)
         files.remove_tree(run)
     _end_held(engine, place)
+    if os.path.exists(f"{place}/imported.json"):
+        from atoll.engine.volumes import imported
+
+        imported.end(engine, place)
     # From here on it is a leftover: the next command that meets it removes it, and none starts what is half there.
     files.unlink_if_present(f"{place}/plan.json")
     if os.path.exists(f"{place}/network.json"):

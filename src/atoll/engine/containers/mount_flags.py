@@ -18,11 +18,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from atoll.engine.volumes.imported import Imported
+
 TYPES = ("bind", "volume", "tmpfs", "image", "devpts")
 
 
 class Storage(Value):
-    """The flags as typed. `size` of `--storage-opt size=` in bytes; `secrets` as `--secret` has them."""
+    """The flags as typed. `size` of `--storage-opt size=` in bytes; `secrets` as `--secret` has them; `imported` are
+    volumes that lie ready for this very container."""
 
     mounts: tuple[str, ...] = ()
     tmpfs: tuple[str, ...] = ()
@@ -30,6 +33,7 @@ class Storage(Value):
     volume_driver: str | None = None
     size: int | None = None
     secrets: tuple[str, ...] = ()
+    imported: tuple[Imported, ...] = ()
 
 
 class Wanted(Value):

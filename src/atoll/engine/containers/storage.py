@@ -36,6 +36,7 @@ def gather(engine: Engine, request: RunRequest, image_volumes: tuple[str, ...]) 
             )
         asked += [mount_flags.parse_mount(one, **places).mount for one in request.storage.mounts]
         asked += [mount_flags.parse_tmpfs(one) for one in request.storage.tmpfs]
+        asked += [mount for one in request.storage.imported for mount in one.mounts]
         for one in request.storage.volumes_from:
             name, read_only = mount_flags.split_volumes_from(one)
             other = Record.from_text(engine.store.container(name).record)
@@ -116,7 +117,10 @@ def make(engine: Engine, request: RunRequest, mounts: tuple[MountPoint, ...]) ->
         held.acquire(shared=True)
     try:
         wanted = _wanted(engine, request)
+        ready = [one.name for one in request.storage.imported] if request.storage is not None else []
         for mount in mounts:
+            if mount.type == "volume" and mount.name in ready:
+                continue  # `volumes/imported.py` makes it
             if mount.type == "volume" and mount.name:
                 asked = wanted.get(mount.destination)
                 store.ensure(

@@ -113,16 +113,8 @@ def _make(
         options=options,
         anonymous=anonymous,
     )
-    os.makedirs(engine.paths.volumes, 0o711, exist_ok=True)
-    staging = f"{engine.paths.volumes}/{_STAGING}{ids.new_id()[:16]}"
-    os.mkdir(staging, 0o711)
+    staging = stage(engine, volume)
     try:
-        os.mkdir(f"{staging}/{DATA}", 0o755)
-        if options:
-            from atoll.engine.volumes import options as meaning
-
-            meaning.prepare(engine, volume, f"{staging}/{DATA}")
-        files.write_atomic(f"{staging}/{FACTS}", jsontext.dumps(codec.dump(volume)))
         os.rename(staging, path)
     except OSError as error:
         remove_tree(engine, staging)
@@ -133,6 +125,25 @@ def _make(
         remove_tree(engine, staging)
         raise
     return volume
+
+
+def stage(engine: Engine, volume: Volume) -> str:
+    """The directory of a volume that is not there yet: whoever renames it makes the volume. One that nobody has
+    locked (`lock_container`) and that lies there when volumes are removed was left. Raises AtollError, OSError."""
+    os.makedirs(engine.paths.volumes, 0o711, exist_ok=True)
+    staging = f"{engine.paths.volumes}/{_STAGING}{ids.new_id()[:16]}"
+    os.mkdir(staging, 0o711)
+    try:
+        os.mkdir(f"{staging}/{DATA}", 0o755)
+        if volume.options:
+            from atoll.engine.volumes import options as meaning
+
+            meaning.prepare(engine, volume, f"{staging}/{DATA}")
+        files.write_atomic(f"{staging}/{FACTS}", jsontext.dumps(codec.dump(volume)))
+    except BaseException:
+        remove_tree(engine, staging)
+        raise
+    return staging
 
 
 def find(engine: Engine, name: str) -> Volume:
@@ -183,10 +194,17 @@ def remove_tree(engine: Engine, path: str) -> None:
 
 def sweep(engine: Engine) -> None:
     """Remove what killed commands left half made. The caller holds the lock exclusively."""
+    for path in abandoned(engine):
+        remove_tree(engine, path)
+
+
+def abandoned(engine: Engine) -> list[str]:
+    """What `sweep` removes; without the lock, also what is just being made."""
+    from atoll.engine.locks import is_busy
+
     try:
         names = os.listdir(engine.paths.volumes)
     except FileNotFoundError:
-        return
-    for name in names:
-        if name.startswith(_STAGING):
-            remove_tree(engine, f"{engine.paths.volumes}/{name}")
+        return []
+    found = [f"{engine.paths.volumes}/{name}" for name in names if name.startswith(_STAGING)]
+    return [path for path in found if not is_busy(path)]
