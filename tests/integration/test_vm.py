@@ -20,6 +20,8 @@ from kit.sandbox import Sandbox
 
 pytestmark = pytest.mark.timeout(300)
 VM = ("--isolation", "vm")
+WHY = {"vmm": " has ended", "virtiofsd": "the server of its volumes has ended"}
+"""What inspect says of an end: of a VMM its own is noticed first, or that of its port."""
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,29 @@ def test_exit_codes_and_streams(machines: Atoll, busybox: str):
     machines("run", "--rm", *VM, busybox, "/no/such").failed(127)
     assert machines("run", "--rm", "-i", *VM, busybox, "cat", stdin="x" * 300_000).good() == "x" * 300_000
     assert machines.all() == []
+
+
+def test_want_of_memory_is_told(machines: Atoll, busybox: str):
+    """Of the container's limit, and of the whole guest: by inspect and events as of a container, and its agent
+    lives."""
+    box, hungry = machines, ("dd", "if=/dev/zero", "of=/dev/null", "bs=220M", "count=1")
+    script = "trap 'exit 5' TERM; while :; do sleep 0.2; done"
+    box.good("run", "-d", "--name", "whole", *VM, busybox, "sh", "-c", script)
+    assert box("exec", "whole", *hungry).code == 137
+    assert box.good("exec", "whole", "echo", "lives") == "lives"
+    box.good("stop", "whole")
+    state = box.state("whole")
+    assert (state["ExitCode"], state["OOMKilled"], state["Error"]) == (5, True, "")
+    done = box("run", "--name", "limited", *VM, "-m", "32m", busybox, *hungry)
+    done.failed(137, "ran out of memory and was killed")
+    state = box.state("limited")
+    assert (state["ExitCode"], state["OOMKilled"], state["Error"]) == (137, True, "out of memory")
+    assert box.good("wait", "limited") == "137"
+    form = ("--format", "{{.Actor.Attributes.name}} {{.Action}}")
+    shown = box.good("events", "--since", "10m", "--until", "0s", *form).splitlines()
+    ends = [line for line in shown if line.split()[1] in ("oom", "die")]
+    assert ends == ["whole oom", "whole die", "limited oom", "limited die"]
+    box.good("rm", "limited", "whole")
 
 
 def test_two_restores_share_nothing_that_must_differ(machines: Atoll, busybox: str):
@@ -197,10 +222,11 @@ def _kill_one(machines: Atoll, busybox: str, whom: str, scratch: str) -> None:
     if whom == "monitor":
         assert machines("exec", "web", "true").code == 0
         machines.good("kill", "web")
-    assert machines.wait_for("web", "exited", 60)["ExitCode"] in (137, 255)
+    state = machines.wait_for("web", "exited", 60)
+    assert state["ExitCode"] in (137, 255)
     assert _gone(vmm)
-    if whom == "virtiofsd":
-        assert "the server of its volumes has ended" in str(machines("logs", "web"))
+    if whom in WHY:
+        assert WHY[whom] in str(state["Error"]), state
     machines.good("rm", "web")
 
 

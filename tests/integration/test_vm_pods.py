@@ -83,6 +83,11 @@ def test_a_day_of_a_pod(machines: Atoll, busybox: str):
     assert box.good("pod", "ps", "--format", "{{.Status}} {{.NumberOfContainers}}") == "Running 3"
     assert "while :; do" in box.good("top", "two")
     assert "/pause" in box.good("pod", "top", "web")
+    # What the guest's kernel kills of one is told of that one.
+    box.good("run", "-d", "--pod", "web", "--name", "hungry", "-m", "16m", busybox, "tail", "/dev/zero")
+    state = box.wait_for("hungry", "exited", PATIENCE)
+    assert (state["ExitCode"], state["OOMKilled"], state["Error"]) == (137, True, "out of memory")
+    box.good("rm", "hungry")
     # One stands still, or all of them.
     box.good("pause", "two")
     assert box.good("exec", "one", "true") == ""
@@ -228,7 +233,9 @@ def _kill_one(box: Atoll, whom: str) -> None:
     if whom == "stand":
         assert box.good("exec", "two", "ps").count("sleep 600") == 1
     else:
-        assert box.wait_for("two", "exited", PATIENCE)["ExitCode"] in (137, 255)
+        state = box.wait_for("two", "exited", PATIENCE)
+        assert state["ExitCode"] in (137, 255)
+        assert "its machine has ended" in str(state["Error"])
 
 
 @pytest.mark.full  # a kernel, a closure and a template of that user's own

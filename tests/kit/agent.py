@@ -10,8 +10,8 @@ import os
 import socket
 
 from atoll.base import errors
+from atoll.guest import enter, wire
 from atoll.guest import keeper as keepers
-from atoll.guest import wire
 from atoll.guest.keeper import Keeper
 from atoll.guest.starting import Started
 
@@ -26,6 +26,7 @@ class Guest:
         self.end, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.out, out = os.pipe()
         source, self.input = os.pipe()
+        self.last = os.memfd_create("last")
         self.pid = os.fork()
         if self.pid == 0:
             for ours in (self.port, self.control, self.console, self.end):
@@ -56,10 +57,11 @@ class Guest:
             one._open_door = lambda: None  # type: ignore[method-assign]
             try:
                 code = one.serve()
+                enter.leave_word(self.last, one.known)
             except wire.Malformed as error:
-                code = keepers._failed(end, errors.Denied(f"rules: {error}"))
+                code = keepers._failed(end, errors.Denied(f"rules: {error}"), self.last)
             except errors.AtollError as error:
-                code = keepers._failed(end, error)
+                code = keepers._failed(end, error, self.last)
         finally:
             os._exit(code)
 
@@ -85,6 +87,12 @@ class Guest:
         self.expect(wire.RUN)
         self.say(wire.frame(wire.STARTED))
         assert self.end.recv(100) == b"", "the end of the socket says that the program runs"
+
+    def last_word(self) -> dict[str, object]:
+        """What the keeper left besides its exit code, taken once it has ended."""
+        said = os.pread(self.last, 1 << 16, 0)
+        os.close(self.last)
+        return dict(json.loads(said or "{}"))
 
     def finish(self) -> int:
         """The keeper's exit code."""

@@ -66,6 +66,7 @@ class Agent:
         self.queue = bytearray()
         self.drain: float | None = None
         self.members: Any = None
+        self.kills_before = 0  # of the machine that this one is a copy of
         self.loop.watch(port, POLLIN, self._port_ready)
         watch_children(self.loop, self._reap)
 
@@ -364,7 +365,7 @@ class Agent:
 
     def _out_of_memory(self, number: int) -> bool:
         if number == wire.FIRST:
-            return setup.out_of_memory()
+            return setup.oom_kills() > self.kills_before
         return self.members is not None and bool(self.members.out_of_memory(number))
 
 

@@ -1,9 +1,10 @@
 """exec into a guest: a process of the jail that stands for one in the guest, and how it is started.
 
-Holds: `entering` (the process that the runtime executes in the jail), `main` (that process). Does not hold: the other
-side (`keeper.py`). It hands its standard streams to the keeper, says on descriptor 3 whether the guest's program was
-executed (`runtime/init.py`, C7), passes signals on, and ends as that program does. If it is killed, the keeper kills
-the guest's process.
+Holds: `entering` (the process that the runtime executes in the jail), `main` (that process), the last word of those
+that stand for a container (`leave_word`, `last_word`). Does not hold: the other side (`keeper.py`).
+It hands its standard streams to the keeper, says on descriptor 3 whether the guest's program was executed
+(`runtime/init.py`, C7), passes signals on, and ends as that program does. If it is killed, the keeper kills the
+guest's process.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from atoll.base import errors, jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from atoll.spec.runtime import Process
 
 NOTE = "machine.json"
 """In a container's run directory: it is a machine, and this is what its keeper was told."""
+LAST = "last.json"
+"""Beside it: what its keeper, or the stand-in of a pod's container, says of the end that no exit code says."""
+LAST_MAX, WHY_MAX = 1 << 14, 1 << 10
 DOOR = "/run/atoll/keeper.sock"
 SAID = 3
 """The descriptor on which a stand-in says whether its program was executed."""
@@ -91,14 +95,15 @@ def _stand(wanted: str) -> int:
     return serve(end, door)
 
 
-def serve(end: socket, door: socket) -> int:
+def serve(end: socket, door: socket, last: int = -1) -> int:
     """Stand for what was asked for at the door until it ends; the exit code. `end` is where an init says how it
-    went."""
+    went, `last` the file of its last word (-1: it has none)."""
     for number in FORWARDED:
         _signal.signal(number, lambda number, _: _pass_on(door, number))
     while True:
         data = door.recv(PACKET_MAX)
         if not data:
+            leave_word(last, {"error": None if end.fileno() >= 0 else "its machine has ended"})
             return refused(end, errors.FailedPrecondition("the machine has ended"))
         told = jsontext.loads(data)
         if told["is"] == "started":
@@ -106,6 +111,7 @@ def serve(end: socket, door: socket) -> int:
         elif told["is"] == "failed":
             return refused(end, errors.from_json(told["error"]))
         elif told["is"] == "ended":
+            leave_word(last, told)
             return int(told["code"])
 
 
@@ -114,6 +120,39 @@ def _pass_on(door: socket, number: int) -> None:
         door.send(b"%d" % number)
     except OSError:
         pass
+
+
+def leave_word(fd: int, known: dict[str, Any]) -> None:
+    """Write what is `known` of an end ("oom", "signal", "error") into the file that came with the note; -1, or a run
+    root that is full, costs the word."""
+    word = {name: known[name] for name in ("oom", "signal", "error") if known.get(name)}
+    if fd < 0 or not word:
+        return
+    try:
+        os.pwrite(fd, jsontext.dumps(word).encode()[:LAST_MAX], 0)
+    except OSError:
+        pass
+
+
+def last_word(run: str) -> tuple[bool, int | None, str | None]:
+    """Of the end of the container of `run`: whether its guest's kernel killed a process of it for want of memory, the
+    signal that it died of there, and why where its keeper knows. (False, None, None) for what is no machine. The
+    keeper had this of a guest, and may itself have been taken over: so no more is believed than its shape."""
+    try:
+        fd = os.open(f"{run}/{LAST}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False, None, None
+    try:
+        told = jsontext.loads(os.read(fd, LAST_MAX))
+    except (OSError, ValueError, RecursionError):
+        return False, None, None
+    finally:
+        os.close(fd)
+    if not isinstance(told, dict):
+        return False, None, None
+    signal, why = told.get("signal"), told.get("error")
+    shown = "".join([c if c.isprintable() else "?" for c in why[:WHY_MAX]]) if isinstance(why, str) else ""
+    return told.get("oom") is True, signal if type(signal) is int and 1 <= signal <= 64 else None, shown or None
 
 
 def refused(end: socket, error: errors.AtollError) -> int:

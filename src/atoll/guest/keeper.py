@@ -19,7 +19,7 @@ from _socket import AF_UNIX, CMSG_LEN, MSG_CMSG_CLOEXEC, SOCK_CLOEXEC, SOCK_SEQP
 from atoll.base import errors, jsontext
 from atoll.base.loop import POLLIN, POLLOUT, Loop, children
 from atoll.guest import starting, wire
-from atoll.guest.enter import FORWARDED, PACKET_MAX, SAID
+from atoll.guest.enter import FORWARDED, PACKET_MAX, SAID, WHY_MAX, leave_word
 from atoll.guest.stand import CODES, DoorStand, FirstStand, Stand, tell
 from atoll.vm.drivers import named
 
@@ -40,12 +40,13 @@ QUEUE_MAX = 2 * wire.REQUEST_MAX
 
 
 class Keeper:
-    """Serves the channel into one guest. `code` is set at the end of the container."""
+    """Serves the channel into one guest. `code` is set at the end of the container, and what is `known` besides."""
 
     def __init__(self, config: dict[str, Any], started: Started, end: socket) -> None:
         self.config, self.started, self.end = config, started, end
         self.loop = Loop()
         self.code: int | None = None
+        self.known: dict[str, Any] = {}
         self._reader = wire.FrameReader(guest=True)
         self._stands: dict[int, Stand] = {}
         self._expected = wire.HELLO
@@ -386,31 +387,30 @@ def main() -> NoReturn:
     end = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, SAID)
     os.set_inheritable(SAID, False)
     keeper: Keeper | None = None
+    last = -1
     try:
-        config, link, taps = starting.told(end)
+        config, link, taps, last = starting.told(end)
         started = starting.start(config, link, taps)
         keeper = Keeper(config, started, end)
         watch_signals(keeper, started.pid, started.server)
         code = keeper.serve()
+        leave_word(last, keeper.known)
     except wire.Malformed as error:
-        code = _failed(end, errors.Denied(f"the guest broke the rules of its channel, and was killed: {error}"))
+        code = _failed(end, errors.Denied(f"the guest broke the rules of its channel, and was killed: {error}"), last)
     except errors.AtollError as error:
         hint = error.hint or (keeper.last_words() if keeper is not None else None)
-        code = _failed(end, type(error)(error.message, hint=hint))
+        code = _failed(end, type(error)(error.message, hint=hint), last)
     except OSError as error:
-        code = _failed(end, errors.from_os_error(error, "keep the virtual machine"))
+        code = _failed(end, errors.from_os_error(error, "keep the virtual machine"), last)
     finally:
         os._exit(code)
 
 
-def _failed(end: socket, error: errors.AtollError) -> int:
-    """Told where an init would tell it; once the program runs nobody listens there any more: then on its own standard
-    error, which is the container's."""
+def _failed(end: socket, error: errors.AtollError, last: int = -1) -> int:
+    """Told where an init would tell it; once the program runs nobody listens there any more: then it is our last
+    word, which the container's record keeps."""
     if end.fileno() >= 0:
         tell(end, {"error": error.to_json()})
         return CODES.get(error.kind, 125)
-    try:
-        os.write(2, f"atoll: {error}\n".encode())
-    except OSError:
-        pass
+    leave_word(last, {"error": str(error)[:WHY_MAX]})
     return 137

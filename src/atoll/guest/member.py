@@ -41,7 +41,7 @@ def _stand() -> int:
     os.set_inheritable(enter.SAID, False)
     data, ancillary, _, _ = end.recvmsg(1 << 16, CMSG_LEN(32), MSG_CMSG_CLOEXEC)
     fds = [fd for _, _, content in ancillary for fd in struct.unpack(f"{len(content) // 4}i", content)]
-    if not data or not fds:
+    if not data or len(fds) < 2:
         return 125  # its monitor has ended
     door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     try:
@@ -53,7 +53,7 @@ def _stand() -> int:
         return enter.refused(end, errors.FailedPrecondition(f"the pod's machine does not answer: {error.strerror}"))
     os.close(image)
     os.close(fds[0])
-    return enter.serve(end, door)
+    return enter.serve(end, door, fds[1])
 
 
 def door_of(run: str) -> str:

@@ -98,7 +98,7 @@ class Members:
     def out_of_memory(self, number: int) -> bool:
         """Whether the kernel killed a process of it for want of memory."""
         name, _ = self._by_session.get(number, ("", False))
-        return bool(name) and setup.out_of_memory(f"{MEMBERS}/{name}/run")
+        return bool(name) and setup.oom_kills(f"{MEMBERS}/{name}/run") > 0
 
     def ended(self, number: int) -> None:
         """A session has ended: if it was a container, the rest of it goes, and what it wrote is on the disk."""

@@ -52,6 +52,7 @@ def hold(agent: Agent, message: dict[str, Any]) -> None:
             _quiet_links()
             setup.renew(told)
             _renew_container(told, first.pid if first is not None else 0)
+            agent.kills_before = setup.oom_kills()
             if first is not None:
                 first.room = {1: wire.WINDOW, 2: wire.WINDOW}  # who takes it now has taken nothing yet
         else:

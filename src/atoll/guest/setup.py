@@ -198,16 +198,17 @@ def keep_filters(given: dict[str, str]) -> None:
         files.write_atomic(f"{FILTERS}/{name}", binascii.a2b_base64(content), mode=0o600)
 
 
-def out_of_memory(run: str = CONTAINER) -> bool:
-    """Whether the kernel killed a process of a container for want of memory."""
+def oom_kills(run: str = CONTAINER) -> int:
+    """How many processes of a container the kernel has killed for want of memory: its cgroup's, or all of the
+    guest's, which its cgroup counts as well (memory.events, cgroup-v2.rst)."""
     from atoll.runtime import state
     from atoll.runtime.cgroups.cgroup import Cgroup
 
     try:
         known = state.read(run).cgroup
-        return known is not None and Cgroup.from_json(known).oom_kills() > 0
+        return 0 if known is None else Cgroup.from_json(known).oom_kills()
     except (OSError, errors.AtollError):
-        return False
+        return 0
 
 
 def settle() -> None:

@@ -28,7 +28,8 @@ CODES = {"command-not-found": 127, "command-not-executable": 126}
 
 
 class Stand:
-    """`fds` are its standard descriptors, the stand's to close. `gone`: it has ended, and all of that was told."""
+    """`fds` are its standard descriptors, the stand's to close. `gone`: it has ended, and all of that was told;
+    `known` is what the guest says of the end besides its code."""
 
     def __init__(
         self, keeper: Keeper, number: int, fds: tuple[int, int, int], *, stdin: bool, terminal: bool
@@ -41,6 +42,7 @@ class Stand:
         self._waiting = {1: bytearray(), 2: bytearray()}
         self._started = False
         self._ended: int | None = None
+        self.known: dict[str, Any] = {}
 
     def begin(self) -> None:
         """It was asked for: the streams flow from now on. Raises OSError."""
@@ -135,9 +137,15 @@ class Stand:
             self.on_failed(error)
             self._finish(CODES.get(error.kind, 125))
         elif kind == wire.ENDED and self._ended is None:
-            code = wire.parse(payload).get("code")
+            told = wire.parse(payload)
+            code = told.get("code")
             if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code <= 255:
-                raise wire.Malformed(f"an exit code of {code!r}")
+                raise wire.Malformed(f"an exit code of {str(code)[:40]!r}")
+            by = told.get("signal")
+            self.known = {
+                "oom": told.get("oom") is True,
+                "signal": by if type(by) is int and code == 128 + by else None,
+            }
             self._finish(code)
         else:
             raise wire.Malformed(f"a frame of kind {kind} out of order")
@@ -220,7 +228,7 @@ class FirstStand(Stand):
 
     def on_ended(self, code: int) -> None:
         """So does the keeper."""
-        self.keeper.code = code
+        self.keeper.code, self.keeper.known = code, self.known
 
 
 class DoorStand(Stand):
@@ -255,7 +263,7 @@ class DoorStand(Stand):
 
     def on_ended(self, code: int) -> None:
         """Tell, and let go of its streams."""
-        tell(self._peer, {"is": "ended", "code": code})
+        tell(self._peer, {**self.known, "is": "ended", "code": code})
         self.keeper.loop.forget(self._peer.fileno())
         self._peer.close()
         for fd in self.fds:

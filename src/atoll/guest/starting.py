@@ -76,17 +76,17 @@ class Started(Value):
     server: int = 0
 
 
-def told(end: socket) -> tuple[dict[str, Any], dict[str, Any] | None, list[int]]:
+def told(end: socket) -> tuple[dict[str, Any], dict[str, Any] | None, list[int], int]:
     """The monitor's word: what is to be done, and the interface that was taken over for this machine, with its
-    descriptor. Raises Cancelled when the monitor has gone, OSError."""
+    descriptor; the file of our last word. Raises Cancelled when the monitor has gone, OSError."""
     data, ancillary, _, _ = end.recvmsg(1 << 16, CMSG_LEN(4 * TAPS_MAX), MSG_CMSG_CLOEXEC)
     fds = [fd for _, _, content in ancillary for fd in struct.unpack(f"{len(content) // 4}i", content)]
-    if not data or not fds:
+    if not data or len(fds) < 2:
         raise errors.Cancelled("its monitor has ended")
     with open(fds[0], "rb") as note:
         config = jsontext.loads(note.read())
     links = jsontext.loads(data)["links"]
-    return config, (links[0] if links else None), fds[1:]
+    return config, (links[0] if links else None), fds[2:], fds[1]
 
 
 def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) -> Started:

@@ -70,7 +70,7 @@ def _rehearse() -> None:
     os.waitpid(created.pid, 0)
     for fd in (created.pidfd, created.sync, null):
         os.close(fd)
-    setup.out_of_memory(run)
+    setup.oom_kills(run)
     state.read(run)
     delete(run, force=True)
     for name in os.listdir(setup.FILTERS):

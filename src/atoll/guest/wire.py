@@ -11,7 +11,7 @@ Holds: the drawing, frames and their limits, `FrameReader`. Does not hold: what 
      6 RUN session {the container's or a process' spec} ▶  7 the runtime makes it
      8 ◀─────────── STARTED session, or FAILED {"error"}
        INPUT, INPUT_END, SIGNAL, RESIZE, CREDIT ───────▶     OUTPUT 1 and 2, CREDIT
-    10 ◀───────────────────────── ENDED {"code","signal"}  9 the process has ended, and its output is taken
+    10 ◀─────────────────── ENDED {"code","signal","oom"}  9 the process has ended, and its output is taken
     11 HALT ────────────────────────────────────────────▶ 12 syncs file systems, ends the machine
 
 Saving a machine that runs (`saving.py`, `resume.py`), between 8 and 10; neither says anything else meanwhile:

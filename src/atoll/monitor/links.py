@@ -14,7 +14,8 @@ from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
 from _struct import pack
 
 from atoll.base import errors, files, jsontext
-from atoll.guest.enter import NOTE
+from atoll.base.rollback import Rollback
+from atoll.guest.enter import LAST, NOTE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,16 +36,17 @@ FORWARDS_MAX = 512
 
 
 def hand_over(sync: int, pid: int, run: str, bundle: str) -> None:
-    """Send the keeper, which `pid` is about to become, what it is to do, and its interfaces. Raises AtollError,
-    OSError."""
+    """Send the keeper, which `pid` is about to become, what it is to do, where its last word goes, and its
+    interfaces. Raises AtollError, OSError."""
     # By descriptor: the jail's root lies over the run directory, where its init mounted it.
-    note = os.open(f"{run}/{NOTE}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with Rollback() as undo:
+        note = os.open(f"{run}/{NOTE}", os.O_RDONLY | os.O_CLOEXEC)
+        undo.push(os.close, note)
+        last = os.open(f"{run}/{LAST}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        undo.push(os.close, last)
         links, fds = _interfaces(pid, bundle, _driver(note))
-    except BaseException:
-        os.close(note)
-        raise
-    fds.insert(0, note)
+        undo.release()
+    fds[:0] = [note, last]
     end = socket(AF_UNIX, SOCK_SEQPACKET, 0, os.dup(sync))
     try:
         rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))]

@@ -16,7 +16,7 @@ from select import select
 
 from atoll.base import clock, errors, timing
 from atoll.base.loop import POLLIN
-from atoll.guest.enter import NOTE
+from atoll.guest.enter import NOTE, last_word
 from atoll.linux import process
 from atoll.linux.title import set_title
 from atoll.monitor import foreign, health, journal, keeper, record, usage
@@ -475,9 +475,10 @@ def _ended(monitor: Monitor, log: Log | None) -> record.Exit:
         found = _awaited(charge)
         monitor.mourned = found is not None
         return found or record.lost(LOST_REASON, started=started)
-    oom = out_of_memory(charge.run)
-    error = None if monitor.failure is None else str(monitor.failure)
-    ended = record.of_status(monitor.status or 0, started=started, oom=oom, error=error)
+    in_guest, inside, why = last_word(charge.run)
+    oom = in_guest or out_of_memory(charge.run)
+    error = why if monitor.failure is None else str(monitor.failure)
+    ended = record.of_status(monitor.status or 0, started=started, oom=oom, error=error, inside=inside)
     if monitor.foreign and monitor.failure is not None and not started:
         # Its init knows no such codes: we have killed it.
         code = {"command-not-found": 127, "command-not-executable": 126}.get(monitor.failure.kind)
@@ -568,8 +569,9 @@ def mourn(run: str, status: int | None, patience: float = MOURN_SECONDS) -> str:
             return ""
         ended = record.lost(LOST_REASON, started=started)
     else:
-        oom = out_of_memory(run)
-        ended = record.of_status(status, started=started, oom=oom, error="its monitor was killed")
+        in_guest, inside, why = last_word(run)
+        oom, error = in_guest or out_of_memory(run), why or "its monitor was killed"
+        ended = record.of_status(status, started=started, oom=oom, error=error, inside=inside)
     held = _hold(run)
     if held < 0 and not os.path.isdir(run):
         return ""  # somebody has cleared it away, perhaps for the container's next life

@@ -248,10 +248,12 @@ def read_session(run: str, session_id: str) -> Session | None:
     return Session.read(session_path(run, session_id))
 
 
-def of_status(status: int, *, started: str | None, oom: bool = False, error: str | None = None) -> Exit:
-    """The record for a wait status as waitpid(2) gives it."""
+def of_status(
+    status: int, *, started: str | None, oom: bool = False, error: str | None = None, inside: int | None = None
+) -> Exit:
+    """The record for a wait status as waitpid(2) gives it; `inside` is the signal of whom the process stood for."""
     code = os.waitstatus_to_exitcode(status)
-    signal = -code if code < 0 else None
+    signal = -code if code < 0 else inside if inside is not None and code == 128 + inside else None
     if oom and signal == process.SIGKILL and error is None:
         error = OUT_OF_MEMORY
     return Exit(

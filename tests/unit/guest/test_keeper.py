@@ -21,6 +21,26 @@ def guest(monkeypatch):
     os.close(one.out)
 
 
+@pytest.mark.parametrize(
+    ("told", "word"),
+    [
+        ({"code": 0, "oom": False}, {}),
+        ({"code": 0}, {}),
+        ({"code": 3, "signal": None, "oom": True}, {"oom": True}),
+        ({"code": 137, "signal": 9, "oom": True}, {"oom": True, "signal": 9}),
+        ({"code": 143, "signal": 15, "oom": False}, {"signal": 15}),
+        ({"code": 1, "signal": 9, "oom": True}, {"oom": True}),
+        ({"code": 129, "signal": True, "oom": 1}, {}),
+        ({"code": 0, "signal": ["x"], "oom": "yes"}, {}),
+    ],
+)
+def test_what_the_guest_says_of_an_end_is_a_truth_value_and_a_signal(guest, told, word):
+    guest.begin()
+    guest.say(wire.word(wire.ENDED, told))
+    assert guest.finish() == told["code"]
+    assert guest.last_word() == word
+
+
 def test_a_life(guest):
     guest.begin()
     os.write(guest.input, b"typed")
@@ -65,6 +85,7 @@ def test_a_guest_that_lies_is_ended(guest, lie):
     guest.begin()
     guest.say(*LIES[lie])
     assert guest.finish() == 137
+    assert str(guest.last_word()["error"]).startswith("rules: ")
 
 
 @pytest.mark.parametrize("step", ["hello", "ready", "started"])
