@@ -29,6 +29,20 @@ def test_create_start_and_the_exit_code(level: Level):
     assert status.started_at <= status.finished_at
 
 
+def test_a_start_that_was_asked_for_beforehand(level: Level):
+    plan = level.plan("sh", "-c", "echo out; read line; exit 3", stdin=True)
+    attachment = level.driver.create(plan, promise=True, start=True)
+    attachment.expect("started")
+    assert level.status(plan).status == "running"
+    with pytest.raises(errors.FailedPrecondition):
+        level.driver.start(plan.run)
+    attachment.send_stdin(b"go\n")
+    out, _, ended = output(attachment)
+    assert (out, ended["exit"]) == (b"out\n", 3)
+    status = level.wait(plan)
+    assert status.started_at <= status.finished_at
+
+
 def test_nothing_runs_before_the_start_and_attach_is_legal_then(level: Level):
     plan = level.plan("sh", "-c", "echo ran > /tmp/ran; echo hello", keep_unstarted=True)
     creator = level.driver.create(plan)
@@ -72,12 +86,13 @@ def test_an_unstarted_container_whose_command_leaves_is_undone(level: Level):
     ("args", "kind", "code"),
     [(("/no/such",), errors.CommandNotFound, 127), (("/etc",), errors.CommandNotExecutable, 126)],
 )
-def test_a_program_that_cannot_run(level: Level, args, kind, code):
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_program_that_cannot_run(level: Level, args, kind, code, at_once):
     plan = level.plan(*args)
     try:
-        attachment = level.driver.create(plan)
+        attachment = level.driver.create(plan, start=at_once)
         with pytest.raises(kind):
-            attachment.start()
+            attachment.expect("started") if at_once else attachment.start()
         assert output(attachment)[2]["exit"] == code
         assert level.wait(plan).exit_code == code
     except kind:  # known at the creation already: then there is no container

@@ -102,8 +102,9 @@ def make(message: dict[str, Any], early: Early | None = None) -> Made:
     do = message.get("do")
     if do == CREATE:
         request = Create.from_json(message.get("request"))
-        made = _create(request, promise=message.get("promise") is True, early=early)
-        return made.replace(start=message.get("start") is True)
+        start = message.get("start") is True
+        made = _create(request, promise=message.get("promise") is True, start=start, early=early)
+        return made.replace(start=start)
     if early is not None:
         early.let_go()
     if do == EXEC:
@@ -111,7 +112,7 @@ def make(message: dict[str, Any], early: Early | None = None) -> Made:
     raise Malformed(f"unknown request {do!r}")
 
 
-def _create(request: Create, *, promise: bool, early: Early | None) -> Made:
+def _create(request: Create, *, promise: bool, start: bool, early: Early | None) -> Made:
     charge = Charge(
         what=CREATE,
         id=request.id,
@@ -137,7 +138,10 @@ def _create(request: Create, *, promise: bool, early: Early | None) -> Made:
         take_rlimits(request.caller)
         stdio = None if request.terminal else open_stdio(stdin=request.stdin, run=request.run)
         inside = None if stdio is None else stdio.inside
-        created = foreign.create(request, inside) if request.runtime else _create_own(request, inside, early)
+        if request.runtime:
+            created: Created | foreign.Made = foreign.create(request, inside, start=start)
+        else:
+            created = _create_own(request, inside, early)
     except (errors.AtollError, OSError) as error:
         return _failed(charge, stdio, error, f"create container {request.id[:12]}", promise)
     return _made(charge, created, stdio, promise)

@@ -9,8 +9,10 @@ what a monitor does with the process (`monitor.py`), which runtimes there are (`
 
     clerk, a subreaper                 a fork of it
     1 fork ──────────────────────────▶ 2 a mount namespace of its own: the root's layers, users looked up, config.json
-    4 read its error, or the           3 execve `RUNTIME create`, which leaves the init behind: the clerk's child, as
-      runtime's log                      every orphan below a subreaper is (prctl(2))
+      meanwhile the cgroup, where      3 execve `RUNTIME create`, or `run --detach` if it is to start at once, which
+      the runtime need not make it       leaves the init behind: the clerk's child, as every orphan below a subreaper
+    4 read its error, or the             is (prctl(2))
+      runtime's log
     5 pid file, pidfd, cgroup, record
 
 Since the record is like our own (pid, start time, cgroup), signals, pause, limits, statistics and the end are, too.
@@ -28,19 +30,20 @@ from atoll.linux import mount, process
 from atoll.monitor import runsc
 from atoll.monitor.sockets import listen, receive_with_fds
 from atoll.runtime import state
+from atoll.runtime.cgroups.cgroup import Cgroup
+from atoll.runtime.cgroups.detect import detect
 from atoll.spec import runtime as oci
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from atoll.linux.root import Root
     from atoll.monitor.requests import Create, Exec
     from atoll.runtime.create import Created
     from atoll.spec.rootfs import RootPlan
 
-NOTE = "foreign.json"
+NOTE = state.FOREIGN
 PATIENCE = 120.0
 """How long a runtime's command may take; it is killed then."""
 LOG_MAX = 1 << 16
@@ -68,21 +71,37 @@ def argv_of(run: str) -> tuple[str, ...]:
         raise errors.Corrupt(f"damaged record {run}/{NOTE}: {error}") from None
 
 
-def create(request: Create, stdio: tuple[int, int, int] | None) -> Made | Created:
-    """Make the container; it waits for `start`. On failure nothing of it runs. Raises AtollError, OSError."""
+def create(request: Create, stdio: tuple[int, int, int] | None, *, start: bool = False) -> Made | Created:
+    """Make the container; it waits for `start`, or with `start` it runs: that is one command of the runtime's and not
+    two. On failure nothing of it runs. Raises AtollError, OSError."""
     run, root = request.run, request.root
     if root is None:
         raise errors.InvalidArgument("an external runtime needs a root to mount")
-    runtime = runsc.with_network(request) if runsc.is_it(request.runtime[0]) else request.runtime
+    runtime, spec = request.runtime, _with_cgroup(request.spec, request.id)
+    at_once, ours = start, False
+    if runsc.is_it(runtime[0]):
+        at_once = start and spec.hooks is None  # those may put something into its network
+        runtime = runsc.with_network(request, start=at_once)
+        spec = runsc.without_filter(runsc.with_room(spec), runtime)
+        without = runsc.without_cgroup(spec, runtime)
+        runtime, ours = without or runtime, without is not None
+    linux = spec.linux or oci.Linux()
+    planned = Cgroup.planned(linux.cgroups_path or "", detect())
+    made: list[Cgroup] = []
+
+    def join(pid: int) -> None:
+        made.append(Cgroup.create(planned.path, linux.resources or oci.Resources(), detect()))
+        made[0].add(pid)
+
     files.write_atomic(f"{run}/{NOTE}", jsontext.dumps(list(runtime)))
     for name in ("bundle", "rootfs", "users", "oci"):
         os.mkdir(f"{run}/{name}", 0o700)
-    spec = _with_cgroup(request.spec, request.id)
-    if runsc.is_it(runtime[0]):
-        spec = runsc.with_room(spec)
-    words = ("create", "--bundle", f"{run}/bundle", "--pid-file", f"{run}/init.pid")
+    verb = ("run", "--detach") if at_once else ("create",)
+    words = (*verb, "--bundle", f"{run}/bundle", "--pid-file", f"{run}/init.pid")
     try:
-        made = _call(
+        # Noted first: a clerk that is killed leaves a container that `delete` can undo.
+        state.note_creating(run, planned)
+        process_of = _call(
             run,
             runtime,
             words,
@@ -90,27 +109,42 @@ def create(request: Create, stdio: tuple[int, int, int] | None) -> Made | Create
             stdio,
             terminal=request.terminal,
             before=lambda: _prepare(spec, root, run, runtime[0]),
+            meanwhile=join if ours else None,
         )
-        cgroup = _cgroup(spec)
+        cgroup = made[0] if made else planned.present()
         state.write(
             run,
             state.State(
                 id=request.id,
-                pid=made.pid,
-                start_time=process.start_time(made.pid),
+                pid=process_of.pid,
+                start_time=process.start_time(process_of.pid),
                 boot_id=state.boot_id(),
                 bundle=request.bundle,
                 created=state.now(),
                 oci_version=request.spec.oci_version,
-                cgroup=cgroup,
+                cgroup=None if cgroup.empty else cgroup.to_json(),
                 rootfs=f"{run}/rootfs",
             ),
         )
-        files.write_atomic(f"{run}/{state.FIFO}", "")
+        if not at_once:
+            files.write_atomic(f"{run}/{state.FIFO}", "")
+        os.unlink(f"{run}/{state.CREATING}")
     except BaseException:
         delete(run)
+        _remove(made, planned)
         raise
-    return made
+    return process_of
+
+
+def _remove(made: list[Cgroup], planned: Cgroup) -> None:
+    """The cgroup of a creation that failed: ours with whoever is in it, the runtime's if it is empty, as it should
+    be by now. Raises nothing."""
+    try:
+        for one in made:
+            one.kill()
+        (made[0] if made else planned).delete(timeout=5.0 if made else 0.0)
+    except (OSError, errors.AtollError):
+        pass
 
 
 def start(run: str) -> None:
@@ -175,6 +209,7 @@ def _call(
     terminal: bool,
     pid_file: str | None = None,
     before: Callable[[], None] | None = None,
+    meanwhile: Callable[[int], None] | None = None,
 ) -> Made:
     """A command that leaves a process behind, and that process."""
     listener = folder = -1
@@ -185,7 +220,7 @@ def _call(
         # A short name, whatever the run root is: sun_path has 107 bytes, and this one is another program's to fill.
         words = (*words, "--console-socket", f"/proc/{os.getpid()}/fd/{folder}/{os.path.basename(door)}")
     try:
-        _spawn(run, _line(run, argv, words, name), stdio, before)
+        _spawn(run, _line(run, argv, words, name), stdio, before, meanwhile)
         pid = int(files.read_text(pid_file or f"{run}/init.pid"))
         console = _receive(listener) if terminal else None
     finally:
@@ -200,17 +235,35 @@ def _command(run: str, argv: tuple[str, ...], words: tuple[str, ...], name: str)
     _spawn(run, _line(run, argv, words, name), None, None)
 
 
-def _spawn(run: str, line: list[str], stdio: tuple[int, int, int] | None, before: Callable[[], None] | None) -> None:
-    """Steps 1 to 4: fork, `before` in the fork, execute, wait. Raises what went wrong."""
+def _spawn(
+    run: str,
+    line: list[str],
+    stdio: tuple[int, int, int] | None,
+    before: Callable[[], None] | None,
+    meanwhile: Callable[[int], None] | None = None,
+) -> None:
+    """Steps 1 to 4: fork, `before` in the fork, execute, wait. `meanwhile` is done here, with the fork's pid, which
+    waits for it before it executes. Raises what went wrong."""
     files.unlink_if_present(f"{run}/oci.log")
     heard, said = os.pipe2(os.O_CLOEXEC)
+    asked, go = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        _become(line, stdio, before, said)
+        os.close(go)
+        _become(line, stdio, before, asked, said)
     os.close(said)
+    os.close(asked)
     pidfd = os.pidfd_open(pid)
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline, failure = time.monotonic() + PATIENCE, None
+        try:
+            if meanwhile is not None:
+                meanwhile(pid)
+            os.write(go, b"g")
+        except (OSError, errors.AtollError) as error:  # perhaps because the fork has ended, and says why
+            failure = error
+        finally:
+            os.close(go)
         word = _until_closed(heard, deadline)
         poller = select.poll()
         poller.register(pidfd, select.POLLIN)
@@ -224,6 +277,8 @@ def _spawn(run: str, line: list[str], stdio: tuple[int, int, int] | None, before
         os.close(heard)
     if word:
         raise errors.from_json(jsontext.loads(word))
+    if failure is not None:
+        raise failure
     if code:
         raise _said(run, line, code)
 
@@ -242,7 +297,11 @@ def _until_closed(fd: int, deadline: float) -> bytes:
 
 
 def _become(
-    line: list[str], stdio: tuple[int, int, int] | None, before: Callable[[], None] | None, said: int
+    line: list[str],
+    stdio: tuple[int, int, int] | None,
+    before: Callable[[], None] | None,
+    asked: int,
+    said: int,
 ) -> None:
     """Steps 2 and 3, in the fork. Does not return."""
     try:
@@ -251,6 +310,7 @@ def _become(
         for number in (*range(1, 9), *range(10, 19), *range(20, 32)):
             signal(number, SIG_DFL)
         signal(SIGPIPE, SIG_DFL)
+        process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)  # nobody waits for it when the clerk was killed
         if before is not None:
             before()
         own = runsc.is_it(line[0])
@@ -259,6 +319,8 @@ def _become(
         lifted = [os.dup(null if own and runsc.is_null(fd) else fd) for fd in (stdio or (null, null, null))]
         for number, fd in enumerate(lifted):
             os.dup2(fd, number, inheritable=True)
+        if not os.read(asked, 1):
+            os._exit(1)
         os.execvpe(line[0], line, {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
     except BaseException as error:  # noqa: BLE001 - nothing may return into the parent's code
         known = error if isinstance(error, errors.AtollError) else None
@@ -359,18 +421,3 @@ def _with_cgroup(spec: oci.Spec, container_id: str) -> oci.Spec:
 
     linux = spec.linux or oci.Linux()
     return spec if linux.cgroups_path else spec.replace(linux=linux.replace(cgroups_path=default_path(container_id)))
-
-
-def _cgroup(spec: oci.Spec) -> Any:
-    """The record of the cgroup that the runtime has made."""
-    from atoll.runtime.cgroups.cgroup import Cgroup
-    from atoll.runtime.cgroups.detect import detect
-    from atoll.runtime.cgroups.paths import clean, directories
-
-    if spec.linux is None or not spec.linux.cgroups_path:
-        return None
-    path = clean(spec.linux.cgroups_path)
-    v1, unified = directories(path, detect())
-    found = tuple([(one.controllers, place) for one, place in v1 if os.path.isdir(place)])
-    cgroup = Cgroup(path=path, v1=found, unified=unified if unified and os.path.isdir(unified) else None)
-    return cgroup.to_json() if found or cgroup.unified else None

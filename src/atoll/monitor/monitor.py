@@ -173,6 +173,14 @@ class Monitor(Company):
         answer = {"is": "attached", "v": VERSION, "id": self.charge.id, "pid": self.pid, "started": self.started}
         self.relay.tell(peer, answer)
 
+    def begin(self, peer: Peer) -> None:
+        """As `start`, but another runtime may have started what it made already."""
+        if not (self.foreign and self.program_runs()):
+            self.start(peer)
+            return
+        self.started = True
+        self.on_started()
+
     def start(self, peer: Peer) -> None:
         """Let the program run; `peer` is told if that is refused."""
         try:
@@ -361,7 +369,7 @@ def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int |
         answer = {"is": "created", "pid": charge.pid, "steps": timing.take()}
         monitor.relay.tell(peer, answer)  # (9)
         if made.start:  # asked for beforehand, which saves the command and us waking one another (11)
-            monitor.start(peer)
+            monitor.begin(peer)
     set_title(b"atoll:[clerk] " + charge.id[:12].encode())
     # 4. Start, streams, signals, other commands: all of it is events (10 to 15).
     return monitor.serve()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from atoll.monitor.requests import Create
 
+OWN_CGROUP, NO_CGROUP = "--ignore-cgroups=false", "--ignore-cgroups=true"
 THREADS = 256
 """Threads of gVisor's own kernel beside those that run the container's: some tens, more after a while."""
 
@@ -29,14 +30,16 @@ def is_it(program: str) -> bool:
     return os.path.basename(program) == "runsc"
 
 
-def with_network(request: Create) -> tuple[str, ...]:
+def with_network(request: Create, *, start: bool = False) -> tuple[str, ...]:
     """The command line for the network that is asked for: the host's it may only use by the host's sockets, another
-    container's, whose addresses it would take away, not at all. Raises Unsupported."""
+    container's, whose addresses it would take away, not at all. With `start` nobody has had the time to put anything
+    into a new one: then it need not look there for more than the loopback. Raises Unsupported."""
     linux = request.spec.linux or oci.Linux()
     found = [one for one in linux.namespaces if one.type == "network"]
     if any(one.path for one in found):
         raise errors.Unsupported("isolation level 'gvisor' cannot share the network of another container")
-    return request.runtime if found else tuple(["host" if word == "sandbox" else word for word in request.runtime])
+    kind = "host" if not found else "none" if start else "sandbox"
+    return tuple([kind if word == "sandbox" else word for word in request.runtime])
 
 
 def with_room(spec: oci.Spec) -> oci.Spec:
@@ -47,6 +50,26 @@ def with_room(spec: oci.Spec) -> oci.Spec:
         return spec
     resources = resources.replace(pids=oci.Pids(limit=limit + THREADS))
     return spec.replace(linux=spec.linux.replace(resources=resources))
+
+
+def without_filter(spec: oci.Spec, words: tuple[str, ...]) -> oci.Spec:
+    """The configuration without a system call filter, which runsc passes over unless `--oci-seccomp` is among its
+    `words`: five processes would parse it at each start, most of the document."""
+    if spec.linux is None or any(one.lstrip("-").startswith("oci-seccomp") for one in words):
+        return spec
+    return spec.replace(linux=spec.linux.replace(seccomp=None))
+
+
+def without_cgroup(spec: oci.Spec, words: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The command line by which runsc stays in the cgroup that it is started in, which is then ours to make: it
+    waits for a lock of the kernel that ours has been waited for already (`runtime/cgroups/prime.py`), 20 ms a start.
+    None where it has to know the cgroup itself: of a limit of memory it tells the container how much there is, and
+    kvm's device is not one of a container's."""
+    resources = spec.linux.resources if spec.linux is not None else None
+    limited = resources is not None and resources.memory is not None and resources.memory.limit is not None
+    if limited or "kvm" in words or OWN_CGROUP not in words:
+        return None
+    return tuple([NO_CGROUP if word == OWN_CGROUP else word for word in words])
 
 
 def before_start(pid: int) -> Callable[[], None] | None:

@@ -94,12 +94,15 @@ def _delete(run: str, *, force: bool) -> state.State | None:
 
 def _remove_half_made(run: str) -> None:
     """What a creator left that was killed before it wrote the record: its init ends by itself when it notices, and
-    nothing else can be in the cgroup, which is removed without killing anybody."""
+    nothing else can be in the cgroup, which is removed without killing anybody. What another runtime was making
+    notices nothing."""
     try:
         cgroup = state.noted_cgroup(run)
     except errors.Corrupt:
         cgroup = None
     if cgroup is not None:
+        if os.path.exists(f"{run}/{state.FOREIGN}"):
+            cgroup.present().kill()
         cgroup.delete()
     files.remove_tree(run)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FILE = "state.json"
 FIFO = "exec.fifo"
 FILTER = "seccomp.bpf"
+FOREIGN = "foreign.json"
+"""There where another runtime makes and starts the container (`monitor/foreign.py`)."""
 CREATING = "creating"
 """A link whose text is the cgroup that is being made: there from the first step of create to the last."""
 

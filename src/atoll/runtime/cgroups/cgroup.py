@@ -111,6 +111,12 @@ class Cgroup:
         v1 = tuple([(mount.controllers, place) for mount, place in v1_places])
         return cls(path=path, v1=v1, unified=unified, scope=scope)
 
+    def present(self) -> Cgroup:
+        """What is there now of one that was `planned`."""
+        v1 = tuple([one for one in self.v1 if os.path.isdir(one[1])])
+        unified = self.unified if self.unified and os.path.isdir(self.unified) else None
+        return Cgroup(path=self.path, v1=v1, unified=unified, scope=self.scope)
+
     def update(self, resources: Resources, hierarchy: Hierarchy | None = None) -> None:
         """Change the limits that are given; others stay. Raises as `create`, FailedPrecondition for a memory limit
         below what is in use (v1 always, v2 with `checkBeforeUpdate`)."""
