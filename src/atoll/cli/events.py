@@ -34,13 +34,14 @@ def main(given: Given) -> int:
     from atoll.base import clock
     from atoll.cli.wiring import open_engine
     from atoll.engine.events.read import Query, read
+    from atoll.engine.filters import split
 
     now = time.time_ns()
     since, until, style = given.text("since"), given.text("until"), given.text("format")
     query = Query(
         since=clock.since(since, now) if since else None,
         until=clock.since(until, now) if until else None,
-        filters=tuple([_pair(one) for one in given.texts("filter")]),
+        filters=tuple([(kind, one) for kind, values in split(given.texts("filter")).items() for one in values]),
     )
     try:
         for event in read(open_engine(), query):
@@ -49,15 +50,6 @@ def main(given: Given) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def _pair(text: str) -> tuple[str, str]:
-    from atoll.base import errors
-
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise errors.InvalidArgument(f"bad format of filter (expected name=value): {text}")
-    return key.strip().lower(), value.strip()
 
 
 def _shown(event: dict[str, Any], style: str | None) -> str:

@@ -26,10 +26,11 @@ def main(given: Given) -> int:
     """Run the command."""
     from atoll.cli.confirm import confirmed
     from atoll.cli.wiring import open_engine
-    from atoll.engine.containers.prune import prune, read_filters
+    from atoll.engine.containers.prune import prune
+    from atoll.engine.filters import read_prune
 
     filters = given.texts("filter")
-    read_filters(filters)
+    read_prune(filters)
     if not given.on("force") and not confirmed("This will remove all stopped containers."):
         return 1
     pruned = prune(open_engine(), filters)

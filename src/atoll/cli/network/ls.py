@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from atoll.base import errors, ids
+from atoll.base import ids
 from atoll.cli import display
 from atoll.cli.options import LIST, TEXT, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from atoll.cli.options import Given
@@ -26,7 +25,6 @@ COMMAND = Command(
         Flag(name="quiet", short="q", help="Only the IDs"),
     ),
 )
-_PREDEFINED = ("bridge", "host", "none")
 
 
 def main(given: Given) -> int:
@@ -34,9 +32,7 @@ def main(given: Given) -> int:
     from atoll.cli.wiring import open_engine
     from atoll.engine.networks.inspect import listed
 
-    tests = [_test(one) for one in given.texts("filter")]
-    found = [one for one in listed(open_engine()) if all(test(one) for test in tests)]
-    rows = [_fields(one, whole=given.on("no-trunc")) for one in found]
+    rows = [_fields(one, whole=given.on("no-trunc")) for one in listed(open_engine(), given.texts("filter"))]
     if given.on("quiet"):
         sys.stdout.write("".join([row["ID"] + "\n" for row in rows]))
         return 0
@@ -64,29 +60,3 @@ def _fields(one: dict[str, Any], *, whole: bool) -> dict[str, Any]:
         "Name": one["Name"],
         "Scope": one["Scope"],
     }
-
-
-def _test(given: str) -> Callable[[dict[str, Any]], bool]:
-    """Docker's filters. Raises InvalidArgument."""
-    kind, equals, value = given.partition("=")
-    if not equals:
-        raise errors.InvalidArgument(
-            f"invalid argument {given!r} for --filter: bad format of filter (expected name=value)"
-        )
-    key, has_value, wanted = value.partition("=")
-    known: dict[str, Callable[[dict[str, Any]], bool]] = {
-        "driver": lambda one: one["Driver"] == value,
-        "id": lambda one: one["Id"].startswith(value),
-        "name": lambda one: value in one["Name"],
-        "scope": lambda one: one["Scope"] == value,
-        "type": lambda one: (one["Name"] in _PREDEFINED) == (value == "builtin"),
-        "dangling": lambda one: (
-            one["Name"] not in _PREDEFINED and (not one["Containers"]) == (value in ("true", "1"))
-        ),
-        "label": lambda one: key in one["Labels"] and (not has_value or one["Labels"][key] == wanted),
-    }
-    if kind not in known:
-        raise errors.InvalidArgument(f"invalid filter '{kind}'", hint="known are " + ", ".join(known))
-    if kind == "type" and value not in ("builtin", "custom"):
-        raise errors.InvalidArgument(f"invalid filter: 'type'={value!r}", hint="builtin or custom")
-    return known[kind]

@@ -1,7 +1,7 @@
 """`--filter` of the lists of containers, by Docker's rules.
 
-Holds: `read` and `Filters`. Values of one kind are alternatives, but labels, which must all be there; kinds must all
-hold. Does not hold: which containers are looked at (`list.py`, `prune.py`).
+Holds: `read` and `Filters`. Does not hold: what all nouns' filters have in common (`engine/filters.py`), which
+containers are looked at (`list.py`).
 Source: Docker's CLI reference, "docker ps", and the Engine API's ContainerList.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from atoll.base import errors, ids
 from atoll.base.value import Value
+from atoll.engine.filters import by_kind, has_labels, truth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,25 +41,9 @@ class Filters(Value):
         return all(test(row, record, view) for test in self.tests)
 
 
-def split(filters: tuple[str, ...]) -> dict[str, list[str]]:
-    """`kind=value` by kind. Raises InvalidArgument for one without a value."""
-    found: dict[str, list[str]] = {}
-    for one in filters:
-        kind, equals, value = one.partition("=")
-        if not equals:
-            raise errors.InvalidArgument(
-                f"invalid argument {one!r} for --filter: bad format of filter (expected name=value)"
-            )
-        found.setdefault(kind.strip().lower(), []).append(value.strip())
-    return found
-
-
 def read(engine: Engine, filters: tuple[str, ...]) -> Filters:
     """Parse. Raises InvalidArgument for a kind or value that is none, NotFound for a container that is not there."""
-    given = split(filters)
-    for kind in given:
-        if kind not in KINDS:
-            raise errors.InvalidArgument(f"invalid filter '{kind}'", hint="known are " + ", ".join(KINDS))
+    given = by_kind(filters, KINDS)
     tests = [_test(engine, kind, values) for kind, values in given.items()]
     return Filters(tests=tuple(tests), asks_for_ended="status" in given or "exited" in given)
 
@@ -83,17 +68,11 @@ def _test(engine: Engine, kind: str, values: list[str]) -> Test:
         "ancestor": lambda value: _ancestor(engine, value),
     }
     if kind == "label":
-        return lambda row, record, view: all(has_label(record.labels, value) for value in values)
+        return lambda row, record, view: has_labels(record.labels, {kind: values})
     if kind in ("before", "since"):
         return _moment(engine, kind, values)
     alternatives = [makers[kind](value) for value in values]
     return lambda row, record, view: any(test(row, record, view) for test in alternatives)
-
-
-def has_label(labels: tuple[tuple[str, str], ...], wanted: str) -> bool:
-    """Whether a label `key`, or `key=value`, is there."""
-    key, equals, value = wanted.partition("=")
-    return any(k == key and (not equals or v == value) for k, v in labels)
 
 
 def _name(value: str) -> Test:
@@ -131,8 +110,8 @@ def _health(value: str) -> Test:
 
 
 def _is_task(value: str) -> Test:
-    _one_of("is-task", value, ("true", "false", "1", "0"))
-    return lambda row, record, view: value in ("false", "0")  # there are no Swarm tasks here
+    is_one = truth("is-task", value)
+    return lambda row, record, view: not is_one  # there are no Swarm tasks here
 
 
 def _moment(engine: Engine, kind: str, values: list[str]) -> Test:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import time
 
-from atoll.base import clock, errors
+from atoll.base import errors
 from atoll.base.value import Value
-from atoll.engine.containers.filters import has_label, split
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.remove import remove
 from atoll.engine.containers.size import sizes
 from atoll.engine.containers.state import CREATED, EXITED, state_of
 from atoll.engine.events import note as events
+from atoll.engine.filters import goes, read_prune
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.engine.engine import Engine
-    from atoll.engine.store import ContainerRow
 
 
 _BEGINNING = 10.0  # seconds
@@ -33,12 +32,12 @@ class Pruned(Value):
 def prune(engine: Engine, filters: tuple[str, ...] = ()) -> Pruned:
     """Remove every created or ended container for which the filters hold: `until=` (made before), `label=`,
     `label!=`. One that is being started, or removed meanwhile, is passed over. Raises InvalidArgument."""
-    given = read_filters(filters)
+    given = read_prune(filters)
     gone, reclaimed = [], 0
     for row in engine.store.containers():
         status = state_of(engine, row.id).status
         if (
-            not _held(row, given)
+            not goes(given, row.created_at, Record.from_text(row.record).labels)
             or status not in (CREATED, EXITED)
             or (status == CREATED and _begins(engine, row.id))
         ):
@@ -60,26 +59,3 @@ def _begins(engine: Engine, container_id: str) -> bool:
         return time.time() - os.stat(engine.paths.container_run(container_id)).st_ctime < _BEGINNING
     except FileNotFoundError:
         return False
-
-
-def read_filters(filters: tuple[str, ...]) -> dict[str, list[str]]:
-    """The filters by kind, judged. Raises InvalidArgument."""
-    given = split(filters)
-    for kind in given:
-        if kind not in ("until", "label", "label!"):
-            raise errors.InvalidArgument(f"invalid filter '{kind}'", hint="known are until, label, label!")
-    if len(given.get("until", [])) > 1:
-        raise errors.InvalidArgument("more than one until filter specified")
-    for moment in given.get("until", []):
-        clock.since(moment, time.time_ns())
-    return given
-
-
-def _held(row: ContainerRow, given: dict[str, list[str]]) -> bool:
-    for moment in given.get("until", []):
-        if row.created_at >= clock.since(moment, time.time_ns()):
-            return False
-    labels = Record.from_text(row.record).labels
-    if not all(has_label(labels, one) for one in given.get("label", [])):
-        return False
-    return not any(has_label(labels, one) for one in given.get("label!", []))

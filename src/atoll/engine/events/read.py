@@ -11,6 +11,7 @@ import time
 
 from atoll.base import errors, jsontext
 from atoll.base.value import Value
+from atoll.engine.filters import has_labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Query(Value):
     def wants(self, event: dict[str, Any]) -> bool:
         """Whether an event passes all filters."""
         labels = [value for key, value in self.filters if key == "label"]
-        if not all(_has_label(event, value) for value in labels):
+        if not has_labels(_attributes(event).items(), {"label": labels}):
             return False
         keys = {key for key, _ in self.filters if key != "label"}
         return all(any(_holds(event, key, value) for k, value in self.filters if k == key) for key in keys)
@@ -66,12 +67,6 @@ class Query(Value):
 def _attributes(event: dict[str, Any]) -> dict[str, str]:
     found: dict[str, str] = event["Actor"]["Attributes"]
     return found
-
-
-def _has_label(event: dict[str, Any], wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    attributes = _attributes(event)
-    return key in attributes and (not equals or attributes[key] == value)
 
 
 def _holds(event: dict[str, Any], key: str, value: str) -> bool:

@@ -6,6 +6,7 @@ import time
 
 from atoll.base import errors
 from atoll.base.value import Value
+from atoll.engine.filters import PRUNE
 from atoll.engine.images import garbage
 from atoll.engine.images.filters import Filters
 from atoll.engine.images.remove import remove
@@ -47,7 +48,7 @@ def prune(engine: Engine, *, every: bool = False, filters: Sequence[str] = ()) -
 
 def check_filters(filters: Sequence[str]) -> Filters:
     """The filters of a prune. Raises InvalidArgument."""
-    return Filters(None, filters, known=("until", "label", "label!", "dangling"))
+    return Filters(None, filters, known=(*PRUNE, "dangling"))
 
 
 def _bytes(engine: Engine) -> int:

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 PREDEFINED = ("host", "none")
 
 
-def listed(engine: Engine) -> list[dict[str, Any]]:
-    """Every network, the predefined ones too, by name."""
+def listed(engine: Engine, filters: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """Every network, the predefined ones too, by name, for which all filters hold. Raises InvalidArgument."""
+    from atoll.engine.networks.filters import Filters
     from atoll.engine.networks.settle import default_network
 
+    wanted = Filters(filters)
     default_network(engine)
-    found = [_document(engine, row, whole=False) for row in rows.every(engine.store)]
+    found = [_document(engine, row, whole=wanted.asks_members) for row in rows.every(engine.store)]
     found += _of_plugins(engine, {str(one["Id"]) for one in found})
-    return sorted([*found, *[_predefined(name) for name in PREDEFINED]], key=lambda one: str(one["Name"]))
+    found += [_predefined(name) for name in PREDEFINED]
+    return sorted([one for one in found if wanted.hold(one)], key=lambda one: str(one["Name"]))
 
 
 def inspect(engine: Engine, name: str) -> dict[str, Any]:

@@ -6,13 +6,13 @@ import time
 
 from atoll.base import errors
 from atoll.engine.events import note
+from atoll.engine.filters import goes, read_prune
 from atoll.engine.networks import outer, repair, rows
+from atoll.engine.networks.filters import PREDEFINED
 from atoll.network import bridge as bridges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from atoll.engine.engine import Engine
     from atoll.engine.networks.rows import NetworkRow
 
@@ -21,7 +21,7 @@ _END_SECONDS = 5.0
 
 def remove(engine: Engine, name: str) -> None:
     """Remove a network that nobody runs on. Raises NotFound, Conflict, Denied (predefined)."""
-    if name in ("bridge", "host", "none"):
+    if name in PREDEFINED:
         raise errors.Denied(f"{name} is a pre-defined network and cannot be removed")
     row = rows.find(engine.store, name)
     if row.network.driver == "cni" and row.name in _described(engine):
@@ -59,12 +59,14 @@ def _remove(engine: Engine, row: NetworkRow) -> None:
     note.note(engine, "network", "destroy", row.id, name=row.name, type=row.network.driver)
 
 
-def prune(engine: Engine, keep: Callable[[NetworkRow], bool] | None = None) -> list[str]:
-    """Remove every network that no container, running or not, belongs to; `keep` spares some. Their names."""
+def prune(engine: Engine, filters: tuple[str, ...] = ()) -> list[str]:
+    """Remove every network that no container, running or not, belongs to, and for which the filters hold: `until=`
+    (made before), `label=`, `label!=`. Their names. Raises InvalidArgument."""
+    given = read_prune(filters)
     repair.sweep(engine)
     gone = []
     for row in rows.every(engine.store):
-        if row.name == "bridge" or (keep is not None and keep(row)):
+        if row.name == "bridge" or not goes(given, row.created_at, row.network.labels):
             continue
         if rows.of_network(engine.store, row.id, living=False):
             continue

@@ -9,9 +9,9 @@ import time
 
 from atoll.base import clock, errors
 from atoll.base.value import Value
-from atoll.engine.containers.filters import has_label, split
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import CREATED, EXITED, PAUSED, RUNNING
+from atoll.engine.filters import has_labels, split
 from atoll.engine.pods import rows
 from atoll.engine.pods.each import states
 from atoll.engine.pods.remove import mend
@@ -113,10 +113,8 @@ def _tests(filters: tuple[str, ...]) -> list[Test]:
 
 
 def _test(kind: str, values: list[str]) -> Test:
-    if kind == "label":
-        return lambda view: all(has_label(view.labels, value) for value in values)
-    if kind == "label!":
-        return lambda view: not any(has_label(view.labels, value) for value in values)
+    if kind in ("label", "label!"):
+        return lambda view: has_labels(view.labels, {kind: values})
     if kind == "until":
         moments = [clock.since(value, time.time_ns()) for value in values]
         return lambda view: view.created_at < min(moments)

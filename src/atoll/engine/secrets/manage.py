@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from atoll.base import errors
 from atoll.engine.events import note
+from atoll.engine.filters import by_kind, has_labels
 from atoll.engine.secrets import keys
 from atoll.engine.secrets.vault import Secret, Vault
 
@@ -26,19 +27,14 @@ def create(
 
 def list_secrets(engine: Engine, filters: tuple[str, ...] = ()) -> list[Secret]:
     """Those for which all filters (`name=`, `id=`, `label=`) hold. Raises InvalidArgument."""
-    from atoll.engine.volumes.list import split
-
-    given = split(filters, ("name", "id", "label"))
+    given = by_kind(filters, ("name", "id", "label"))
     with Vault(engine) as vault:
         found = vault.list()
     if "name" in given:
         found = [one for one in found if any(part in one.name for part in given["name"])]
     if "id" in given:
         found = [one for one in found if any(one.id.startswith(part) for part in given["id"])]
-    for label in given.get("label", ()):
-        key, equals, value = label.partition("=")
-        found = [one for one in found if any(k == key and (not equals or v == value) for k, v in one.labels)]
-    return found
+    return [one for one in found if has_labels(one.labels, given)]
 
 
 def inspect(engine: Engine, name: str) -> dict[str, Any]:

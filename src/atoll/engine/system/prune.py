@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from atoll.base.value import Value
 from atoll.engine.containers import prune as containers
+from atoll.engine.filters import read_prune
 from atoll.engine.images import prune as images
 from atoll.engine.system import machines
 from atoll.images import ingest
@@ -25,7 +26,7 @@ class Pruned(Value):
 
 def check_filters(filters: tuple[str, ...]) -> None:
     """Raises InvalidArgument for filters that not every kind has: `until`, `label`, `label!`."""
-    containers.read_filters(filters)
+    read_prune(filters)
 
 
 def prune(engine: Engine, *, every: bool = False, volumes: bool = False, filters: tuple[str, ...] = ()) -> Pruned:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from atoll.base import errors
 from atoll.base.value import Value
+from atoll.engine.filters import by_kind, has_labels, truth
 from atoll.engine.volumes import store
-from atoll.engine.volumes.list import has_label, split, truth
 from atoll.engine.volumes.users import users
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def remove(engine: Engine, name: str) -> None:
 def prune(engine: Engine, *, all: bool = False, filters: tuple[str, ...] = ()) -> Pruned:
     """Remove the anonymous volumes that no container uses; with `all`, or the filter `all=true`, named ones too.
     Raises InvalidArgument."""
-    given = split(filters, ("all", "label", "label!"))
+    given = by_kind(filters, ("all", "label", "label!"))
     everything = all or any(truth("all", value) for value in given.get("all", ()))
     with store.lock(engine):
         store.sweep(engine)
@@ -42,18 +42,12 @@ def prune(engine: Engine, *, all: bool = False, filters: tuple[str, ...] = ()) -
         going = [
             volume
             for volume in store.everything(engine)
-            if volume.name not in used and (everything or volume.anonymous) and _chosen(volume, given)
+            if volume.name not in used and (everything or volume.anonymous) and has_labels(volume.labels, given)
         ]
         freed = sum([_size(engine, volume) for volume in going])
         for volume in going:
             store.remove_tree(engine, volume.path)
     return Pruned(names=tuple([volume.name for volume in going]), bytes=freed)
-
-
-def _chosen(volume: Volume, given: dict[str, list[str]]) -> bool:
-    return all(has_label(volume, label) for label in given.get("label", ())) and not any(
-        has_label(volume, label) for label in given.get("label!", ())
-    )
 
 
 def _size(engine: Engine, volume: Volume) -> int:

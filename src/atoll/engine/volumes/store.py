@@ -1,7 +1,7 @@
 """A volume as a directory: `volumes/<name>/_data` is its content, `volumes/<name>/volume.json` what is known of it.
 
 Holds: `Volume`, making, finding, removing one, the lock. Does not hold: who uses one (`users.py`), the verbs
-(`create.py`, `list.py`, `remove.py`, `prune.py`), what its options mean (`options.py`).
+(`create.py`, `list.py`, `remove.py`), what its options mean (`options.py`).
 
 A volume is made under another name and renamed: it is there whole or not at all. `volumes.lock` is shared by whoever
 makes a container that will use a volume, from its making until the container's row names it, and exclusive by whoever
