@@ -33,5 +33,5 @@ def main(given: Given) -> int:
         return 0
     from atoll.cli.listing import formatted
 
-    sys.stdout.write(formatted(style, [{"Kind": one.kind, "Path": one.path} for one in changes]))
+    sys.stdout.write(formatted(style, [{"Kind": one.kind, "Path": one.path} for one in changes], {}))
     return 0

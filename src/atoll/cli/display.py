@@ -1,6 +1,6 @@
 """Tables, columns and text that is safe to show.
 
-Holds: Docker's column layout, relative times, `printable`. Does not hold: templates (`template.py`).
+Holds: Docker's column layout, lists, relative times, `printable`. Does not hold: templates (`template.py`).
 What comes from an image, a container or a registry may hold terminal escapes: everything shown passes `printable`.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 _GAP = 3
 _LEAST = 10
@@ -40,6 +41,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, least: int = 
         padded = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
         lines.append("".join([*padded, *row[len(widths) :]]).rstrip())
     return "\n".join(lines) + "\n"
+
+
+def listed(
+    style: str | None, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], headings: Mapping[str, str]
+) -> str:
+    """A list as `--format` asks for it: without one, or for `table`, these `columns` of the rows; whatever else it
+    says over all their fields (`listing.py`). `headings` are of fields whose column is not simply their name."""
+    if not style or style == "table":
+        header = [headings.get(column, column.upper()) for column in columns]
+        return table(header, [[str(row[column]) for column in columns] for row in rows])
+    from atoll.cli.listing import formatted
+
+    return formatted(style, rows, headings)
 
 
 def shortened(text: str, width: int) -> str:

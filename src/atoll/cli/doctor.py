@@ -84,12 +84,8 @@ def _harden(style: str | None, *, apply: bool, undo: bool) -> int:
 
 
 def _show(style: str | None, values: Sequence[Value], keys: tuple[str, ...], header: tuple[str, ...]) -> None:
-    from atoll.cli import display
+    from atoll.cli.display import listed
 
     rows = [{key.title(): str(getattr(value, key)) for key in keys} for value in values]
-    if style is not None and style != "table":
-        from atoll.cli.listing import formatted
-
-        sys.stdout.write(formatted(style, rows))
-        return
-    sys.stdout.write(display.table(header, [[row[key.title()] for key in keys] for row in rows]))
+    columns = [key.title() for key in keys]
+    sys.stdout.write(listed(style, rows, columns, dict(zip(columns, header, strict=True))))

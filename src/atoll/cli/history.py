@@ -30,13 +30,7 @@ COMMAND = Command(
     least=1,
     most=1,
 )
-_COLUMNS = {
-    "IMAGE": "ID",
-    "CREATED": "CreatedSince",
-    "CREATED BY": "CreatedBy",
-    "SIZE": "Size",
-    "COMMENT": "Comment",
-}
+HEADINGS = {"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY"}
 
 
 def main(given: Given) -> int:
@@ -47,16 +41,11 @@ def main(given: Given) -> int:
     steps = history(open_engine(), given.args[0])
     whole, human = given.on("no-trunc"), not given.has("human") or given.on("human")
     rows = [_fields(step, time.time_ns(), whole=whole, human=human) for step in steps]
-    style = given.text("format")
     if given.on("quiet"):
         sys.stdout.write("".join([row["ID"] + "\n" for row in rows]))
-    elif style is None or style == "table":
-        columns = dict(_COLUMNS) if human else {**_COLUMNS, "CREATED": "CreatedAt"}
-        sys.stdout.write(display.table(list(columns), [[row[key] for key in columns.values()] for row in rows]))
-    else:
-        from atoll.cli.listing import formatted
-
-        sys.stdout.write(formatted(style, rows))
+        return 0
+    columns = ("ID", "CreatedSince" if human else "CreatedAt", "CreatedBy", "Size", "Comment")
+    sys.stdout.write(display.listed(given.text("format"), rows, columns, HEADINGS))
     return 0
 
 

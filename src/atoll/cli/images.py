@@ -32,6 +32,14 @@ COMMAND = Command(
     ),
     most=1,
 )
+HEADINGS = {
+    "ID": "IMAGE ID",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
+    "VirtualSize": "VIRTUAL SIZE",
+}
 _NONE = "<none>"
 
 
@@ -69,17 +77,10 @@ def _shown(views: list[ImageView], given: Given) -> str:
         seen = dict.fromkeys(view.id if whole else ids.short_id(view.id) for view in views)
         return "".join([one + "\n" for one in seen])
     rows = [_fields(view, now, whole=whole) for view in views]
-    style = given.text("format")
-    if style is None or style == "table":
-        header = ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]
-        keys = ["Repository", "Tag", "ID", "CreatedSince", "Size"]
-        if given.on("digests"):
-            header.insert(2, "DIGEST")
-            keys.insert(2, "Digest")
-        return display.table(header, [[row[key] for key in keys] for row in rows])
-    from atoll.cli.listing import formatted
-
-    return formatted(style, rows)
+    columns = ["Repository", "Tag", "ID", "CreatedSince", "Size"]
+    if given.on("digests"):
+        columns.insert(2, "Digest")
+    return display.listed(given.text("format"), rows, columns, HEADINGS)
 
 
 def _fields(view: ImageView, now: int, *, whole: bool) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 
-from atoll.base import errors, ids
+from atoll.base import ids
 from atoll.cli import display
 from atoll.cli.options import LIST, NUMBER, TEXT, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from atoll.cli.options import Given
@@ -44,7 +45,14 @@ HEADINGS = {
     "PodName": "PODNAME",
 }
 _COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
-_SORTS = ("created", "id", "image", "names", "size", "status")
+_SORTS: dict[str, Callable[[ContainerView], Any]] = {
+    "created": lambda view: view.created_at,
+    "id": lambda view: view.id,
+    "image": lambda view: view.image,
+    "names": lambda view: view.name,
+    "size": lambda view: view.size or 0,
+    "status": lambda view: (view.state, view.name),
+}
 
 
 def main(given: Given) -> int:
@@ -57,7 +65,11 @@ def main(given: Given) -> int:
     engine = open_engine()
     views = list_containers(engine, all=given.on("all"), filters=given.texts("filter"), count=count, size=size)
     pods = _pods(engine) if given.on("pod") or ".Pod" in (given.text("format") or "") else None
-    sys.stdout.write(_shown(_sorted(views, given.text("sort")), given, size=size, pods=pods))
+    if (by := given.text("sort")) is not None:
+        from atoll.cli.listing import in_order
+
+        views = in_order(views, by, _SORTS)
+    sys.stdout.write(_shown(views, given, size=size, pods=pods))
     return 0
 
 
@@ -66,22 +78,6 @@ def _pods(engine: Engine) -> dict[str, str]:
     from atoll.engine.pods import rows
 
     return {row.id: row.name for row in rows.every(engine.store)}
-
-
-def _sorted(views: list[ContainerView], by: str | None) -> list[ContainerView]:
-    if by is None:
-        return views
-    if by not in _SORTS:
-        raise errors.InvalidArgument(f"invalid value {by!r} for --sort", hint="known are " + ", ".join(_SORTS))
-    keys: dict[str, Any] = {
-        "created": lambda view: view.created_at,
-        "id": lambda view: view.id,
-        "image": lambda view: view.image,
-        "names": lambda view: view.name,
-        "size": lambda view: view.size or 0,
-        "status": lambda view: (view.state, view.name),
-    }
-    return sorted(views, key=keys[by])
 
 
 def _shown(views: list[ContainerView], given: Given, *, size: bool, pods: dict[str, str] | None) -> str:
@@ -93,16 +89,13 @@ def _shown(views: list[ContainerView], given: Given, *, size: bool, pods: dict[s
         for row, view in zip(rows, views, strict=True):
             row.update(Pod=view.pod if whole else ids.short_id(view.pod), PodName=pods.get(view.pod, ""))
     style = given.text("format")
-    if style is None or style == "table":
-        columns = (*_COLUMNS, "Size") if size else _COLUMNS
-        columns = (*columns, "Pod", "PodName") if given.on("pod") else columns
-        header = [HEADINGS.get(column, column.upper()) for column in columns]
-        return display.table(header, [[row[column] for column in columns] for row in rows])
-    from atoll.cli import listing
-
     if style == "raw":
-        return listing.raw(rows, _RAW if size else _RAW[:-1])
-    return listing.formatted(style, rows, HEADINGS)
+        from atoll.cli.listing import raw
+
+        return raw(rows, _RAW if size else _RAW[:-1])
+    columns = (*_COLUMNS, "Size") if size else _COLUMNS
+    columns = (*columns, "Pod", "PodName") if given.on("pod") else columns
+    return display.listed(style, rows, columns, HEADINGS)
 
 
 _RAW = (

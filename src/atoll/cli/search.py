@@ -27,6 +27,7 @@ COMMAND = Command(
 )
 _MOST = 100
 _WIDTH = 45
+_HEADINGS = {"StarCount": "STARS", "IsOfficial": "OFFICIAL", "IsAutomated": "AUTOMATED"}
 
 
 def main(given: Given) -> int:
@@ -63,7 +64,7 @@ def _fits(one: Found, rule: str) -> bool:
 
 
 def _show(given: Given, found: list[Found]) -> None:
-    from atoll.cli import display, listing
+    from atoll.cli import display
 
     whole = given.on("no-trunc")
     rows: list[dict[str, object]] = [
@@ -78,9 +79,5 @@ def _show(given: Given, found: list[Found]) -> None:
         }
         for one in found
     ]
-    style = given.text("format")
-    if style is not None:
-        sys.stdout.write(listing.formatted(style, rows))
-        return
-    cells = [[str(row[key]) for key in ("Name", "Description", "StarCount", "IsOfficial")] for row in rows]
-    sys.stdout.write(display.table(["NAME", "DESCRIPTION", "STARS", "OFFICIAL"], cells))
+    columns = ("Name", "Description", "StarCount", "IsOfficial")
+    sys.stdout.write(display.listed(given.text("format"), rows, columns, _HEADINGS))

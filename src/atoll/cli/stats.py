@@ -89,15 +89,11 @@ def _look(engine: Engine, given: Given) -> dict[str, Sample]:
 
 
 def _shown(before: dict[str, Sample], now: dict[str, Sample], given: Given) -> str:
-    from atoll.cli import display, listing
+    from atoll.cli import display
     from atoll.engine.containers.stats import between
 
     rows = [fields(between(before.get(name), one), name, whole=given.on("no-trunc")) for name, one in now.items()]
-    style = given.text("format")
-    if style is None or style == "table":
-        header = [HEADINGS.get(column, column.upper()) for column in _COLUMNS]
-        return display.table(header, [[row[column] for column in _COLUMNS] for row in rows])
-    return listing.formatted(style, rows, HEADINGS)
+    return display.listed(given.text("format"), rows, _COLUMNS, HEADINGS)
 
 
 def fields(used: Usage, name: str, *, whole: bool) -> dict[str, Any]:

@@ -24,6 +24,14 @@ COMMAND = Command(
     ),
     most=None,
 )
+_HEADINGS = {
+    "ID": "CONTAINER ID",
+    "CPUSeconds": "CPU SECONDS",
+    "GiBSeconds": "GIB SECONDS",
+    "BlockIO": "BLOCK I/O",
+    "NetIO": "NET I/O",
+    "Seconds": "UP SECONDS",
+}
 
 
 def main(given: Given) -> int:
@@ -34,23 +42,10 @@ def main(given: Given) -> int:
 
     label = given.text("by-label")
     rows = [_fields(line, whole=given.on("no-trunc")) for line in report(open_engine(), given.args, label=label)]
-    style = given.text("format")
-    if style and style != "table":
-        from atoll.cli.listing import formatted
-
-        sys.stdout.write(formatted(style, rows))
-        return 0
-    first = {"NAME": "Name"} if label is None else {label.upper(): "Name"}
-    columns = {
-        **({"CONTAINER ID": "ID"} if label is None else {}),
-        **first,
-        "CPU SECONDS": "CPUSeconds",
-        "GIB SECONDS": "GiBSeconds",
-        "BLOCK I/O": "BlockIO",
-        "NET I/O": "NetIO",
-        "UP SECONDS": "Seconds",
-    }
-    sys.stdout.write(display.table(tuple(columns), [[str(row[key]) for key in columns.values()] for row in rows]))
+    columns: tuple[str, ...] = ("Name", "CPUSeconds", "GiBSeconds", "BlockIO", "NetIO", "Seconds")
+    columns = ("ID", *columns) if label is None else columns
+    headings = {**_HEADINGS, "Name": (label or "name").upper()}
+    sys.stdout.write(display.listed(given.text("format"), rows, columns, headings))
     return 0
 
 

@@ -36,13 +36,8 @@ def main(given: Given) -> int:
         for one in results
     ]
     style = given.text("format")
-    if style is not None and style != "table":
-        from atoll.cli.listing import formatted
-
-        sys.stdout.write(formatted(style, rows))
-    else:
-        keys = ("Section", "Outcome", "Title", "Details")
-        sys.stdout.write(display.table([key.upper() for key in keys], [[row[key] for key in keys] for row in rows]))
+    sys.stdout.write(display.listed(style, rows, ("Section", "Outcome", "Title", "Details"), {}))
+    if style in (None, "", "table"):
         passed = sum([one.outcome == PASS for one in results])
         sys.stdout.write(f"{passed} of {len(results)} passed\n")
     return 1 if any(one.outcome == WARN for one in results) else 0

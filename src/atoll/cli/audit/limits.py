@@ -39,13 +39,7 @@ def main(given: Given) -> int:
         }
         for one in found
     ]
-    style = given.text("format")
-    if style is not None and style != "table":
-        from atoll.cli.listing import formatted
-
-        sys.stdout.write(formatted(style, rows))
-    elif rows:
-        keys = ("ID", "Name", "Limit", "Repaired", "Finding")
-        header = ["CONTAINER ID", "NAME", "LIMIT", "REPAIRED", "FINDING"]
-        sys.stdout.write(display.table(header, [[row[key] for key in keys] for row in rows]))
+    if rows:
+        columns = ("ID", "Name", "Limit", "Repaired", "Finding")
+        sys.stdout.write(display.listed(given.text("format"), rows, columns, {"ID": "CONTAINER ID"}))
     return 0 if all(one.repaired for one in found) else 1

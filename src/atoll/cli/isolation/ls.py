@@ -30,13 +30,6 @@ def main(given: Given) -> int:
         {"Name": one.name, "Program": one.program, "Available": "yes" if one.ok else "no", "Reason": one.reason or ""}
         for one in ls(locate(os.environ, os.geteuid()).data)
     ]
-    style = given.text("format")
-    if style and style != "table":
-        from atoll.cli.listing import formatted
-
-        sys.stdout.write(formatted(style, rows))
-        return 0
-    header = ("NAME", "AVAILABLE", "PROGRAM", "REASON")
-    keys = ("Name", "Available", "Program", "Reason")
-    sys.stdout.write(display.table(header, [[row[key] for key in keys] for row in rows]))
+    columns = ("Name", "Available", "Program", "Reason")
+    sys.stdout.write(display.listed(given.text("format"), rows, columns, {}))
     return 0

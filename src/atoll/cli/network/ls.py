@@ -25,6 +25,7 @@ COMMAND = Command(
         Flag(name="quiet", short="q", help="Only the IDs"),
     ),
 )
+HEADINGS = {"ID": "NETWORK ID", "CreatedAt": "CREATED AT"}
 
 
 def main(given: Given) -> int:
@@ -36,14 +37,8 @@ def main(given: Given) -> int:
     if given.on("quiet"):
         sys.stdout.write("".join([row["ID"] + "\n" for row in rows]))
         return 0
-    style = given.text("format")
-    if style is None or style == "table":
-        cells = [[row["ID"], row["Name"], row["Driver"], row["Scope"]] for row in rows]
-        sys.stdout.write(display.table(["NETWORK ID", "NAME", "DRIVER", "SCOPE"], cells))
-        return 0
-    from atoll.cli.listing import formatted
-
-    sys.stdout.write(formatted(style, rows, {"ID": "NETWORK ID"}))
+    columns = ("ID", "Name", "Driver", "Scope")
+    sys.stdout.write(display.listed(given.text("format"), rows, columns, HEADINGS))
     return 0
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 
-from atoll.base import errors, ids
+from atoll.base import ids
 from atoll.cli import display
 from atoll.cli.options import LIST, TEXT, Command, Flag
 from atoll.cli.pod.chosen import LATEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from atoll.cli.options import Given
@@ -48,50 +49,37 @@ HEADINGS = {
     "ContainerStatuses": "STATUS",
     "Namespaces": "NAMESPACES",
 }
-_SORTS = ("created", "id", "name", "status", "number")
+_SORTS: dict[str, Callable[[PodView], Any]] = {
+    "created": lambda view: view.created_at,
+    "id": lambda view: view.id,
+    "name": lambda view: view.name,
+    "status": lambda view: (view.status, view.name),
+    "number": lambda view: len(view.containers),
+}
 
 
 def main(given: Given) -> int:
     """Run the command."""
+    from atoll.cli.listing import in_order
     from atoll.cli.wiring import open_engine
     from atoll.engine.pods.list import list_pods
 
-    views = _sorted(list_pods(open_engine(), given.texts("filter")), given.text("sort"))
+    views = in_order(list_pods(open_engine(), given.texts("filter")), given.text("sort"), _SORTS)
     if given.on("latest"):
         views = sorted(views, key=lambda view: -view.created_at)[:1]
     sys.stdout.write(_shown(views, given))
     return 0
 
 
-def _sorted(views: list[PodView], by: str | None) -> list[PodView]:
-    if by is None:
-        return views
-    if by not in _SORTS:
-        raise errors.InvalidArgument(f"invalid value {by!r} for --sort", hint="known are " + ", ".join(_SORTS))
-    keys: dict[str, Any] = {
-        "created": lambda view: view.created_at,
-        "id": lambda view: view.id,
-        "name": lambda view: view.name,
-        "status": lambda view: (view.status, view.name),
-        "number": lambda view: len(view.containers),
-    }
-    return sorted(views, key=keys[by])
-
-
 def _shown(views: list[PodView], given: Given) -> str:
     whole, style = given.on("no-trunc"), given.text("format")
     if given.on("quiet") and style is None:
         return "".join([(view.id if whole else ids.short_id(view.id)) + "\n" for view in views])
-    from atoll.cli import listing
-
-    now = time.time_ns()
     if style == "json":
         from atoll.base import jsontext
 
         return jsontext.pretty([_document(view) for view in views]) + "\n"
-    rows = [_fields(view, now, whole=whole) for view in views]
-    if style is not None and style != "table":
-        return listing.formatted(style, rows, HEADINGS)
+    rows = [_fields(view, time.time_ns(), whole=whole) for view in views]
     columns = ["Id", "Name", "Status", "Created"]
     if not (given.on("ctr-ids") or given.on("ctr-names") or given.on("ctr-status")):
         columns += ["InfraId", "NumberOfContainers"]
@@ -99,9 +87,8 @@ def _shown(views: list[PodView], given: Given) -> str:
                          ("ctr-status", "ContainerStatuses"), ("namespace", "Namespaces")):  # fmt: skip
         if given.on(flag):
             columns.append(column)
-    header = [HEADINGS.get(column, column.upper()) for column in columns]
-    text = display.table(header, [[str(row[column]) for column in columns] for row in rows])
-    return text.partition("\n")[2] if given.on("noheading") else text
+    text = display.listed(style, rows, columns, HEADINGS)
+    return text.partition("\n")[2] if given.on("noheading") and style in (None, "", "table") else text
 
 
 def _fields(view: PodView, now: int, *, whole: bool) -> dict[str, Any]:

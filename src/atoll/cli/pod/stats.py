@@ -70,7 +70,7 @@ def _look(engine: Engine, given: Given) -> Look:
 
 
 def _shown(before: Look, now: Look, given: Given) -> str:
-    from atoll.cli import display, listing
+    from atoll.cli import display
     from atoll.cli.stats import fields as fields_of
     from atoll.engine.containers.stats import between
 
@@ -91,7 +91,4 @@ def _shown(before: Look, now: Look, given: Given) -> str:
                 "PIDS": shown["PIDs"],
             }
         )
-    style = given.text("format")
-    if style is None or style == "table":
-        return display.table(list(HEADINGS.values()), [[row[column] for column in HEADINGS] for row in rows])
-    return listing.formatted(style, rows, HEADINGS)
+    return display.listed(given.text("format"), rows, tuple(HEADINGS), HEADINGS)

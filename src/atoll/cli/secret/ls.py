@@ -45,15 +45,9 @@ def main(given: Given) -> int:
         }
         for secret in found
     ]
-    style = given.text("format")
-    if style is None or style == "table":
-        keys = ("ID", "Name", "Driver", "CreatedAt", "UpdatedAt")
-        header = ["ID", "NAME", "DRIVER", "CREATED", "UPDATED"]
-        sys.stdout.write(display.table(header, [[row[key] for key in keys] for row in rows]))
-        return 0
-    from atoll.cli.listing import formatted
-
-    sys.stdout.write(formatted(style, rows, {"CreatedAt": "CREATED", "UpdatedAt": "UPDATED", "ID": "ID"}))
+    columns = ("ID", "Name", "Driver", "CreatedAt", "UpdatedAt")
+    headings = {"CreatedAt": "CREATED", "UpdatedAt": "UPDATED"}
+    sys.stdout.write(display.listed(given.text("format"), rows, columns, headings))
     return 0
 
 

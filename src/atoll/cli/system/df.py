@@ -37,15 +37,8 @@ def main(given: Given) -> int:
         sys.stdout.write(_verbose(space))
         return 0
     rows = [_fields(kind) for kind in space.kinds]
-    style = given.text("format")
-    if style is None or style == "table":
-        header = ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
-        keys = ["Type", "TotalCount", "Active", "Size", "Reclaimable"]
-        sys.stdout.write(display.table(header, [[row[key] for key in keys] for row in rows]))
-        return 0
-    from atoll.cli.listing import formatted
-
-    sys.stdout.write(formatted(style, rows))
+    columns = ("Type", "TotalCount", "Active", "Size", "Reclaimable")
+    sys.stdout.write(display.listed(given.text("format"), rows, columns, {"TotalCount": "TOTAL"}))
     return 0
 
 

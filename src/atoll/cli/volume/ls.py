@@ -38,13 +38,7 @@ def main(given: Given) -> int:
         sys.stdout.write("".join([volume.name + "\n" for volume in found]))
         return 0
     rows = [fields(volume) for volume in found]
-    style = given.text("format")
-    if style is None or style == "table":
-        sys.stdout.write(display.table(["DRIVER", "VOLUME NAME"], [[row["Driver"], row["Name"]] for row in rows]))
-        return 0
-    from atoll.cli.listing import formatted
-
-    sys.stdout.write(formatted(style, rows, {"Name": "VOLUME NAME"}))
+    sys.stdout.write(display.listed(given.text("format"), rows, ("Driver", "Name"), {"Name": "VOLUME NAME"}))
     return 0
 
 

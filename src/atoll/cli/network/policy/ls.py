@@ -43,12 +43,7 @@ def main(given: Given) -> int:
     if given.on("quiet"):
         sys.stdout.write("".join([f"{one['Network']}/{one['Name']}\n" for one in found]))
         return 0
-    style = given.text("format")
-    if style is None or style == "table":
-        header = ["NETWORK", "NAME", "CLOSES", "WHOM"]
-        sys.stdout.write(display.table(header, [list(one.values()) for one in found]))
-        return 0
-    from atoll.cli.listing import formatted
-
-    sys.stdout.write(formatted(style, found, {}))
+    columns = ("Network", "Name", "Directions", "Selects")
+    headings = {"Directions": "CLOSES", "Selects": "WHOM"}
+    sys.stdout.write(display.listed(given.text("format"), found, columns, headings))
     return 0
