@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
-
 from atoll.base import errors, ids, units
 from atoll.cli.options import TEXT, Command, Flag
 
@@ -38,38 +35,18 @@ HEADINGS = {
     "BlockIO": "BLOCK I/O",
 }
 _COLUMNS = ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs")
-_SECONDS = 1.0
-_HOME, _TO_END_OF_LINE, _TO_END = "\033[H", "\033[K", "\033[J"
 
 
 def main(given: Given) -> int:
     """Run the command."""
+    from atoll.cli.watching import watch
     from atoll.cli.wiring import open_engine
     from atoll.engine.containers.stats import sample
 
     engine = open_engine()
     for name in given.args:
         sample(engine, name)  # one that is not there is told at once
-    once = given.on("no-stream")
-    clears = not once and sys.stdout.isatty() and given.text("format") != "json"
-    before: dict[str, Sample] = {}
-    try:
-        if once:  # a share of the CPU needs two looks
-            before = _look(engine, given)
-            time.sleep(_SECONDS)
-        while True:
-            now = _look(engine, given)
-            text = _shown(before, now, given)
-            if clears:
-                text = _HOME + text.replace("\n", _TO_END_OF_LINE + "\n") + _TO_END
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            if once:
-                return 0
-            before = now
-            time.sleep(_SECONDS)
-    except KeyboardInterrupt:
-        return 130
+    return watch(given, lambda: _look(engine, given), lambda before, now: _shown(before, now, given))
 
 
 def _look(engine: Engine, given: Given) -> dict[str, Sample]:

@@ -9,6 +9,7 @@ from atoll.cli.options import Command
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.cli.options import Given
+    from atoll.engine.containers.top import Top
 
 COMMAND = Command(
     name="top",
@@ -23,10 +24,15 @@ _WIDTH = 20
 
 def main(given: Given) -> int:
     """Run the command."""
-    from atoll.cli.display import table
     from atoll.cli.wiring import open_engine
     from atoll.engine.containers.top import top
 
-    shown = top(open_engine(), given.args[0], tuple(given.args[1:]))
-    sys.stdout.write(table(shown.titles, shown.rows, least=_WIDTH))
+    show(top(open_engine(), given.args[0], tuple(given.args[1:])))
     return 0
+
+
+def show(found: Top) -> None:
+    """Write the processes in columns."""
+    from atoll.cli.display import table
+
+    sys.stdout.write(table(found.titles, found.rows, least=_WIDTH))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
-
 from atoll.base import ids
 from atoll.cli.options import TEXT, Command, Flag
 from atoll.cli.pod.chosen import ALL, LATEST, pods
@@ -32,33 +29,17 @@ COMMAND = Command(
 )
 HEADINGS = {"Pod": "POD", "CID": "CID", "Name": "NAME", "CPU": "CPU %", "MemUsage": "MEM USAGE/ LIMIT",
             "Mem": "MEM %", "NetIO": "NET IO", "BlockIO": "BLOCK IO", "PIDS": "PIDS"}  # fmt: skip
-_SECONDS = 1.0
-_HOME, _TO_END_OF_LINE, _TO_END = "\033[H", "\033[K", "\033[J"
 
 Look = dict[str, tuple[str, "Sample"]]
 
 
 def main(given: Given) -> int:
     """Run the command."""
+    from atoll.cli.watching import watch
     from atoll.cli.wiring import open_engine
 
-    engine, once = open_engine(), given.on("no-stream")
-    clears = not once and sys.stdout.isatty() and given.text("format") != "json"
-    before = _look(engine, given)
-    try:
-        while True:
-            time.sleep(_SECONDS)  # a share of the CPU needs two looks
-            now = _look(engine, given)
-            text = _shown(before, now, given)
-            if clears:
-                text = _HOME + text.replace("\n", _TO_END_OF_LINE + "\n") + _TO_END
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            if once:
-                return 0
-            before = now
-    except KeyboardInterrupt:
-        return 130
+    engine = open_engine()
+    return watch(given, lambda: _look(engine, given), lambda before, now: _shown(before, now, given))
 
 
 def _look(engine: Engine, given: Given) -> Look:

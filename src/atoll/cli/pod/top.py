@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from atoll.cli.options import Command
 
 TYPE_CHECKING = False
@@ -18,15 +16,13 @@ COMMAND = Command(
     most=None,
     stops=True,
 )
-_WIDTH = 20
 
 
 def main(given: Given) -> int:
     """Run the command."""
-    from atoll.cli.display import table
+    from atoll.cli.top import show
     from atoll.cli.wiring import open_engine
     from atoll.engine.pods.look import top
 
-    shown = top(open_engine(), given.args[0], tuple(given.args[1:]))
-    sys.stdout.write(table(shown.titles, shown.rows, least=_WIDTH))
+    show(top(open_engine(), given.args[0], tuple(given.args[1:])))
     return 0
