@@ -65,10 +65,7 @@ def commit(engine: Engine, container: str, asked: Asked) -> str:
             comment=asked.message,
         )
         made = making.make(engine, config, [*making.layers_of(engine, image), documents.layer(blob)], asked.name)
-    if engine.config.storage_keep:
-        from atoll.engine.images.budget import keep_within
-
-        keep_within(engine, (made,))
+    making.keep_within(engine, [made])
     events.container(engine, row.id, "commit", imageID=made, imageRef=asked.name or "", comment=asked.message)
     return made
 

@@ -45,10 +45,7 @@ def import_image(
         config = documents.with_layer(config, blob.digest, created=created, comment=comment)
         image_id = making.make(engine, config, [documents.layer(blob)], name)
     events.note(engine, "image", "import", image_id, name=name or image_id)
-    if engine.config.storage_keep:
-        from atoll.engine.images.budget import keep_within
-
-        keep_within(engine, (image_id,))
+    making.keep_within(engine, [image_id])
     return image_id
 
 

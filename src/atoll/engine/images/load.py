@@ -7,7 +7,7 @@ import os
 from atoll.base import errors
 from atoll.base.value import Value
 from atoll.engine.events import note as events
-from atoll.engine.images import making
+from atoll.engine.images import making, moving
 from atoll.spec import reference as references
 
 TYPE_CHECKING = False
@@ -44,38 +44,28 @@ def load(
     Without `named` no image gets the name that the archive has for it. The policy is asked as for a pull from that
     transport. Raises NotFound, Corrupt, Exhausted, Denied.
     """
-    from atoll.engine.images.admission import Admission
-    from atoll.images import pull as mechanism
-    from atoll.spec import platform as platforms
-
     done: list[Loaded] = []
     with making.content_lock(engine):
         source = _opened(path)
         try:
             for at, names in _every(source):
                 reference = names[0] if names else references.parse("localhost/unnamed")
-                admission = Admission(engine, _place(source, path, at), reference, source)
-                image = mechanism.pull(
+                image = moving.move(
+                    engine,
+                    _place(source, path, at),
+                    source,
+                    at,
                     reference,
-                    store=engine.content(),
-                    snapshots=engine.snapshots,
-                    platform=platforms.parse(platform) if platform else None,
+                    names=names if named else [],
                     progress=progress,
-                    source=source,
-                    at=at,
+                    platform=platform,
                     all_platforms=_is_whole(source, at),
-                    check=admission.check,
                 )
-                making.record(engine, image, names if named else [])
-                admission.remember(image.config_digest)
                 events.note(engine, "image", "load", image.config_digest, name=names[0].familiar if names else "")
                 done.append(Loaded(id=image.config_digest, names=tuple([one.familiar for one in names])))
         finally:
             source.close()
-    if engine.config.storage_keep:
-        from atoll.engine.images.budget import keep_within
-
-        keep_within(engine, [one.id for one in done])
+    making.keep_within(engine, [one.id for one in done])
     return done
 
 

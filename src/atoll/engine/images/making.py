@@ -1,7 +1,7 @@
 """An image made here: its documents go to the content store, its layers are unpacked, its row is written.
 
-Holds: `make`, `layers_of`, `config_of`, `content_lock`. Does not hold: the documents themselves (`images/making.py`),
-the bytes of a layer (`snapshots/diff.py`). `commit` in a few lines:
+Holds: `make`, `record`, `layers_of`, `config_of`, `content_lock`, `keep_within`. Does not hold: the documents
+themselves (`images/making.py`), the bytes of a layer (`snapshots/diff.py`). `commit` in a few lines:
 
     with making.content_lock(engine), Ingest(engine.content()) as ingest:
         facts = diff.layer_of(engine.snapshots, container_id, engine.store.chain_ids(row.id), ingest.fd)
@@ -48,6 +48,15 @@ class ContentLock:
 def content_lock(engine: Engine) -> ContentLock:
     """The lock for a `with` block."""
     return ContentLock(engine)
+
+
+def keep_within(engine: Engine, made: Sequence[str]) -> None:
+    """After the lock is given back: let images go that nobody used for long, as the budget of the settings has it
+    (`budget.py`), but none of these."""
+    if engine.config.storage_keep:
+        from atoll.engine.images import budget
+
+        budget.keep_within(engine, made)
 
 
 def config_of(engine: Engine, row: ImageRow) -> dict[str, Any]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 
-from atoll.base import errors, files
-from atoll.engine.images import garbage
-from atoll.engine.store import ImageRow, LayerRow, TagRow
+from atoll.base import errors
+from atoll.engine.images import garbage, making, moving
 from atoll.spec import reference as references
 
 TYPE_CHECKING = False
@@ -72,46 +70,30 @@ def _pull(
     all_platforms: bool = False,
     options: RegistryOptions | None = None,
 ) -> PulledImage:
-    from atoll.engine.images.admission import Admission
     from atoll.engine.images.registries import options as options_of
     from atoll.images import places
-    from atoll.images import pull as mechanism
-    from atoll.spec import platform as platforms
 
     if name == "host":
         raise errors.InvalidArgument("'host' is this machine itself: there is nothing to pull", hint="atoll run host")
     place = places.parse(name)
-    given = options or options_of(engine)
-    lock = files.FileLock(garbage.lock_path(engine))
-    lock.acquire(shared=True)
-    try:
-        source = places.open_source(place, given)
+    with making.content_lock(engine):
+        source = places.open_source(place, options or options_of(engine))
         try:
             at, reference = _what(place, source)
-            admission = Admission(engine, place, reference, source)
-            fresh = not engine.store.read("SELECT 1 FROM tags WHERE reference = ?", reference.full)
-            image = mechanism.pull(
+            image = moving.move(
+                engine,
+                place,
+                source,
+                at,
                 reference,
-                store=engine.content(),
-                snapshots=engine.snapshots,
-                platform=platforms.parse(platform) if platform else None,
+                names=[reference],
                 progress=progress,
-                source=source,
-                at=at,
+                platform=platform,
                 all_platforms=all_platforms,
-                fresh=fresh,
-                check=admission.check,
             )
         finally:
             source.close()
-        record(engine, reference, image)
-        admission.remember(image.config_digest)
-    finally:
-        lock.release()
-    if engine.config.storage_keep:
-        from atoll.engine.images.budget import keep_within
-
-        keep_within(engine, (image.config_digest,))
+    making.keep_within(engine, [image.config_digest])
     return image
 
 
@@ -129,55 +111,3 @@ def _what(place: Place, source: Source) -> tuple[str, Reference]:
     folder = os.path.basename(os.path.abspath(place.path)).lower().removesuffix(".tar")
     safe = "".join([c if c.isascii() and c.isalnum() else "-" for c in folder]).strip("-") or "image"
     return at, references.parse(f"localhost/{safe}:{at.strip('@') or references.DEFAULT_TAG}")
-
-
-def record(engine: Engine, reference: Reference, image: PulledImage) -> None:
-    """One transaction: the image, its layers and blobs, and the name that now points at it. None when all is as it
-    was."""
-    if not image.fetched and _is_recorded(engine, reference, image):
-        return
-    now = time.time_ns()
-    config = image.artifact or engine.content().read(image.config_digest).decode("utf-8")
-    engine.store.add_image(
-        ImageRow(
-            id=image.config_digest,
-            target=image.target_digest,
-            manifest=image.manifest_digest,
-            config=config,
-            size=image.size,
-            created_at=now,
-        ),
-        [
-            LayerRow(
-                blob=layer.digest,
-                blob_size=layer.size,
-                diff_id=layer.diff_id,
-                chain_id=layer.chain_id,
-                size=layer.unpacked_size,
-            )
-            for layer in image.layers
-        ],
-        list(image.blobs),
-        TagRow(
-            reference=reference.full,
-            image=image.config_digest,
-            repository=reference.name,
-            tag=reference.tag if reference.digest is None else None,
-            digest=image.target_digest,
-            updated_at=now,
-        ),
-    )
-
-
-def _is_recorded(engine: Engine, reference: Reference, image: PulledImage) -> bool:
-    """Whether the rows say just this already, so that nothing needs to be written."""
-    known = engine.store.read(
-        "SELECT i.target, i.manifest, t.digest FROM tags t JOIN images i ON i.id = t.image"
-        " WHERE t.reference = ? AND i.id = ?",
-        reference.full,
-        image.config_digest,
-    )
-    if known != [(image.target_digest, image.manifest_digest, image.target_digest)]:
-        return False
-    kept = {row[0] for row in engine.store.read("SELECT digest FROM blobs WHERE image = ?", image.config_digest)}
-    return kept.issuperset(image.blobs)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 
-from atoll.base import errors, files
+from atoll.base import errors
 from atoll.base.value import Value
-from atoll.engine.images import garbage
+from atoll.engine.images import making
 from atoll.engine.images.resolve import need
 from atoll.spec import digest as digests
 from atoll.spec import image as documents
@@ -80,16 +80,12 @@ def push(
     place = places.parse(destination or name)
     if destination is None and place.reference is not None and place.reference.digest is not None:
         raise errors.InvalidArgument("cannot push a digest reference", hint="push a tag of the image")
-    lock = files.FileLock(garbage.lock_path(engine))
-    lock.acquire(shared=True)
-    try:
+    with making.content_lock(engine):
         parcel = parcel_of(engine, row, whole=platform is None, plain=place.transport != places.REGISTRY)
         try:
             return send(engine, parcel, place, progress=progress, options=options or options_of(engine))
         finally:
             parcel.close()
-    finally:
-        lock.release()
 
 
 def send(
