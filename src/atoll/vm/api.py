@@ -1,8 +1,8 @@
 """The HTTP API of a VMM, on a socket that it makes: one request a connection.
 
-Holds: `Api`, `Request`. Does not hold: what is asked (`firecracker.py`, `cloud_hypervisor.py`). The VMM is the first
-thing that a guest takes over if it can: its answers are bounded in size and time, and nothing in them is believed
-beyond "it was done" and "it was not".
+Holds: `Api`, `Request`. Does not hold: what is asked (`api_driver.py`, `firecracker.py`, `cloud_hypervisor.py`).
+The VMM is the first thing that a guest takes over if it can: its answers are bounded in size and time, and nothing
+in them is believed beyond "it was done" and "it was not".
 """
 
 from __future__ import annotations
