@@ -1,6 +1,6 @@
 """Files that are whole or absent, locks, and removing trees.
 
-Holds: `write_atomic`, reads, `remove_tree`, `FileLock`. Does not hold: paths inside a container's root
+Holds: `write_atomic`, `unnamed`, reads, `remove_tree`, `FileLock`. Does not hold: paths inside a container's root
 (`linux/root.py` resolves those).
 """
 
@@ -39,6 +39,18 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def unnamed(folder: str) -> int:
+    """A descriptor of a file in `folder` that has no name, open(2)'s O_TMPFILE: it goes with its last descriptor. Not
+    every file system has such: there its name is taken away at once. Raises OSError."""
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        path = f"{folder}/.{os.getpid()}.{os.urandom(8).hex()}"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        os.unlink(path)
+        return fd
 
 
 def write_file(path: str, data: bytes | str, *, flags: int = os.O_WRONLY) -> None:

@@ -45,10 +45,11 @@ class DaemonSource:
 
     def __init__(self, name: str) -> None:
         from atoll.images.archive import ArchiveSource
+        from atoll.images.shelf import unnamed
 
         self.where = f"docker-daemon:{name}"
         with Rollback() as undo:
-            self._fd = _temporary()
+            self._fd = unnamed()
             undo.push(os.close, self._fd)
             _fetch(name, self._fd)
             self._archive: Source = ArchiveSource(f"/proc/self/fd/{self._fd}")
@@ -124,19 +125,6 @@ def _folder() -> str:
     import tempfile
 
     return tempfile.mkdtemp(prefix="atoll-daemon-", dir=os.environ.get("TMPDIR") or "/var/tmp")
-
-
-def _temporary() -> int:
-    """A file without a name: an image may be larger than /tmp, which is often memory."""
-    folder = os.environ.get("TMPDIR") or "/var/tmp"
-    try:
-        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError:
-        import tempfile
-
-        fd, path = tempfile.mkstemp(dir=folder)
-        os.unlink(path)
-        return fd
 
 
 def _fetch(name: str, fd: int) -> None:

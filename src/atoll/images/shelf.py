@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 
-from atoll.base import errors
+from atoll.base import errors, files
 from atoll.linux.root import Root
 from atoll.snapshots import tar
 
@@ -216,9 +216,7 @@ def _seekable(fd: int) -> int:
     spool = unnamed()
     try:
         for chunk in Plain(lambda: os.read(fd, _CHUNK), hashed=False).chunks():
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(spool, view) :]
+            files.write_all(spool, chunk)
     except OSError as error:
         os.close(spool)
         raise errors.from_os_error(error, "keep the archive") from error
@@ -231,17 +229,13 @@ def _seekable(fd: int) -> int:
 
 def unnamed() -> int:
     """A file without a name for what may be large: on disk rather than in memory. Raises OSError."""
-    for folder in (os.environ.get("TMPDIR", ""), "/var/tmp", "/tmp"):
+    for folder in (os.environ.get("TMPDIR"), "/var/tmp"):
         if folder:
             try:
-                return os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+                return files.unnamed(folder)
             except OSError:
                 continue
-    import tempfile
-
-    fd, path = tempfile.mkstemp()
-    os.unlink(path)
-    return fd
+    return files.unnamed("/tmp")
 
 
 def _normal(name: str) -> str:

@@ -29,6 +29,8 @@ from _socket import (
 from _struct import pack
 from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE, fcntl
 
+from atoll.base import files
+
 SOCKET = "/run/systemd/journal/socket"
 PARTIAL = 48 << 10
 """Most bytes of output in one entry (journald's own LineMax)."""
@@ -122,9 +124,7 @@ class Journal:
     def _deliver_file(self, peer: socket, data: bytes) -> None:
         fd = os.memfd_create("journal-entry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
+            files.write_all(fd, data)
             fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
             peer.sendmsg([], [(SOL_SOCKET, SCM_RIGHTS, pack("i", fd))])
         finally:

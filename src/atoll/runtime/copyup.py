@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import stat
 
+from atoll.base import files
+
 _DEPTH = 128
 _CHUNK = 1 << 20
 
@@ -105,9 +107,7 @@ def _copy_file(source: int, target: int, name: str) -> None:
         new = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
         try:
             while data := os.read(old, _CHUNK):
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(new, view) :]
+                files.write_all(new, data)
             _copy_metadata(os.fstat(old), f"/proc/self/fd/{old}", f"/proc/self/fd/{new}")
         finally:
             os.close(new)

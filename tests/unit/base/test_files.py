@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import threading
@@ -95,6 +96,30 @@ def test_shared_locks_coexist(tmp_path):
     assert not files.FileLock(path).acquire(blocking=False)
     one.release()
     two.release()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_file_without_a_name(tmp_path, monkeypatch, known):
+    real = os.open
+
+    def refusing(path, flags, mode=0o777, **how):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "no such files here")
+        return real(path, flags, mode, **how)
+
+    if not known:
+        monkeypatch.setattr(os, "open", refusing)
+    fd = files.unnamed(str(tmp_path))
+    try:
+        files.write_all(fd, b"content")
+        assert os.pread(fd, 100, 0) == b"content"
+        assert os.fstat(fd).st_nlink == 0
+        assert os.listdir(tmp_path) == []
+        assert not os.get_inheritable(fd)
+    finally:
+        os.close(fd)
+    with pytest.raises(FileNotFoundError):
+        files.unnamed(str(tmp_path / "absent"))
 
 
 def test_write_all_survives_short_writes():

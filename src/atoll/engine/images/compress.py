@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from atoll.base import errors, jsontext
+from atoll.base import errors, files, jsontext
 from atoll.spec import digest as digests
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def compressed(store: ContentStore, manifest: Manifest, body: bytes, fds: dict[s
         if layer.media_type != PLAIN:
             layers.append(layer)
             continue
-        fd = _unnamed(store.root)
+        fd = files.unnamed(store.root)
         try:
             digest, size = _squeeze(store, layer.digest, fd)
         except OSError as error:
@@ -51,22 +51,8 @@ def compressed(store: ContentStore, manifest: Manifest, body: bytes, fds: dict[s
     return manifest.replace(layers=tuple(layers)), jsontext.dumps(document).encode()
 
 
-def _unnamed(folder: str) -> int:
-    """A file without a name: it goes with its descriptor."""
-    try:
-        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError:  # not every file system has them
-        import tempfile
-
-        fd, path = tempfile.mkstemp(dir=folder)
-        os.unlink(path)
-        return fd
-
-
 def _squeeze(store: ContentStore, digest: str, fd: int) -> tuple[str, int]:
     import hashlib
-
-    from atoll.base import files
 
     press = _compressor()
     found, size = hashlib.sha256(), 0

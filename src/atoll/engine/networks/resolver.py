@@ -111,8 +111,6 @@ def write_in_place(path: str, content: str) -> None:
     """Replace a file's content, not the file. Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        data = content.encode()
-        while data:
-            data = data[os.write(fd, data) :]
+        files.write_all(fd, content.encode())
     finally:
         os.close(fd)

@@ -13,7 +13,7 @@ import os
 import stat
 import tarfile
 
-from atoll.base import errors
+from atoll.base import errors, files
 from atoll.base.value import Value
 from atoll.linux.root import openat2
 
@@ -169,9 +169,7 @@ class _Unpacker:
             content = archive.extractfile(entry)
             assert content is not None
             while data := content.read(_BLOCK):
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(fd, view) :]
+                files.write_all(fd, data)
             if entry.size:
                 os.ftruncate(fd, entry.size)
             if self.rules.owner is None:
