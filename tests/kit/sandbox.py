@@ -9,6 +9,7 @@ inherits it. Nothing of it is visible outside but one cgroup per hierarchy and o
     (no such user)                       →   /etc/passwd: atoll-single, atoll-full  (copies bound over)
     network with routes                  →   loopback only
     /tmp/atoll-test-7 (empty)            →   a tmpfs for every root, store and home of the session
+    /dev/shm                             →   another one
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ class Sandbox:
             self._mount_cgroup(hierarchy)
         if network:
             loopback_up()
+        # Engines keep there what is of all their stores, and leave it: podman's locks.
+        system.mount("tmpfs", "/dev/shm", "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=1777")
         self._make_scratch()
         self._make_users()
         return self

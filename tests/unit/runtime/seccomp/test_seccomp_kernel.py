@@ -361,7 +361,7 @@ SCRIPTS = {
             new Worker("process.exit(0)", {eval: true});
         })'""",
     ),
-    "java": ("java", "java -Xmx64m -version"),
+    "java": ("java", "java -Xmx64m -XX:-UsePerfData -version"),  # whose data would stay in /tmp
     "go programs": ("runc", "runc --version; runc features"),
     "gcc": ("gcc", "printf 'int main(void){return 0;}' > a.c && gcc -O1 -o a a.c && ./a"),
     "tar": ("xz", "tar -czf t.tgz -C /etc init.d; tar -tzf t.tgz | wc -l; xz -k -T2 t.tgz"),
