@@ -160,14 +160,9 @@ def _show_unpacking(image: str, layers: int, size: int) -> Callable[[Progress], 
 
 
 def _detached(engine: Engine, container_id: str) -> int:
-    attachment = engine.launch(container_id)
-    try:
-        attachment.start()
-        attachment.detach()
-    except errors.AtollError:
-        attachment.close()
-        raise
-    engine.started(container_id)
+    from atoll.engine.containers.launch import launch_detached
+
+    launch_detached(engine, container_id)
     sys.stdout.write(container_id + "\n")
     return 0
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from atoll.engine.engine import Engine
     from atoll.engine.store import ContainerRow
+    from atoll.isolation.protocol import Attachment
 
 
 class Attached(Value):
@@ -28,6 +29,19 @@ class Attached(Value):
     stdin_stays: bool = False
     remove: bool = False
     promised: bool = False
+
+    @classmethod
+    def to(cls, container_id: str, record: Record, attachment: Attachment, *, promised: bool = False) -> Attached:
+        """What a container's record has to say beside an attachment to it."""
+        return cls(
+            id=container_id,
+            attachment=attachment,
+            terminal=record.terminal,
+            stdin=record.stdin,
+            stdin_stays=record.stdin_stays,
+            remove=record.remove,
+            promised=promised,
+        )
 
 
 def attach(engine: Engine, name: str, *, stdin: bool) -> Attached:
@@ -55,11 +69,4 @@ def attached_to(engine: Engine, row: ContainerRow, *, stdin: bool) -> Attached:
             hint=f"'atoll logs {row.name}' has what it wrote until then; a restart gives it a new monitor",
         ) from None
     events.container(engine, row.id, "attach")
-    return Attached(
-        id=row.id,
-        attachment=attachment,
-        terminal=record.terminal,
-        stdin=record.stdin,
-        stdin_stays=record.stdin_stays,
-        remove=record.remove,
-    )
+    return Attached.to(row.id, record, attachment)

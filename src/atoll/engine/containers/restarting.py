@@ -106,8 +106,7 @@ def again(engine: Engine, container_id: str) -> None:
 
     Raises why its program does not run.
     """
-    from atoll.engine.containers.launch import launch as launch_container
-    from atoll.engine.containers.launch import started
+    from atoll.engine.containers.launch import launch_detached
     from atoll.engine.containers.state import is_up, state_of
 
     try:
@@ -117,18 +116,11 @@ def again(engine: Engine, container_id: str) -> None:
     if restart.is_stopped(engine.paths.container(row.id)) or is_up(state_of(engine, row.id)):
         return
     try:
-        attachment = launch_container(engine, row.id, promise=False, again=True)
+        launch_detached(engine, row.id, again=True)
     except errors.NotFound:
         if is_whole(engine.paths.container(row.id)):
             raise
-        return  # whoever removed it was killed half-way: the next command that meets it removes the rest
-    try:
-        attachment.start()
-        attachment.detach()
-    except errors.AtollError:
-        attachment.close()
-        raise
-    started(engine, row.id)
+        # Whoever removed it was killed half-way: the next command that meets it removes the rest.
 
 
 def due(engine: Engine, row: ContainerRow, *, booted: bool = False) -> bool:

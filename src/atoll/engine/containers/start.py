@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from atoll.base import errors
 from atoll.engine.containers.attach import Attached, attached_to
-from atoll.engine.containers.launch import launch, started
+from atoll.engine.containers.launch import launch, launch_detached
 from atoll.engine.containers.record import Record
 from atoll.engine.containers.state import PAUSED, RUNNING, state_of
 
@@ -24,14 +24,7 @@ def start(engine: Engine, name: str) -> None:
     row = engine.store.container(name)
     if not _may_start(engine, row.id):
         return
-    attachment = launch(engine, row.id, promise=False)
-    try:
-        attachment.start()
-        attachment.detach()
-    except errors.AtollError:
-        attachment.close()
-        raise
-    started(engine, row.id)
+    launch_detached(engine, row.id)
 
 
 def start_attached(engine: Engine, name: str) -> Attached:
@@ -45,15 +38,7 @@ def start_attached(engine: Engine, name: str) -> Attached:
         return attached_to(engine, row, stdin=True)
     record = Record.from_text(row.record)
     attachment = launch(engine, row.id, promise=record.remove, start=True)
-    return Attached(
-        id=row.id,
-        attachment=attachment,
-        terminal=record.terminal,
-        stdin=record.stdin,
-        stdin_stays=record.stdin_stays,
-        remove=record.remove,
-        promised=record.remove,
-    )
+    return Attached.to(row.id, record, attachment, promised=record.remove)
 
 
 def _may_start(engine: Engine, container_id: str) -> bool:
