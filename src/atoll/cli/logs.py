@@ -10,10 +10,11 @@ from atoll.cli.options import TEXT, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from atoll.cli.options import Given
     from atoll.engine.engine import Engine
+    from atoll.monitor.log_reading import Entry
 
 COMMAND = Command(
     name="logs",
@@ -55,22 +56,21 @@ def main(given: Given) -> int:
         until=clock.since(until, now) if until else None,
         tail=tail,
     )
-    try:
-        for entry in entries:
-            data = details + entry.data if details else entry.data
-            if stamps:
-                data = clock.rfc3339_fixed(entry.time_ns).encode() + b" " + data
-            files.write_all(2 if entry.stream == "stderr" else 1, data)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
-    return 0
+    return _pour(_lines(entries, details, stamps=stamps))
+
+
+def _lines(entries: Iterable[Entry], details: bytes, *, stamps: bool) -> Iterator[tuple[str, bytes]]:
+    from atoll.base import clock
+
+    for entry in entries:
+        data = details + entry.data if details else entry.data
+        if stamps:
+            data = clock.rfc3339_fixed(entry.time_ns).encode() + b" " + data
+        yield entry.stream, data
 
 
 def _pour(pieces: Iterator[tuple[str, bytes]]) -> int:
-    """All that was written until now, as fast as it goes."""
+    """All of them, as fast as it goes: 130 after Ctrl-C, 141 when nobody reads any more."""
     try:
         for stream, data in pieces:
             files.write_all(2 if stream == "stderr" else 1, data)
