@@ -226,14 +226,15 @@ def wish_on(
     mac: str | None = None,
 ) -> Membership:
     """A membership that the network can grant. Raises InvalidArgument."""
+    wish = Membership(
+        network=row.id,
+        aliases=aliases,
+        address=addresses.show(addresses.parse(address)) if address else "",
+        address6=addresses.show(addresses.parse(address6)) if address6 else "",
+        mac=addresses.show_mac(addresses.parse_mac(mac)) if mac else "",
+    )
     if row.network.driver == "cni":  # what its plug-ins cannot do is said when they are asked
-        return Membership(
-            network=row.id,
-            aliases=aliases,
-            address=addresses.show(addresses.parse(address)) if address else "",
-            address6=addresses.show(addresses.parse(address6)) if address6 else "",
-            mac=addresses.show_mac(addresses.parse_mac(mac)) if mac else "",
-        )
+        return wish
     if aliases and not row.network.names:
         raise errors.InvalidArgument("network-scoped aliases are only supported for user-defined networks")
     for text in (address, address6):
@@ -247,13 +248,7 @@ def wish_on(
                     hint=f"network {row.name} has " + ", ".join([one.subnet for one in row.network.pools]),
                 )
             pool.check_static(packed, inside.net, inside.door)
-    return Membership(
-        network=row.id,
-        aliases=aliases,
-        address=addresses.show(addresses.parse(address)) if address else "",
-        address6=addresses.show(addresses.parse(address6)) if address6 else "",
-        mac=addresses.show_mac(addresses.parse_mac(mac)) if mac else "",
-    )
+    return wish
 
 
 def _host(given: str) -> str:
