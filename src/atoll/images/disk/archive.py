@@ -15,7 +15,7 @@ from atoll.images.disk.ext4 import MAGIC, ROOT, Ext4, Inode
 from atoll.images.disk.medium import opened
 from atoll.images.disk.partitions import partitions
 from atoll.snapshots import tar
-from atoll.snapshots.packing import Member, headers
+from atoll.snapshots.packing import Member, headers, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 DIRECTORY_MAX = 256 << 20
 PATH_MAX = 4096
 _SIGNS = (b"etc", b"usr")
-_KINDS = {
-    stat.S_IFREG: tar.REGULAR,
-    stat.S_IFDIR: tar.DIRECTORY,
-    stat.S_IFLNK: tar.SYMLINK,
-    stat.S_IFCHR: tar.CHARACTER,
-    stat.S_IFBLK: tar.BLOCK_DEVICE,
-    stat.S_IFIFO: tar.FIFO,
-}
 _OTHERS = (
     (0, b"XFSB", "xfs"),
     (0x10040, b"_BHRfS_M", "btrfs"),
@@ -133,7 +125,7 @@ class _Writing:
         if inode.number in self._linked:
             self._out(headers(Member(name=path, kind=tar.HARDLINK, mode=0o644, link=self._linked[inode.number])))
             return
-        kind = _KINDS.get(stat.S_IFMT(inode.mode))
+        kind = kind_of(inode.mode)
         if kind is None:  # sockets have no meaning without their process
             return
         if inode.links > 1:
