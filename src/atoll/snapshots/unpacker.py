@@ -7,15 +7,14 @@ parsing hostile archives happens here and not in the command. It acts on descrip
 
 from __future__ import annotations
 
-import _socket
 import errno
 import gc
 import os
-import struct
 
-from atoll.base import errors, files, jsontext
+from atoll.base import errors, files
 from atoll.base.value import fields
 from atoll.linux import process, signals
+from atoll.snapshots.channel import Channel, Ended
 from atoll.spec import idmap as idmaps
 
 TYPE_CHECKING = False
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-MAX_MESSAGE = 1 << 20
 _READ = 256 << 10
 _SHOWN = {
     "layer": "write what changed as a layer",
@@ -34,34 +32,6 @@ _SHOWN = {
     "tree": "read the directory",
 }
 _REPORT = 2 << 20  # bytes of the blob between two reports of progress
-
-
-class _Ended(Exception):
-    """The other side of the socket is gone."""
-
-
-class Channel:
-    """Messages with descriptors over a SOCK_SEQPACKET socket."""
-
-    def __init__(self, fd: int) -> None:
-        self.socket = _socket.socket(fileno=fd)
-
-    def receive(self) -> tuple[dict[str, Any], list[int]]:
-        """The next message. Raises _Ended."""
-        space = _socket.CMSG_SPACE(253 * 4)
-        data, ancillary, _, _ = self.socket.recvmsg(MAX_MESSAGE, space)
-        if not data:
-            raise _Ended
-        fds: list[int] = []
-        for level, kind, content in ancillary:
-            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                count = len(content) // 4
-                fds.extend(struct.unpack(f"{count}i", content[: count * 4]))
-        return jsontext.loads(data), fds
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Send one message."""
-        self.socket.send(jsontext.dumps(message).encode())
 
 
 def main(fd: int) -> None:
@@ -87,7 +57,7 @@ def main(fd: int) -> None:
             finally:
                 for one in fds:
                     os.close(one)
-    except (_Ended, BrokenPipeError, ConnectionResetError):
+    except (Ended, BrokenPipeError, ConnectionResetError):
         pass
     except OSError as error:
         channel.send({"error": errors.from_os_error(error, "enter the user's id map").to_json()})
@@ -136,7 +106,7 @@ def _answer(run: Callable[..., Any], channel: Channel, message: dict[str, Any], 
         return run(channel, message, fds)
     except errors.AtollError as error:
         return {"error": error.to_json()}
-    except (_Ended, BrokenPipeError, ConnectionResetError):
+    except (Ended, BrokenPipeError, ConnectionResetError):
         raise
     except OSError as error:
         return {"error": errors.from_os_error(error, _SHOWN.get(message["do"], f"{message['do']} a layer")).to_json()}

@@ -24,11 +24,11 @@ import _socket
 import _thread
 import os
 import select
-import struct
 import sys
 
-from atoll.base import errors, jsontext
+from atoll.base import errors
 from atoll.base.value import fields
+from atoll.snapshots.channel import Ended, heard, tell
 from atoll.snapshots.policy import ApplyPolicy, ApplyResult
 
 TYPE_CHECKING = False
@@ -173,21 +173,13 @@ class Worker:
         self._tell(message, fds)
 
     def _tell(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
-        data = jsontext.dumps(message).encode()
-        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
-        self._socket.sendmsg([data], ancillary)
+        tell(self._socket, message, fds)
 
     def _receive(self) -> dict[str, Any]:
         try:
-            data = self._socket.recv(1 << 20)
-        except OSError:
-            data = b""
-        if not data:
-            raise self._died()
-        answer = jsontext.loads(data)
-        if "error" in answer:
-            raise errors.from_json(answer["error"])
-        return dict(answer)
+            return heard(self._socket)
+        except Ended:
+            raise self._died() from None
 
     def _died(self) -> errors.AtollError:
         status = self._process.wait(5)

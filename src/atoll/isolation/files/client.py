@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import _socket
 import os
-import struct
 import sys
 
-from atoll.base import errors, jsontext
+from atoll.base import errors
 from atoll.base.rollback import Rollback
 from atoll.base.value import Value
+from atoll.snapshots.channel import Ended, heard, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,23 +146,16 @@ class Files:
         self.close()
 
     def _send(self, message: dict[str, Any], fds: Sequence[int]) -> None:
-        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
         try:
-            self._socket.sendmsg([jsontext.dumps(message).encode()], ancillary)
+            tell(self._socket, message, fds)
         except OSError:  # it has died: `_receive` tells
             pass
 
     def _receive(self) -> dict[str, Any]:
         try:
-            data = self._socket.recv(1 << 20)
-        except OSError:
-            data = b""
-        if not data:
-            raise errors.Internal("the copying process ended early", hint="dmesg may tell: out of memory?")
-        answer = jsontext.loads(data)
-        if "error" in answer:
-            raise errors.from_json(answer["error"])
-        return dict(answer)
+            return heard(self._socket)
+        except Ended:
+            raise errors.Internal("the copying process ended early", hint="dmesg may tell: out of memory?") from None
 
 
 def _spawn(fd: int) -> subprocess.Popen[bytes]:

@@ -31,7 +31,7 @@ from atoll.linux import process, signals, userns
 from atoll.linux.root import RESOLVE_NO_MAGICLINKS, openat2
 from atoll.runtime import copyup, pivot, rootfs
 from atoll.runtime.files import destination, pack, unpack
-from atoll.snapshots.unpacker import Channel
+from atoll.snapshots.channel import Channel
 from atoll.spec import idmap as idmaps
 from atoll.spec.codec import parse
 from atoll.spec.rootfs import FuseOverlay, RootPlan
