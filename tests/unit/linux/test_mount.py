@@ -1,7 +1,6 @@
 """Mounts in throw-away children: an ordinary user's user namespace is enough for all of these."""
 
 import os
-import select
 
 import pytest
 
@@ -9,33 +8,22 @@ from atoll.linux import mount, overlay, process
 from atoll.linux.overlay import attach_overlay, new_overlay
 from atoll.linux.root import Root
 from atoll.linux.userns import write_maps
+from unit.linux.clones import in_clone
 
 
 def in_namespace(body):
     """Run `body` as root of a new user and mount namespace; its answer's text."""
-    reader, writer = os.pipe()
-    go, ready = os.pipe()
-    pid, pidfd = process.clone3(process.CLONE_NEWUSER | process.CLONE_NEWNS)
-    if pid == 0:
-        try:
-            os.read(go, 1)
-            mount.set_propagation("/", mount.MS_REC | mount.MS_PRIVATE)
-            answer = body()
-        except BaseException as error:
-            answer = f"{type(error).__name__}: {error}"
-        os.write(writer, str(answer).encode())
-        os._exit(0)
-    os.close(writer)
     uid, gid = os.geteuid(), os.getegid()
-    write_maps(pid, [(0, uid, 1)], [(0, gid, 1)], deny_setgroups=True)
-    os.write(ready, b"x")
-    try:
-        assert select.select([reader], [], [], 20)[0], "the child hangs"
-        return os.read(reader, 65536).decode()
-    finally:
-        for fd in (reader, go, ready, pidfd):
-            os.close(fd)
-        os.waitpid(pid, 0)
+
+    def private():
+        mount.set_propagation("/", mount.MS_REC | mount.MS_PRIVATE)
+        return body()
+
+    return in_clone(
+        private,
+        process.CLONE_NEWUSER | process.CLONE_NEWNS,
+        lambda pid: write_maps(pid, [(0, uid, 1)], [(0, gid, 1)], deny_setgroups=True),
+    )
 
 
 @pytest.fixture

@@ -6,27 +6,7 @@ import struct
 import pytest
 
 from atoll.linux import process, seccomp, signals
-
-
-def in_child(body, flags=0):
-    """Run `body` in a clone; its result, or the exception's text, comes back through a pipe."""
-    reader, writer = os.pipe()
-    pid, pidfd = process.clone3(flags)
-    if pid == 0:
-        try:
-            answer = body()
-        except BaseException as error:
-            answer = f"{type(error).__name__}: {error}"
-        os.write(writer, str(answer).encode())
-        os._exit(0)
-    os.close(writer)
-    try:
-        assert select.select([reader], [], [], 20)[0], "the child hangs"
-        return os.read(reader, 65536).decode()
-    finally:
-        os.close(reader)
-        os.waitpid(pid, 0)
-        os.close(pidfd)
+from unit.linux.clones import in_clone
 
 
 def test_clone3_gives_a_pidfd_that_becomes_readable_at_the_end():
@@ -42,8 +22,8 @@ def test_clone3_gives_a_pidfd_that_becomes_readable_at_the_end():
 
 def test_clone3_into_namespaces_of_an_ordinary_user():
     flags = process.CLONE_NEWUSER | process.CLONE_NEWPID | process.CLONE_NEWUTS
-    assert in_child(lambda: os.getpid(), flags) == "1"
-    assert in_child(lambda: (process.sethostname("inside"), os.uname().nodename)[1], flags) == "inside"
+    assert in_clone(lambda: os.getpid(), flags) == "1"
+    assert in_clone(lambda: (process.sethostname("inside"), os.uname().nodename)[1], flags) == "inside"
     assert os.uname().nodename != "inside"
 
 
@@ -69,7 +49,7 @@ def test_clone3_falls_back_to_clone():
         except OSError as error:
             return f"{status} {errno.errorcode[error.errno]}"
 
-    assert in_child(body) == "9 ENOSYS"
+    assert in_clone(body) == "9 ENOSYS"
 
 
 def test_start_time_names_a_process_and_copes_with_odd_names():
@@ -80,7 +60,7 @@ def test_start_time_names_a_process_and_copes_with_odd_names():
         process.set_name("a) R 1 (b")
         return process.start_time(os.getpid()) >= mine
 
-    assert in_child(body) == "True"
+    assert in_clone(body) == "True"
     with pytest.raises(FileNotFoundError):
         process.start_time(1 << 30)
 
@@ -136,7 +116,7 @@ def test_reset_all_restores_ignored_and_blocked_signals():
             fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)
         return int(fields["SigBlk"], 16), int(fields["SigIgn"], 16)
 
-    assert in_child(body) == "(0, 0)"
+    assert in_clone(body) == "(0, 0)"
 
 
 @pytest.mark.parametrize(
