@@ -71,7 +71,7 @@ def enter(
         p.prctl(p.PR_SET_DUMPABLE, 1)
         p.unshare(p.CLONE_NEWUSER | flags)
         write_maps(os.getpid(), uid_map, gid_map, deny_setgroups=True)
-        _become_root(drop_groups=False)
+        become_root()
         return
     pid = os.getpid()
     go_read, go_write = os.pipe2(os.O_CLOEXEC)
@@ -102,13 +102,17 @@ def enter(
     if report:
         code_text, _, words = report.partition(" ")
         raise OSError(int(code_text), words, "uid_map")
-    _become_root(drop_groups=True)
+    os.setgroups([])  # such a map never denies it: nothing of the caller's own is to be left
+    become_root()
 
 
-def _become_root(*, drop_groups: bool) -> None:
-    """Id 0 of the namespace. The groups go first: afterwards nothing of the caller's own is left."""
-    if drop_groups:
+def become_root() -> None:
+    """Id 0 of the user namespace that this process has entered. The caller's groups go first, but where a map of one
+    id denies that (user_namespaces(7), "/proc/pid/setgroups"). Raises OSError."""
+    try:
         os.setgroups([])
+    except PermissionError:
+        pass
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
 

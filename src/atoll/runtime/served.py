@@ -30,7 +30,7 @@ from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
 from atoll.base import errors
 from atoll.linux import mount as m
-from atoll.linux import process
+from atoll.linux import process, userns
 from atoll.runtime import pin, pivot, rootfs, sync
 from atoll.snapshots.driver import find_fuse_overlayfs
 from atoll.spec.rootfs import Bind, FuseOverlay, RootPlan, Symlink, Tmpfs
@@ -202,7 +202,7 @@ def _serve(step: FuseOverlay, run: str, user_namespace: int, end: socket) -> Non
     held: list[int] = []
     view = pin.pin_root(view_of(step), pin.Opened(held))
     if user_namespace >= 0:
-        _become_root()
+        userns.become_root()
     sync.send(end, {"at": "fuse"}, fuse)
     sync.send(end, {"at": "log"}, log)
     sync.expect(end, "go", "mounted")
@@ -227,15 +227,6 @@ def _serve(step: FuseOverlay, run: str, user_namespace: int, end: socket) -> Non
         sync.send(
             socket(AF_UNIX, SOCK_SEQPACKET, 0, end_fd), {"error": errors.from_os_error(error, program).to_json()}
         )
-
-
-def _become_root() -> None:
-    try:
-        os.setgroups([])
-    except PermissionError:  # a map of one id, which denies it
-        pass
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
 
 
 def view_of(step: FuseOverlay) -> RootPlan:

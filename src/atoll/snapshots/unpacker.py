@@ -78,14 +78,7 @@ def _enter(wire: Any) -> None:
         return
     from atoll.linux import userns
 
-    idmap = idmaps.from_json(wire)
-    userns.enter(
-        [(m.inside, m.outside, m.count) for m in idmap.uid_map],
-        [(m.inside, m.outside, m.count) for m in idmap.gid_map],
-        newuidmap=idmap.newuidmap,
-        newgidmap=idmap.newgidmap,
-        single=idmap.single,
-    )
+    userns.enter(**idmaps.from_json(wire).ways())
 
 
 def _job(channel: Channel, message: dict[str, Any], fds: list[int]) -> None:

@@ -55,6 +55,16 @@ class RootlessMap(Value):
         uids, gids = _short(self.uid_map), _short(self.gid_map)
         return uids if uids == gids else f"u{uids}g{gids}"
 
+    def ways(self) -> dict[str, Any]:
+        """The arguments of `linux/userns.py:enter` by name."""
+        return {
+            "uid_map": [(m.inside, m.outside, m.count) for m in self.uid_map],
+            "gid_map": [(m.inside, m.outside, m.count) for m in self.gid_map],
+            "newuidmap": self.newuidmap,
+            "newgidmap": self.newgidmap,
+            "single": self.single,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The wire form, for crossing a process boundary."""
         return {

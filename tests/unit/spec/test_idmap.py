@@ -36,6 +36,13 @@ def test_ranges_by_number_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert idmap.outside_id(found.uid_map, 1000) == 100999
     assert idmap.outside_id(found.uid_map, 70000) is None
     assert idmap.from_json(found.to_json()) == found
+    assert found.ways() == {
+        "uid_map": [(0, 61234, 1), (1, 100000, 65536)],
+        "gid_map": [(0, 61234, 1), (1, 100000, 65536)],
+        "newuidmap": "/usr/bin/newuidmap",
+        "newgidmap": "/usr/bin/newgidmap",
+        "single": False,
+    }
 
 
 def test_without_the_helpers_ranges_are_of_no_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from atoll.engine.doctor.findings import GOOD, NOTE, POOR, Finding
-from atoll.engine.doctor.trials import attempt
+from atoll.engine.doctor.trials import as_ordinary, attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,13 +41,12 @@ def networks(host: Host) -> list[Finding]:
 
 
 def _apart(act: Callable[[], None]) -> None:
-    from atoll.linux import process, userns
+    from atoll.linux import process
 
     if os.geteuid() == 0:
         process.unshare(process.CLONE_NEWNET)
     else:
-        uid, gid = os.geteuid(), os.getegid()
-        userns.enter([(0, uid, 1)], [(0, gid, 1)], single=True, flags=process.CLONE_NEWNET)
+        as_ordinary(process.CLONE_NEWNET)
     act()
 
 

@@ -6,7 +6,7 @@ import os
 
 from atoll.base import files, ids
 from atoll.engine.doctor.findings import GOOD, NOTE, POOR, Finding
-from atoll.engine.doctor.trials import attempt
+from atoll.engine.doctor.trials import as_ordinary, attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,12 +34,11 @@ def storage(host: Host, data_root: str) -> list[Finding]:
 def _overlay(host: Host, place: str) -> Finding:
     def act() -> None:
         from atoll.linux import mount as m
-        from atoll.linux import process, userns
+        from atoll.linux import process
         from atoll.linux.overlay import attach_overlay
 
         if host.uid:
-            uid, gid = os.geteuid(), os.getegid()
-            userns.enter([(0, uid, 1)], [(0, gid, 1)], single=True, flags=process.CLONE_NEWNS)
+            as_ordinary(process.CLONE_NEWNS)
         else:
             process.unshare(process.CLONE_NEWNS)
         m.set_propagation("/", m.MS_REC | m.MS_PRIVATE)

@@ -1,7 +1,7 @@
 """Trying something of the kernel in a child that is thrown away.
 
-Holds: `attempt`. What the child changed (its namespaces, user, mounts) goes with it; a kernel that hangs in it is
-left behind after a while.
+Holds: `attempt`, and `as_ordinary` for what is tried there. What the child changed (its namespaces, user, mounts)
+goes with it; a kernel that hangs in it is left behind after a while.
 """
 
 from __future__ import annotations
@@ -45,3 +45,12 @@ def attempt(act: Callable[[], object], seconds: float = SECONDS) -> str | None:
         return f"no answer in {seconds:g} seconds"
     os.waitpid(child, 0)
     return said[1:] or None if said else "the trial was killed"
+
+
+def as_ordinary(flags: int = 0) -> None:
+    """In such a child: as the root of a user namespace of this one id, with further namespaces by `flags`
+    (CLONE_NEW*), as an ordinary user's containers are. Raises OSError."""
+    from atoll.linux import userns
+    from atoll.spec import idmap
+
+    userns.enter(**idmap.single(os.geteuid(), os.getegid()).ways(), flags=flags)

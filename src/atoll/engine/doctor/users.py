@@ -6,7 +6,7 @@ import os
 import resource
 
 from atoll.engine.doctor.findings import BAD, GOOD, NOTE, POOR, Finding
-from atoll.engine.doctor.trials import attempt
+from atoll.engine.doctor.trials import as_ordinary, attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,14 +37,11 @@ def namespaces(host: Host) -> list[Finding]:
 
 
 def _enter() -> None:
-    from atoll.linux import userns
-
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-    uid, gid = os.geteuid(), os.getegid()
-    userns.enter([(0, uid, 1)], [(0, gid, 1)], single=True)
+    as_ordinary()
 
 
 def ranges(host: Host, idmap: RootlessMap | None, name: str) -> list[Finding]:
@@ -93,11 +90,7 @@ def ranges(host: Host, idmap: RootlessMap | None, name: str) -> list[Finding]:
 def _map(idmap: RootlessMap) -> None:
     from atoll.linux import userns
 
-    def triples(maps: object) -> list[tuple[int, int, int]]:
-        return [(one.inside, one.outside, one.count) for one in maps]  # type: ignore[attr-defined]
-
-    uids, gids = triples(idmap.uid_map), triples(idmap.gid_map)
-    userns.enter(uids, gids, newuidmap=idmap.newuidmap, newgidmap=idmap.newgidmap)
+    userns.enter(**idmap.ways())
 
 
 def limits(host: Host) -> list[Finding]:

@@ -99,12 +99,7 @@ def _join(hello: dict[str, Any], pidfd: int) -> None:
     process.setns(pidfd, flags, "the container's namespaces")  # its root and working directory, too: setns(2)
     os.close(pidfd)
     if flags & process.CLONE_NEWUSER:
-        try:
-            os.setgroups([])
-        except PermissionError:  # a map of one id, which denies it
-            pass
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+        userns.become_root()
 
 
 def _build(hello: dict[str, Any]) -> None:
@@ -114,15 +109,7 @@ def _build(hello: dict[str, Any]) -> None:
     if hello["idmap"] is None:
         process.unshare(process.CLONE_NEWNS)
     else:
-        idmap = idmaps.from_json(hello["idmap"])
-        userns.enter(
-            [(one.inside, one.outside, one.count) for one in idmap.uid_map],
-            [(one.inside, one.outside, one.count) for one in idmap.gid_map],
-            newuidmap=idmap.newuidmap,
-            newgidmap=idmap.newgidmap,
-            single=idmap.single,
-            flags=process.CLONE_NEWNS,
-        )
+        userns.enter(**idmaps.from_json(hello["idmap"]).ways(), flags=process.CLONE_NEWNS)
     pivot.isolate(None)
     place = os.open(hello["place"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # in this namespace
     servers = _servers(root_plan, hello["place"])
