@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from gates.tree import SOURCE
+from kit.sandbox import cgroup_mounts, remove_cgroups
 
 # Module → why it may be imported after the fork.
 AFTER_FORK: dict[str, str] = {}
@@ -167,8 +168,8 @@ def test_init_and_newcomer_import_nothing(
         with os.fdopen(heard) as reader:
             os.set_blocking(heard, False)
             imported = set((reader.read() or "").split())
-        for path in Path("/sys/fs/cgroup").glob(f"**/atoll-gates-{os.getpid()}"):
-            path.rmdir()
+        for _, place in cgroup_mounts():
+            remove_cgroups(f"{place}/atoll-gates-{os.getpid()}")
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().endswith("done"), result.stderr
     assert imported == {"colorsys", *AFTER_FORK}
