@@ -59,8 +59,3 @@ def run(names: list[str], act: Callable[[str], str]) -> int:
             code = FAILED
         sys.stdout.flush()
     return code
-
-
-def warn(text: str) -> None:
-    """Say what may take long."""
-    sys.stderr.write(f"WARNING: {text}\n")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from atoll.base import errors
 from atoll.cli.options import NUMBER, Command, Flag
-from atoll.cli.pod.chosen import ALL, LATEST, pods, run, warn
+from atoll.cli.pod.chosen import ALL, LATEST, pods, run
+from atoll.cli.stopping import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
