@@ -61,11 +61,7 @@ class Bundled(Way):
             )
         if self.has_cgroup and self.place.uid and not _delegated():
             raise errors.Unsupported("no cgroup is delegated to this user ('atoll doctor' says how)")
-        copy = self.start("b")
-        try:
-            copy.first()
-        finally:
-            self.remove(copy)
+        self.try_once()
 
     def argv(self, name: str, words: tuple[str, ...], port: int, *, detached: bool = False) -> list[str]:
         folder = self.place.folder(f"bundles/{name}")

@@ -125,13 +125,6 @@ class Engine(Way):
             return set()
         return {self._daemon.pid} | processes.below(self._daemon.pid)
 
-    def _trial(self) -> None:
-        copy = self.start("b")
-        try:
-            copy.first()
-        finally:
-            self.remove(copy)
-
     def stop(self, copy: Copy) -> None:
         self._quietly("stop", "-t", "10", copy.name)
 
@@ -173,7 +166,7 @@ class Docker(Engine):
         argv += ["--host", f"unix://{state}/docker.sock", "--log-level", "warn", "--cgroup-parent", f"/{self._group}"]
         self._start_daemon(argv, self.command("info"))
         self._quietly("load", "-q", "-i", self.place.archive())
-        self._trial()
+        self.try_once()
 
     def command(self, *words: str) -> list[str]:
         return [*self._client, *words]
@@ -204,7 +197,7 @@ class Podman(Engine):
         self._client += ["--tmpdir", f"{state}/tmp", "--storage-driver", "overlay", "--runtime", runtime]
         self.title = f"podman ({runtime})"
         self._quietly("load", "-q", "-i", self.place.archive())
-        self._trial()
+        self.try_once()
 
     def enter(self) -> None:
         leave_unified()
@@ -242,7 +235,7 @@ class Containerd(Engine):
         self._client = [client, "--address", f"{state}/sock"]
         self._start_daemon([daemon, "--config", settings, "--log-level", "warn"], self.command("version"))
         self._quietly("images", "import", self.place.archive())
-        self._trial()
+        self.try_once()
 
     def command(self, *words: str) -> list[str]:
         return [*self._client, *words]

@@ -48,11 +48,7 @@ class Level(Way):
         found = next(one for one in ls(self.place.engine.paths.data) if one.name == self.name)
         if not found.ok:
             raise errors.Unsupported(found.reason or "it is not on this host")
-        copy = self.start("b")
-        try:
-            copy.first()
-        finally:
-            self.remove(copy)
+        self.try_once()
 
     def argv(self, name: str, words: tuple[str, ...], port: int, *, detached: bool = False) -> list[str]:
         network = ["-p", f"127.0.0.1:{port}:{_PORT}", "--network", "bridge"] if port else ["--network", "none"]

@@ -54,6 +54,14 @@ class Way:
     def begin(self) -> None:
         """What is needed once: a daemon, a bundle. Raises AtollError: the reason why it does not work here."""
 
+    def try_once(self) -> None:
+        """For `begin`: a copy comes, says its first word and goes. Raises AtollError."""
+        copy = self.start("b")
+        try:
+            copy.first()
+        finally:
+            self.remove(copy)
+
     def end(self) -> None:
         """Undo it."""
 
