@@ -55,6 +55,7 @@ class Guest:
             config = {"stdin": True, "terminal": False, "setup": {}, "container": {"spec": {"linux": linux}}}
             one = Keeper(config, started, end)
             one._open_door = lambda: None  # type: ignore[method-assign]
+            keepers.watch_signals(one, vmm=-1)
             try:
                 code = one.serve()
                 enter.leave_word(self.last, one.known)

@@ -60,6 +60,7 @@ class Keeper:
         self.saving: Saving | None = None
         self.shelf: Shelf | None = None
         self.resumes = False
+        self._broken = 0
 
     def serve(self) -> int:
         """Until the container's process has ended; its exit code. Raises Malformed, AtollError for a guest that
@@ -110,7 +111,8 @@ class Keeper:
                     self._window -= count
         except BlockingIOError:
             pass
-        except OSError:  # it has ended: what it said before is still to be read
+        except OSError as error:  # it has ended: what it said before is still to be read
+            self.met_nobody(error)
             self._queue.clear()
         self.loop.change(port, POLLIN | POLLOUT if self._queue and self._window else POLLIN)
 
@@ -284,6 +286,17 @@ class Keeper:
         elif number in (1, 2, 3, 15):
             raise errors.Cancelled(f"ended by signal {number} before its program ran")
 
+    def met_nobody(self, error: OSError) -> None:
+        """A write of our own failed so: the SIGPIPE that came with EPIPE (write(2)) is no word to the container."""
+        self._broken += isinstance(error, BrokenPipeError)
+
+    def heard_signal(self, number: int) -> None:
+        """One that reached this process."""
+        if number == _signal.SIGPIPE and self._broken:
+            self._broken -= 1
+        else:
+            self.signal(number)
+
     def _open_door(self) -> None:
         self._door = self.started.door
         self.loop.watch(self._door.fileno(), POLLIN, lambda _: self._admit())
@@ -367,7 +380,7 @@ def watch_signals(keeper: Keeper, vmm: int, server: int = 0) -> None:
     def woken(_: int) -> None:
         for number in os.read(out, 512):
             if number != _signal.SIGCHLD:
-                keeper.signal(number)
+                keeper.heard_signal(number)
         ended = [pid for pid, _ in children()]
         if vmm in ended:
             raise errors.Unavailable("the virtual machine monitor has ended")

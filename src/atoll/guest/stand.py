@@ -177,7 +177,8 @@ class Stand:
         except BlockingIOError:
             self.keeper.loop.watch(fd, POLLOUT, lambda _: self._write(stream))
             return
-        except OSError:  # nobody will read it any more
+        except OSError as error:  # nobody will read it any more
+            self.keeper.met_nobody(error)
             count = len(waiting)
             waiting.clear()
             self._owed[stream] -= count

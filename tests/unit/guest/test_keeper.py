@@ -131,3 +131,19 @@ def test_a_flood_to_a_reader_that_does_not_read_is_held_back_by_the_window(guest
     assert guest.expect(wire.INPUT) == b"still heard"
     os.kill(guest.pid, 9)
     assert guest.finish() == -9
+
+
+def test_output_that_nobody_reads_is_no_signal_to_the_container(guest):
+    """The keeper's own SIGPIPE; one that was sent passes."""
+    guest.begin()
+    reader, guest.out = guest.out, os.open("/dev/null", os.O_RDONLY)
+    os.close(reader)
+    for _ in range(3):
+        guest.say(wire.frame(wire.OUTPUT, 0, b"for nobody", 1))
+        assert wire.parse_credit(guest.expect(wire.CREDIT)) == 10
+    os.kill(guest.pid, 10)
+    assert guest.expect(wire.SIGNAL) == b"\x0a"
+    os.kill(guest.pid, 13)
+    assert guest.expect(wire.SIGNAL) == b"\x0d"
+    guest.say(wire.word(wire.ENDED, {"code": 0}))
+    assert guest.finish() == 0
