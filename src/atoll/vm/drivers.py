@@ -86,7 +86,10 @@ def _with(root: str, kernel: str, driver: Driver, accel: str) -> Choice:
         if accel == KVM:
             raise errors.Unsupported(f"{driver.title} does not use KVM, which [vm] accel demands")
         return Choice(driver=driver.name, accel=OWN)
-    kernels.installed(root, kernel)
+    if kernels.installed(root, kernel).initrd and not driver.initrd:
+        raise errors.Unsupported(
+            f"{driver.title} boots no kernel that has not everything built in", hint='[vm] driver = "qemu"'
+        )
     if accel == TCG:
         return Choice(driver=driver.name, accel=TCG)
     from atoll.vm import probe

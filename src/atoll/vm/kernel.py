@@ -10,6 +10,7 @@ libkrunfw's kernel is a flat image of the guest's memory; QEMU wants an ELF file
 arch-x86/hvm/start_info.h): the image has that note inside, and `_wrapped` puts the two headers before it.
 
     <data>/vm/kernels/<sha256>       the kernel as QEMU takes it
+    <data>/vm/kernels/<sha256>.initrd   for one that has not everything built in: its modules (`initrd.py`)
     <data>/vm/kernels/default        a link to the one that is used
 """
 
@@ -21,6 +22,10 @@ import struct
 from atoll.base import errors, files
 from atoll.base.value import Value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PINNED = {
     "microsandbox-0.7.11-cp310-abi3-manylinux_2_28_x86_64.whl": (
         "7dbc163f30db86ad10e181a16c8957d6f475186fd6106535941f78239a211a38"
@@ -29,12 +34,13 @@ PINNED = {
 """Files known to hold a kernel that works: their names and the SHA-256 of the kernel in them."""
 SOURCES = "GPL-2.0-only; sources: https://github.com/containers/libkrunfw and https://www.kernel.org"
 LARGEST = 256 << 20
-BOOT = "/boot"
+INITRD = ".initrd"
+AR = b"!<arch>\n"
 BUILT_IN = (
     "VIRTIO_MMIO", "VIRTIO_MMIO_CMDLINE_DEVICES", "VIRTIO_BLK", "VIRTIO_CONSOLE", "VIRTIO_NET", "EROFS_FS",
     "OVERLAY_FS", "EXT4_FS", "DEVTMPFS",
 )  # fmt: skip
-"""What a guest's kernel needs before it has a root to load a module from."""
+"""What a kernel without an initial RAM disk needs built in."""
 _NOTE = b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0"
 _ELF = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
@@ -43,17 +49,19 @@ _SEGMENT = struct.Struct("<IIQQQQQQ")
 
 
 class Kernel(Value):
-    """An installed kernel: its file and that file's SHA-256."""
+    """An installed kernel: its file, that file's SHA-256, and its initial RAM disk ("" where it needs none). One that
+    has such a disk finds its devices by ACPI, else by its command line."""
 
     path: str
     digest: str
+    initrd: str = ""
 
 
 def installed(root: str, name: str = "default") -> Kernel:
     """The kernel that machines boot: `default`, `host` (this host's own), or a path of the user's. Raises NotFound,
     Unsupported for a host's that cannot be a guest's."""
     if name == "host":
-        name = _of_host(BOOT, os.uname().release)
+        return _of_host(root, os.uname().release)
     path = name if name.startswith("/") else os.path.realpath(f"{root}/kernels/{name}")
     if not os.path.isfile(path):
         raise errors.NotFound(
@@ -62,27 +70,42 @@ def installed(root: str, name: str = "default") -> Kernel:
             "'pip download --no-deps microsandbox')",
         )
     if not name.startswith("/"):
-        return Kernel(path=path, digest=os.path.basename(path))
+        initrd = path + INITRD
+        return Kernel(path=path, digest=os.path.basename(path), initrd=initrd if os.path.isfile(initrd) else "")
     return Kernel(path=path, digest=_digest(files.read_bytes(path)))
 
 
-def _of_host(boot: str, release: str) -> str:
-    """The path of this host's own kernel, if it can be a guest's: a machine has no initial RAM disk, so that what it
-    boots from must be built in. Distributions' are mostly not."""
-    path = f"{boot}/vmlinuz-{release}"
-    if not os.path.isfile(path):
-        raise errors.NotFound(f"this host's kernel is not at {path}", hint="atoll vm kernel install --from FILE")
+def _of_host(root: str, release: str) -> Kernel:
+    """This host's own kernel; what it has not built in goes into an initial RAM disk, made of its modules once.
+    Raises NotFound, Denied, Unsupported naming what it has in no form."""
+    from atoll.vm.package import Installed
+
+    found = Installed(release)
     try:
-        lines = files.read_text(f"{boot}/config-{release}").splitlines()
-    except OSError as error:
-        raise errors.Unsupported(f"nothing says what is built into {path}: {error.strerror}") from None
-    missing = [name for name in BUILT_IN if f"CONFIG_{name}=y" not in lines]
-    if missing:
-        raise errors.Unsupported(
-            f"this host's kernel has not built in what a machine boots from: {', '.join(missing)}",
-            hint="atoll vm kernel install --from FILE",
-        )
-    return path
+        digest = _digest(files.read_bytes(found.path))
+    except OSError as error:  # some distributions keep it from all but root
+        raise errors.from_os_error(error, "read this host's kernel") from error
+    if _boots_alone(found.config):
+        return Kernel(path=found.path, digest=digest)
+    place = f"{root}/kernels/{digest}{INITRD}"
+    if not os.path.exists(place):
+        content = _initrd(found.config, found.modules)
+        os.makedirs(os.path.dirname(place), mode=0o711, exist_ok=True)
+        files.write_atomic(place, content, mode=0o644)
+    return Kernel(path=found.path, digest=digest, initrd=place)
+
+
+def _boots_alone(config: str) -> bool:
+    lines = frozenset(config.splitlines())
+    return all(f"CONFIG_{name}=y" in lines for name in BUILT_IN)
+
+
+def _initrd(config: str, modules: Callable[[tuple[str, ...]], dict[str, bytes]]) -> bytes:
+    from atoll.vm import initrd
+
+    wanted = initrd.needed(config)
+    known = modules(wanted)
+    return initrd.build(os.uname().machine, wanted, known.__getitem__)
 
 
 def install(root: str, source: str, *, digest: str | None = None) -> Kernel:
@@ -91,7 +114,8 @@ def install(root: str, source: str, *, digest: str | None = None) -> Kernel:
     try:
         if os.path.getsize(source) > LARGEST:
             raise errors.InvalidArgument(f"{source} is too large to be, or to hold, a kernel")
-        kernel = extract(files.read_bytes(source), os.path.basename(source))
+        data, name = files.read_bytes(source), os.path.basename(source)
+        kernel, initrd = _of_package(data, name) if data[:8] == AR else (extract(data, name), b"")
     except OSError as error:
         raise errors.from_os_error(error, "read the kernel") from error
     found = _digest(kernel)
@@ -101,18 +125,35 @@ def install(root: str, source: str, *, digest: str | None = None) -> Kernel:
     folder = f"{root}/kernels"
     os.makedirs(folder, mode=0o711, exist_ok=True)
     files.write_atomic(f"{folder}/{found}", kernel, mode=0o644)
+    if initrd:
+        files.write_atomic(f"{folder}/{found}{INITRD}", initrd, mode=0o644)
+    else:
+        files.unlink_if_present(f"{folder}/{found}{INITRD}")
     temporary = f"{folder}/.default.{os.getpid()}"
     os.symlink(found, temporary)
     os.rename(temporary, f"{folder}/default")
-    return Kernel(path=f"{folder}/{found}", digest=found)
+    return installed(root)
+
+
+def _of_package(data: bytes, name: str) -> tuple[bytes, bytes]:
+    """The kernel of a Debian package, and the initial RAM disk that it needs, if it needs one."""
+    from atoll.vm.package import Package
+
+    found = Package(data, name)
+    kernel = extract(found.kernel, f"{name}: vmlinuz")
+    if found.config is None:
+        raise errors.Unsupported(f"{name}: nothing says what is built into its kernel")
+    return kernel, b"" if _boots_alone(found.config) else _initrd(found.config, found.modules)
 
 
 def extract(data: bytes, name: str) -> bytes:
     """The kernel in a file's content. Raises InvalidArgument, Unsupported."""
     if data[:4] == b"PK\x03\x04":
         return extract(*_in_wheel(data, name))
-    if data[:8] == b"!<arch>\n":
-        return extract(_in_package(data, name), f"{name}: vmlinuz")
+    if data[:8] == AR:
+        from atoll.vm.package import Package
+
+        return extract(Package(data, name).kernel, f"{name}: vmlinuz")
     if data[:4] == b"\x7fELF":
         if struct.unpack_from("<H", data, 16)[0] == 3:  # ET_DYN
             return _wrapped(_bundle(data, name), name)
@@ -143,32 +184,6 @@ def _in_wheel(data: bytes, name: str) -> tuple[bytes, str]:
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         raise errors.Corrupt(f"{name}: {error}") from None
     raise errors.InvalidArgument(f"{name} holds no libkrunfw")
-
-
-def _in_package(data: bytes, name: str) -> bytes:
-    """`/boot/vmlinuz-*` of a Debian package: deb(5), an ar(5) archive with a tar archive in it."""
-    import io
-    import tarfile
-
-    position = 8
-    while position + 60 <= len(data):
-        header = data[position : position + 60]
-        try:
-            size = int(header[48:58])
-        except ValueError:
-            raise errors.Corrupt(f"{name}: a damaged ar archive") from None
-        if header.startswith(b"data.tar"):
-            try:
-                with tarfile.open(fileobj=io.BytesIO(data[position + 60 : position + 60 + size])) as archive:
-                    for one in archive:
-                        if one.isfile() and one.name.lstrip("./").startswith("boot/vmlinuz") and one.size <= LARGEST:
-                            stream = archive.extractfile(one)
-                            assert stream is not None
-                            return stream.read()
-            except (tarfile.TarError, OSError, EOFError) as error:
-                raise errors.Corrupt(f"{name}: {error}") from None
-        position += 60 + size + size % 2
-    raise errors.InvalidArgument(f"{name} holds no /boot/vmlinuz")
 
 
 def _bundle(data: bytes, name: str) -> bytes:

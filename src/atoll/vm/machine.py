@@ -50,13 +50,16 @@ class Link(Value):
 
 
 class Machine(Value):
-    """One machine. `memory` in MiB. Of descriptors: `agent` and `image` read-only images, `disk` what is written
-    (None: none), `port` a connected stream socket to the agent's port, `control` one for the VMM's protocol (QMP),
-    `console` one where the guest's kernel writes, `memory_fd` a memfd for the guest's memory. `restored`: a saved
-    machine is to be taken in, whose memory is in `memory_fd`. `volumes`: the path of virtiofsd's socket. `warm`: the
-    agent is to do everything once before it says that it is there. `place`: the directory where `agent.img`,
-    `image.img` and `disk.img` are, for a VMM that opens them itself; `meeting`: one where sockets may be made;
-    `root`: one with what is in `agent.img`, for a VMM that shows directories."""
+    """One machine. `memory` in MiB. `initrd`: the path of what a kernel loads that has not everything built in;
+    it finds its devices by ACPI then. `tsc_khz`: how fast the host's time stamp counter counts, which an emulated
+    machine's is, too; 0: the guest measures it, which on a busy host fails. Of descriptors: `agent` and `image`
+    read-only images, `disk` what is written (None: none), `port` a connected stream socket to the agent's port,
+    `control` one for the VMM's protocol (QMP), `console` one where the guest's kernel writes, `memory_fd` a memfd
+    for the guest's memory. `restored`: a saved machine is to be taken in, whose memory is in `memory_fd`.
+    `volumes`: the path of virtiofsd's socket. `warm`: the agent is to do everything once before it says that it
+    is there. `place`: the directory where `agent.img`, `image.img` and `disk.img` are, for a VMM that opens them
+    itself; `meeting`: one where sockets may be made; `root`: one with what is in `agent.img`, for a VMM that
+    shows directories."""
 
     kernel: str
     memory: int
@@ -73,6 +76,8 @@ class Machine(Value):
     restored: bool = False
     volumes: str | None = None
     warm: bool = False
+    initrd: str = ""
+    tsc_khz: int = 0
     place: str = ""
     meeting: str = "/tmp"
     root: str = "/"
@@ -80,7 +85,9 @@ class Machine(Value):
     @property
     def command_line(self) -> str:
         """The kernel's."""
-        return COMMAND_LINE.format(init=INIT) + (f" {WARM}=1" if self.warm else "")
+        words = COMMAND_LINE.format(init=INIT)
+        words += f" tsc_early_khz={self.tsc_khz}" if self.tsc_khz and self.accel == TCG else ""
+        return words + (f" {WARM}=1" if self.warm else "")
 
 
 class Availability(Value):
@@ -135,6 +142,8 @@ class Driver(ABC):
     files_max: int = 256
     """Descriptors that it may have."""
     kernel: bool = True
+    initrd: bool = False
+    """Whether it boots a kernel that has not everything built in."""
     by_name: bool = False
     memory_place: bool = False
     header: bool = True

@@ -17,6 +17,10 @@ from atoll.vm import kernel as kernels
 from atoll.vm.closure import closure
 from atoll.vm.machine import KVM, Availability
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from atoll.vm.kernel import Kernel
+
 SECONDS = 5.0
 """How long a guest may take by KVM; it takes a tenth of that where KVM is real."""
 DEVICE = "/dev/kvm"
@@ -37,12 +41,12 @@ def kvm(root: str, kernel: str = "default", driver: str = "qemu") -> Availabilit
             return Availability(ok=known["ok"] is True, reason=known.get("reason"))
     except (OSError, ValueError, KeyError, AttributeError):
         pass
-    reason = boots(root, chosen.path, KVM, SECONDS, driver)
+    reason = boots(root, chosen, KVM, SECONDS, driver)
     files.write_atomic(note, jsontext.dumps({**about, "ok": reason is None, "reason": reason}))
     return Availability(ok=reason is None, reason=reason)
 
 
-def boots(root: str, kernel: str, accel: str, seconds: float, driver: str = "qemu") -> str | None:
+def boots(root: str, kernel: Kernel, accel: str, seconds: float, driver: str = "qemu") -> str | None:
     """Boot a guest with nothing in it; None if its agent spoke within `seconds`, else why not. Raises AtollError."""
     by = drivers.named(driver)
     agent = closure(root, by.program).agent

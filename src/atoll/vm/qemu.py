@@ -1,4 +1,5 @@
-"""QEMU's `microvm`: no PCI, no ACPI, no BIOS of a PC, nothing but virtio over memory-mapped registers.
+"""QEMU's `microvm`: no PCI, no BIOS of a PC, nothing but virtio over memory-mapped registers; and no ACPI, unless the
+kernel finds its devices by nothing else.
 
 Holds: `Qemu`. Does not hold: starting it (`guest/keeper.py`), its protocol (`qmp.py`).
 Source: qemu(1), docs/system/i386/microvm.rst of QEMU 7.2. The PIT and the PIC stay: without a KVM clock the kernel
@@ -34,6 +35,7 @@ class Qemu(Driver):
     saves = True
     volumes = True
     user_network = True
+    initrd = True
 
     def control(self, machine: Machine, connection: socket) -> Control:
         """QMP, over the socket that it was given."""
@@ -44,7 +46,8 @@ class Qemu(Driver):
     def command(self, machine: Machine, program: str) -> list[str]:
         """One argument after another; none of them is of the user's making but the kernel's path."""
         accel = "kvm" if machine.accel == KVM else f"tcg,thread=single,tb-size={TCG_BUFFER}"
-        words = [program, "-M", "microvm,acpi=off,memory-backend=ram", "-accel", accel]
+        board = "acpi=on,pit=on,pic=on" if machine.initrd else "acpi=off"
+        words = [program, "-M", f"microvm,{board},memory-backend=ram", "-accel", accel]
         words += ["-cpu", "host" if machine.accel == KVM else "max", "-smp", str(machine.cpus)]
         words += ["-m", f"{machine.memory}M"]
         path = f"/proc/self/fd/{machine.memory_fd}"
@@ -52,6 +55,7 @@ class Qemu(Driver):
         words += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-name", "atoll"]
         words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
         words += ["-kernel", machine.kernel, "-append", machine.command_line]
+        words += ["-initrd", machine.initrd] if machine.initrd else []
         words += ["-global", "virtio-mmio.force-legacy=false"]
         words += ["-chardev", f"socket,id=control,fd={machine.control}", "-mon", "chardev=control,mode=control"]
         words += ["-chardev", f"socket,id=console,fd={machine.console}"]

@@ -67,7 +67,7 @@ def _make(folder: str, kernel: Kernel, made: Closure, *, memory: int, cpus: int,
     os.mkdir(temporary, 0o700)
     state = os.open(f"{temporary}/state", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with booting.boot(kernel.path, made.agent, memory=memory, cpus=cpus, accel=accel, warm=True) as machine:
+        with booting.boot(kernel, made.agent, memory=memory, cpus=cpus, accel=accel, warm=True) as machine:
             failed = machine.await_hello(BOOT_SECONDS)
             if failed is not None:
                 raise errors.Unavailable(failed)

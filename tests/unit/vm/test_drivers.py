@@ -11,9 +11,10 @@ from atoll.vm.machine import Availability, Driver
 def host(monkeypatch):
     """A function that says what the host has: programs, and by which of them KVM boots."""
 
-    def have(*programs: str, kvm: tuple[str, ...] = ()) -> None:
+    def have(*programs: str, kvm: tuple[str, ...] = (), initrd: str = "") -> None:
         monkeypatch.setattr(Driver, "probe", lambda self: Availability(ok=self.name in programs, reason="not here"))
-        monkeypatch.setattr(kernel, "installed", lambda root, name="default": None)
+        found = kernel.Kernel(path="/vmlinuz", digest="0" * 64, initrd=initrd)
+        monkeypatch.setattr(kernel, "installed", lambda root, name="default": found)
         tried = {True: Availability(ok=True), False: Availability(ok=False, reason="it crawls")}
         monkeypatch.setattr(probe, "kvm", lambda root, name, driver: tried[driver in kvm])
 
@@ -32,6 +33,13 @@ def test_auto_takes_what_boots_by_kvm_and_prefers_what_can_be_saved(host):
     assert chosen() == ("firecracker", "kvm")
     host("qemu", "firecracker", kvm=("firecracker",))
     assert chosen() == ("firecracker", "kvm")
+
+
+def test_a_kernel_of_modules_needs_a_driver_that_loads_them(host):
+    host("qemu", "firecracker", kvm=("qemu", "firecracker"), initrd="/initrd")
+    assert chosen() == ("qemu", "kvm")
+    with pytest.raises(errors.Unsupported, match="boots no kernel that has not everything built in"):
+        chosen("firecracker")
 
 
 def test_a_weaker_wall_or_emulation_is_never_taken_unasked(host):

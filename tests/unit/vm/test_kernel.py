@@ -1,12 +1,15 @@
 import io
+import lzma
 import os
 import struct
+import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from atoll.base import errors
-from atoll.vm import kernel
+from atoll.vm import initrd, kernel, package
 
 NOTE = b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0" + struct.pack("<Q", 0x1000000)
 
@@ -101,17 +104,73 @@ def test_a_kernel_by_its_path(tmp_path):
         kernel.installed(str(tmp_path), "/no/such")
 
 
-def test_the_hosts_own_kernel_is_taken_only_if_a_machine_can_boot_from_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(kernel, "BOOT", str(tmp_path))
-    release = os.uname().release
+def test_the_hosts_own_kernel_brings_what_it_has_not_built_in(tmp_path, monkeypatch):
+    release, root, host = os.uname().release, str(tmp_path / "vm"), tmp_path / "host"
+    (host / "boot").mkdir(parents=True)
+    monkeypatch.setattr(package, "ROOT", str(host))
     with pytest.raises(errors.NotFound, match="is not at"):
-        kernel.installed(str(tmp_path), "host")
-    (tmp_path / f"vmlinuz-{release}").write_bytes(b"the host's")
+        kernel.installed(root, "host")
+    (host / "boot" / f"vmlinuz-{release}").write_bytes(b"the host's")
     with pytest.raises(errors.Unsupported, match="nothing says"):
-        kernel.installed(str(tmp_path), "host")
-    config = tmp_path / f"config-{release}"
-    config.write_text("".join(f"CONFIG_{name}=y\n" for name in kernel.BUILT_IN).replace("EROFS_FS=y", "EROFS_FS=m"))
-    with pytest.raises(errors.Unsupported, match="built in what a machine boots from: EROFS_FS"):
-        kernel.installed(str(tmp_path), "host")
+        kernel.installed(root, "host")
+    config = host / "boot" / f"config-{release}"
     config.write_text("".join(f"CONFIG_{name}=y\n" for name in kernel.BUILT_IN))
-    assert kernel.installed(str(tmp_path), "host").path == str(tmp_path / f"vmlinuz-{release}")
+    assert kernel.installed(root, "host").path == str(host / "boot" / f"vmlinuz-{release}")
+    assert kernel.installed(root, "host").initrd == ""
+    config.write_text(config.read_text().replace("EROFS_FS=y", "EROFS_FS=m"))
+    with pytest.raises(errors.Unsupported, match="lacks what a machine boots from: CONFIG_ACPI"):
+        kernel.installed(root, "host")
+    config.write_text(config.read_text() + "".join(f"CONFIG_{name}=y\n" for name in initrd.BUILT_IN))
+    with pytest.raises(errors.NotFound, match="has no module erofs"):
+        kernel.installed(root, "host")
+    folder = host / "lib" / "modules" / release / "kernel" / "fs"
+    folder.mkdir(parents=True)
+    (folder / "erofs.ko.xz").write_bytes(lzma.compress(module("erofs", "libcrc32c")))
+    (folder / "libcrc32c.ko").write_bytes(module("libcrc32c"))
+    found = kernel.installed(root, "host")
+    archive = Path(found.initrd).read_bytes()
+    assert archive.index(module("libcrc32c")) < archive.index(module("erofs", "libcrc32c"))
+    assert kernel.installed(root, "host") == found
+
+
+def test_a_package_brings_modules_and_another_kernel_takes_them_away(tmp_path):
+    root, source = str(tmp_path / "vm"), tmp_path / "linux-image.deb"
+    bz = bytes(0x202) + b"HdrS" + bytes(600)
+    lines = [f"CONFIG_{name}=y" for name in (*kernel.BUILT_IN, *initrd.BUILT_IN) if name != "VIRTIO_BLK"]
+    files = {
+        "./boot/vmlinuz-6.1": bz,
+        "./boot/config-6.1": "\n".join([*lines, "CONFIG_VIRTIO_BLK=m"]).encode(),
+        "./lib/modules/6.1/kernel/drivers/block/virtio_blk.ko": module("virtio_blk", "virtio-ring"),
+        "./lib/modules/6.1/kernel/drivers/virtio/virtio_ring.ko": module("virtio_ring"),
+    }
+    source.write_bytes(deb(files))
+    made = kernel.install(root, str(source))
+    assert Path(made.path).read_bytes() == bz
+    assert Path(made.initrd).read_bytes().startswith(b"070701")
+    source.write_bytes(deb({name: files[name] for name in list(files)[:2]}))
+    with pytest.raises(errors.NotFound, match="no module virtio_blk"):
+        kernel.install(root, str(source))
+    assert kernel.installed(root) == made
+    source.write_bytes(deb({"./boot/vmlinuz-6.1": bz}))
+    with pytest.raises(errors.Unsupported, match="nothing says what is built into"):
+        kernel.install(root, str(source))
+    source.write_bytes(bz)
+    assert kernel.install(root, str(source)) == made.replace(initrd="")
+    assert os.listdir(f"{root}/kernels").count("default") == 1
+    assert not os.path.exists(made.initrd)
+
+
+def module(name: str, *others: str) -> bytes:
+    return b"\x7fELF\0license=GPL\0depends=" + ",".join(others).encode() + b"\0name=" + name.encode() + b"\0"
+
+
+def deb(content: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:xz") as archive:
+        for name, data in content.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    data = out.getvalue()
+    head = b"data.tar.xz/".ljust(48) + str(len(data)).encode().ljust(10) + b"`\n"
+    return b"!<arch>\n" + head + data

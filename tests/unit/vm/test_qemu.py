@@ -55,6 +55,20 @@ def test_it_inherits_what_it_names():
     assert sorted(Qemu().descriptors(given)) == [10, 11, 12, 13, 14, 20, 21, 22]
 
 
+def test_a_kernel_with_an_initial_disk_finds_its_devices_by_acpi():
+    assert "-M microvm,acpi=off," in line()
+    assert "-initrd" not in line()
+    text = line(initrd="/vm/initrd")
+    assert "-M microvm,acpi=on,pit=on,pic=on," in text
+    assert "-initrd /vm/initrd" in text
+
+
+def test_an_emulated_machine_is_told_how_fast_it_counts():
+    assert "tsc_early_khz=2500000" in line(tsc_khz=2_500_000)
+    assert "tsc_early_khz" not in line()
+    assert "tsc_early_khz" not in line(tsc_khz=2_500_000, accel="kvm")
+
+
 @pytest.mark.parametrize("warm", [True, False])
 def test_a_template_warms_itself_up(warm):
     assert (f"{WARM}=1" in line(warm=warm)) == warm

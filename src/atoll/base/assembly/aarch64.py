@@ -21,6 +21,11 @@ class Arm(Machine):
     CALLS = {
         "fcntl": 25,
         "ioctl": 29,
+        "unlinkat": 35,
+        "umount2": 39,
+        "mount": 40,
+        "chdir": 49,
+        "chroot": 51,
         "openat": 56,
         "close": 57,
         "pipe2": 59,
@@ -46,6 +51,7 @@ class Arm(Machine):
         "clone": 220,
         "execve": 221,
         "wait4": 260,
+        "finit_module": 273,
         "statx": 291,
         "pidfd_send_signal": 424,
     }
