@@ -39,7 +39,7 @@ LEVELS: dict[str, Callable[[str, str], Driver]] = {
 }
 OTHERWISE = {
     "test_a_terminal_with_a_size[gvisor]": "this runsc gives the program a terminal that tty(1) does not know",
-    "test_a_detached_exec_outlives_its_command[gvisor]": "this runsc ends such a process with its own command",
+    "test_a_detached_exec_outlives_its_command[gvisor]": "its /tmp is the sandbox's own: test_external.py",
     "test_pause_and_resume[gvisor]": "refused by name: test_external.py",
     "test_what_it_uses_and_other_limits[gvisor]": "its cgroup counts the sentry's threads",
     "test_what_it_uses_and_other_limits[vm]": "its cgroup counts the VMM's threads: test_vm.py",

@@ -34,6 +34,11 @@ def test_gvisor(atoll: Atoll, busybox: str):
     assert "gVisor" in atoll.good("run", "--rm", "--isolation", "gvisor", busybox, "dmesg")
     atoll.good("run", "-d", "--name", "box", "--isolation", "gvisor", busybox, "sleep", "600")
     assert atoll.good("exec", "box", "echo", "in") == "in"
+    atoll("exec", "box", "/no/such").failed(127)
+    atoll.good("exec", "-d", "box", "sh", "-c", "sleep 0.2; echo outlived > /tmp/done")
+    waiting = "until [ -s /tmp/done ]; do sleep 0.05; done; cat /tmp/done; exit 5"
+    last = atoll("exec", "box", "sh", "-c", waiting)
+    assert (last.out.strip(), last.code) == ("outlived", 5)
     atoll("pause", "box").failed(1, "cannot be paused")
     atoll.good("rm", "-f", "box")
 

@@ -170,9 +170,13 @@ def execute(request: Exec, stdio: tuple[int, int, int] | None) -> Made:
     with Root.open(f"{run}/users") as users:
         wanted = _identified(request.process, users)
     files.write_atomic(f"{name}.process", jsontext.dumps(oci.Spec(process=wanted).to_json()["process"]))
-    words = ("exec", "--detach", "--process", f"{name}.process", "--pid-file", f"{name}.pid")
+    argv, files_of = argv_of(run), ("--process", f"{name}.process", "--pid-file", f"{name}.pid")
     try:
-        return _call(run, argv_of(run), words, record.id, stdio, terminal=request.terminal, pid_file=f"{name}.pid")
+        if runsc.is_it(argv[0]) and not request.terminal:
+            # What it would leave behind is a second runsc, which stands for the process: the first can do that.
+            return _stay(run, _line(run, argv, ("exec", *files_of), record.id), stdio, f"{name}.pid")
+        words = ("exec", "--detach", *files_of)
+        return _call(run, argv, words, record.id, stdio, terminal=request.terminal, pid_file=f"{name}.pid")
     finally:
         files.unlink_if_present(f"{name}.process")
         files.unlink_if_present(f"{name}.pid")
@@ -244,43 +248,90 @@ def _spawn(
 ) -> None:
     """Steps 1 to 4: fork, `before` in the fork, execute, wait. `meanwhile` is done here, with the fork's pid, which
     waits for it before it executes. Raises what went wrong."""
+    deadline = time.monotonic() + PATIENCE
+    pid, pidfd = _begin(run, line, stdio, deadline, before, meanwhile)
+    try:
+        code = _end_of(pid, pidfd, line, deadline)
+    finally:
+        os.close(pidfd)
+    if code:
+        raise _said(run, line, code)
+
+
+def _stay(run: str, line: list[str], stdio: tuple[int, int, int] | None, pid_file: str) -> Made:
+    """A command that stays as long as the process that it has made, and tells of it when it runs. Raises what went
+    wrong."""
+    os.mkfifo(pid_file, 0o600)
+    told = os.open(pid_file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        pid, pidfd = _begin(run, line, stdio, deadline, stays=True)
+        poller = select.poll()
+        poller.register(told, select.POLLIN)
+        poller.register(pidfd, select.POLLIN)
+        poller.poll(PATIENCE * 1000)
+        try:
+            if os.read(told, 16):
+                return Made(pid=pid, pidfd=pidfd)
+        except BlockingIOError:  # it is about to, and its time is up
+            pass
+        code = _end_of(pid, pidfd, line, deadline)
+        os.close(pidfd)
+        raise _said(run, line, code)
+    finally:
+        os.close(told)
+
+
+def _begin(
+    run: str,
+    line: list[str],
+    stdio: tuple[int, int, int] | None,
+    deadline: float,
+    before: Callable[[], None] | None = None,
+    meanwhile: Callable[[int], None] | None = None,
+    *,
+    stays: bool = False,
+) -> tuple[int, int]:
+    """Steps 1 to 3: the process that executes `line`, and its pidfd; what `stays` outlives us. Raises what went
+    wrong; then there is no process."""
     files.unlink_if_present(f"{run}/oci.log")
     heard, said = os.pipe2(os.O_CLOEXEC)
     asked, go = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         os.close(go)
-        _become(line, stdio, before, asked, said)
+        _become(line, stdio, before, asked, said, stays=stays)
     os.close(said)
     os.close(asked)
-    pidfd = os.pidfd_open(pid)
+    pidfd, failure = os.pidfd_open(pid), None
     try:
-        deadline, failure = time.monotonic() + PATIENCE, None
-        try:
-            if meanwhile is not None:
-                meanwhile(pid)
-            os.write(go, b"g")
-        except (OSError, errors.AtollError) as error:  # perhaps because the fork has ended, and says why
-            failure = error
-        finally:
-            os.close(go)
-        word = _until_closed(heard, deadline)
-        poller = select.poll()
-        poller.register(pidfd, select.POLLIN)
-        if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            process.pidfd_send_signal(pidfd, process.SIGKILL)
-            os.waitpid(pid, 0)
-            raise errors.Timeout(f"{line[0]} did not answer within {PATIENCE:.0f} s")
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if meanwhile is not None:
+            meanwhile(pid)
+        os.write(go, b"g")
+    except (OSError, errors.AtollError) as error:  # perhaps because the fork has ended, and says why
+        failure = error
+    finally:
+        os.close(go)
+    word = _until_closed(heard, deadline)
+    os.close(heard)
+    if not word and failure is None:
+        return pid, pidfd
+    try:
+        _end_of(pid, pidfd, line, deadline)
     finally:
         os.close(pidfd)
-        os.close(heard)
-    if word:
-        raise errors.from_json(jsontext.loads(word))
-    if failure is not None:
-        raise failure
-    if code:
-        raise _said(run, line, code)
+    raise errors.from_json(jsontext.loads(word)) if word else failure or errors.Internal(f"{line[0]} was not run")
+
+
+def _end_of(pid: int, pidfd: int, line: list[str], deadline: float) -> int:
+    """Its exit code, once it has ended; it is killed when its time is up. Raises Timeout."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        process.pidfd_send_signal(pidfd, process.SIGKILL)
+        os.waitpid(pid, 0)
+        raise errors.Timeout(f"{line[0]} did not answer within {PATIENCE:.0f} s")
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _until_closed(fd: int, deadline: float) -> bytes:
@@ -302,6 +353,8 @@ def _become(
     before: Callable[[], None] | None,
     asked: int,
     said: int,
+    *,
+    stays: bool,
 ) -> None:
     """Steps 2 and 3, in the fork. Does not return."""
     try:
@@ -310,7 +363,8 @@ def _become(
         for number in (*range(1, 9), *range(10, 19), *range(20, 32)):
             signal(number, SIG_DFL)
         signal(SIGPIPE, SIG_DFL)
-        process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)  # nobody waits for it when the clerk was killed
+        if not stays:  # nobody waits for it when the clerk was killed
+            process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
         if before is not None:
             before()
         own = runsc.is_it(line[0])
