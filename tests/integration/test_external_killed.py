@@ -6,8 +6,7 @@ import itertools
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from atoll.base import errors
 from atoll.isolation import external
 from kit.level import Level
 from kit.sandbox import Sandbox
+from kit.waiting import until
 
 _serial = itertools.count()
 WORDS = ("--network", "sandbox", "--ignore-cgroups=false")
@@ -30,13 +30,6 @@ def level(sandbox: Sandbox, leak_check: None) -> Iterator[Level]:
     )
     yield one
     one.clear()
-
-
-def _until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def test_a_clerk_killed_while_the_runtime_works(level: Level, monkeypatch: pytest.MonkeyPatch):
@@ -55,7 +48,7 @@ def test_a_clerk_killed_while_the_runtime_works(level: Level, monkeypatch: pytes
 
     asking = threading.Thread(target=create)
     asking.start()
-    _until(told.exists)
+    until(told.exists)
     clerk, *theirs = map(int, told.read_text().split())
     for pid in theirs:
         assert f"/atoll/{plan.id}\n" in Path(f"/proc/{pid}/cgroup").read_text()
@@ -64,6 +57,6 @@ def test_a_clerk_killed_while_the_runtime_works(level: Level, monkeypatch: pytes
     assert met == ["unavailable"]
     level.driver.delete(plan.run, plan.bundle, force=True)
     for pid in theirs:
-        _until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))
+        until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))
     assert not os.path.exists(plan.run)
     assert level.status(plan).status == "lost"

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,6 +20,7 @@ from kit import processes
 from kit.command import Atoll
 from kit.level import Level, output
 from kit.sandbox import Sandbox
+from kit.waiting import until
 
 _serial = itertools.count()
 
@@ -29,13 +30,6 @@ def level(sandbox: Sandbox, leak_check: None) -> Iterator[Level]:
     one = Level(f"{sandbox.scratch}/floods-{next(_serial)}")
     yield one
     one.clear()
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def running(level: Level, *args: str) -> ContainerPlan:

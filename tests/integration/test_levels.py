@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-from collections.abc import Callable
 
 import pytest
 
@@ -15,6 +13,7 @@ from kit.command import Atoll
 from kit.networks import get
 from kit.outside import HOSTS, Outside
 from kit.sandbox import Sandbox
+from kit.waiting import said
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -22,15 +21,6 @@ LEVELS = ("container", "gvisor", "vm")
 SERVE = "echo up; trap 'echo term; exit 4' TERM; httpd -f -p 80 -h /www & while :; do sleep 0.2; done"
 FETCH = ("sh", "-c", r"printf 'GET / HTTP/1.0\r\nHost: %s\r\n\r\n' $0 | nc -w 10 $0 80")
 """By nc: the wget of a static busybox cannot look names up."""
-
-
-def until(ask: Callable[[], str], wanted: str, seconds: float = 60) -> str:
-    """What `ask` says, once that is in it."""
-    deadline = time.monotonic() + seconds
-    while wanted not in (text := ask()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert wanted in text, text
-    return text
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -53,14 +43,14 @@ def test_one_image_through_the_same_command(
     net.good("run", "-d", "--name", "web", "--isolation", level, *web, busybox, "sh", "-c", SERVE)
     assert net.inspect("web")["Atoll"]["Isolation"] == level  # type: ignore[index]
     # The published port: from the host's own loopback, and from another host's namespace.
-    until(lambda: get("http://127.0.0.1:8080/"), "from the volume")
-    until(lambda: outside.get(world.HERE, 8080), "from the volume")
+    said(lambda: get("http://127.0.0.1:8080/"), "from the volume")
+    said(lambda: outside.get(world.HERE, 8080), "from the volume")
     # Names, both ways.
     for name in ("web", "pages"):
-        until(lambda name=name: str(net("exec", "peer", *FETCH, name)), "from the volume")
-    until(lambda: str(net("exec", "web", *FETCH, "peer")), "from the peer")
+        said(lambda name=name: str(net("exec", "peer", *FETCH, name)), "from the volume")
+    said(lambda: str(net("exec", "web", *FETCH, "peer")), "from the peer")
     # The policy: by name what is allowed, and neither by name nor by address what is not.
-    until(lambda: str(net("exec", "web", *FETCH, "allowed.example")), f"{HOSTS[0]} sees {world.HERE}")
+    said(lambda: str(net("exec", "web", *FETCH, "allowed.example")), f"{HOSTS[0]} sees {world.HERE}")
     for host in ("other.example", HOSTS[2]):
         assert "sees" not in str(net("exec", "web", *FETCH, host)), host
     assert f"tcp {HOSTS[2]}:80" in net.good("network", "egress", "--log", "web")
@@ -81,6 +71,6 @@ def test_one_image_through_the_same_command(
     assert net.good("logs", "web").split() == ["up", "term"]
     # Again from what is on the disk: it serves at the same place.
     net.good("start", "web")
-    until(lambda: get("http://127.0.0.1:8080/"), "from the volume")
+    said(lambda: get("http://127.0.0.1:8080/"), "from the volume")
     net.good("rm", "-f", "web", "peer")
     net.good("network", "rm", "front")

@@ -23,6 +23,7 @@ from atoll.runtime.cgroups.cgroup import Cgroup
 from atoll.spec.runtime import Process
 from kit import processes
 from kit.level import Level, output
+from kit.waiting import until
 
 _serial = itertools.count()
 
@@ -32,15 +33,6 @@ def level(sandbox, leak_check):
     one = Level(f"{sandbox.scratch}/monitor-{next(_serial)}")
     yield one
     one.clear()
-
-
-def until(condition, seconds=10.0):
-    """Wait for something to become true."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
-    return value
 
 
 def running(level, *args, **how):

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 from atoll.monitor import protocol
 from kit import processes
 from kit.command import Atoll
+from kit.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 TALKS = "trap 'exit 7' TERM; i=0; while :; do echo line $i; i=$((i+1)); sleep 0.05; done"
@@ -60,13 +60,6 @@ def raise_numbers(tree: Path, *, store: bool = True) -> None:
 def using(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     """Commands are those of a tree from now on."""
     return lambda tree: monkeypatch.setenv("ATOLL_BIN", str(tree / "bin"))
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def daily_work(atoll: Atoll) -> None:

@@ -11,7 +11,6 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from atoll.base import launch
 from atoll.cli import quick
 from kit import processes
 from kit.command import Atoll, Result
+from kit.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
 SLEEP = ("run", "--rm", "--name", "sleeper", "host", "sleep", "600")
@@ -35,15 +35,6 @@ def warm(atoll: Atoll) -> Atoll:
 def open_door(atoll: Atoll) -> None:
     atoll.good("run", "--rm", "host", "true")
     until(lambda: os.path.exists(f"{atoll.run_root}/door.sock"))
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """What it gives once that is true."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.02)
-    return found
 
 
 def ran_warm(atoll: Atoll, *words: str, **how: Any) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kit.bundle import Runtime
-from kit.command import PATIENCE, Atoll, installed
+from kit.command import Atoll, installed
 from kit.sandbox import User
+from kit.waiting import until
 
 CGROUPS = "/sys/fs/cgroup"
 
@@ -27,13 +27,6 @@ def shown(unit: str, *names: str, user: bool = False) -> dict[str, str]:
     flags = [word for name in names for word in ("-p", name)]
     said = sh("systemctl", "show", unit, *flags)
     return dict(line.split("=", 1) for line in said.splitlines())
-
-
-def until(what: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds * PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, "it does not come to that"
-        time.sleep(0.2)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ import pytest
 from atoll.base.launch import COLD
 from atoll.cli import quick, thin
 from atoll.cli.thin import frame
+from kit.waiting import until
 
 MADE = ("-SI", "-c", "boot\ntext", "/the/package", "atoll.cli.main")
 REFUSED = "-SI -c boot\ntext /the/package " + COLD
@@ -227,13 +227,6 @@ def test_variables_that_are_there_twice(native: tuple[str, ...], door: Door, tmp
 def stopped(pid: int) -> bool:
     with open(f"/proc/{pid}/stat") as stream:
         return stream.read().rpartition(")")[2].split()[0] == "T"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_signals_and_the_end_by_one(words: tuple[str, ...], door: Door) -> None:
