@@ -3,6 +3,7 @@
     sandbox (package)   own mount, network and cgroup namespaces; nothing of a test reaches the host
     registry (package)  Debian's docker-registry with busybox and debian in it
     atoll               root, fresh data and run root on tmpfs; everything removed afterwards
+    machines            root's Atoll that has a kernel for virtual machines, and may emulate (`machine_store`)
     rootless            an ordinary user with subordinate ids, in a delegated cgroup subtree
     single              an ordinary user without subordinate ids, in a delegated cgroup subtree
     undelegated         an ordinary user whose cgroup is not delegated
@@ -25,7 +26,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from kit import images, leaks
+from kit import images, leaks, vm
 from kit.bundle import Runtime
 from kit.command import Atoll
 from kit.networks import net, outside, untouched  # noqa: F401 - fixtures
@@ -81,6 +82,12 @@ def debian(registry: Registry, sandbox: Sandbox) -> str:
     return registry.push(images.debian(sandbox.run_outside), "debian")
 
 
+@pytest.fixture(scope="package")
+def machine_store(sandbox: Sandbox) -> str:
+    """Kernel, closures and templates of virtual machines."""
+    return vm.store(sandbox.run_outside)
+
+
 @pytest.fixture(autouse=True)
 def leak_check(sandbox: Sandbox, registry: Registry) -> Iterator[None]:
     """Nothing may be left of a test. Set up first, so that it looks after every other fixture has cleaned up."""
@@ -125,6 +132,15 @@ def _clear(one: Atoll) -> list[str]:
 def atoll(fresh: Callable[..., Atoll]) -> Atoll:
     """Root's Atoll."""
     return fresh()
+
+
+@pytest.fixture
+def machines(fresh: Callable[..., Atoll], machine_store: str, busybox: str) -> Atoll:
+    """Root's, which may emulate, and has a kernel."""
+    one = fresh()
+    vm.give(one, machine_store)
+    one.good("pull", "-q", busybox)
+    return one
 
 
 @pytest.fixture

@@ -31,17 +31,11 @@ def use(atoll: Atoll, driver: str = "uml") -> Atoll:
     return atoll
 
 
-@pytest.fixture(scope="module")
-def store(sandbox: Sandbox) -> str:
-    """The closures, for all tests here."""
-    return vm.store(sandbox.run_outside)
-
-
 @pytest.fixture
-def box(fresh: Callable[..., Atoll], store: str, busybox: str) -> Atoll:
+def box(fresh: Callable[..., Atoll], machine_store: str, busybox: str) -> Atoll:
     """Root's Atoll, with user-mode Linux."""
     one = fresh()
-    vm.give(one, store)
+    vm.give(one, machine_store)
     use(one).good("pull", "-q", busybox)
     return one
 
@@ -110,9 +104,9 @@ def test_an_ordinary_user(fresh_rootless: Callable[..., Atoll], busybox: str):
     assert one.all() == []
 
 
-def test_a_network(net: Atoll, busybox: str, store: str):
+def test_a_network(net: Atoll, busybox: str, machine_store: str):
     """The bridge, names and ports of containers, by a tap."""
-    vm.give(net, store)
+    vm.give(net, machine_store)
     use(net)
     net.good("network", "create", "front")
     serve = "while :; do echo served | nc -l -p 80; done"

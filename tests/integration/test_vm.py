@@ -17,26 +17,12 @@ from kit import outside as world
 from kit.command import Atoll
 from kit.outside import HOSTS, Outside
 from kit.sandbox import Sandbox
+from kit.waiting import said
 
 pytestmark = pytest.mark.timeout(300)
 VM = ("--isolation", "vm")
 WHY = {"vmm": " has ended", "virtiofsd": "the server of its volumes has ended"}
 """What inspect says of an end: of a VMM its own is noticed first, or that of its port."""
-
-
-@pytest.fixture(scope="module")
-def store(sandbox: Sandbox) -> str:
-    """Kernel, closure and templates, for all tests here."""
-    return vm.store(sandbox.run_outside)
-
-
-@pytest.fixture
-def machines(fresh: Callable[..., Atoll], store: str, busybox: str) -> Atoll:
-    """Root's Atoll, which may emulate, and has a kernel."""
-    one = fresh()
-    vm.give(one, store)
-    one.good("pull", "-q", busybox)
-    return one
 
 
 def test_a_day_of_a_machine(machines: Atoll, busybox: str):
@@ -238,7 +224,7 @@ def _program(pid: int) -> str:
 def test_a_machine_whose_vmm_is_killed_begins_anew_by_its_policy(machines: Atoll, busybox: str) -> None:
     script = "echo life; test -e /kept && exec sleep 600; echo x > /kept; sync; echo ready; sleep 600"
     machines.good("run", "-d", "--name", "web", *VM, "--restart", "on-failure:3", busybox, "sh", "-c", script)
-    assert "ready" in _until(lambda: machines("logs", "web").out, "ready")
+    said(lambda: machines("logs", "web").out, "ready")
     init = int(machines.state("web")["Pid"])
     os.kill(next(one.pid for one in processes.everyone() if one.parent == init), signal.SIGKILL)
     deadline = time.monotonic() + 60
@@ -272,7 +258,7 @@ def _gone(pid: int) -> bool:
 
 
 def test_an_ordinary_user(
-    outside: Outside, fresh_rootless: Callable[..., Atoll], busybox: str, sandbox: Sandbox, store: str
+    outside: Outside, fresh_rootless: Callable[..., Atoll], busybox: str, sandbox: Sandbox, machine_store: str
 ) -> None:
     """No tap for him: the VMM's own network, inside the container's, behind the same policy; ports are handed on."""
     net = fresh_rootless("atoll-full")
@@ -288,9 +274,9 @@ def test_an_ordinary_user(
     net.good("run", "-d", "--name", "web", *VM, *flags, busybox, "sh", "-c", serve, timeout=150)
     assert net.good("exec", "web", "id", "-u") == "0"
     _release(net)
-    assert "served" in _until(lambda: net("exec", "web", "nc", "-w", "5", "peer", "80").out, "served")
-    assert "served" in _until(lambda: net("exec", "peer", "nc", "-w", "5", "web", "80").out, "served")
-    assert "served" in _until(lambda: _output("busybox", "nc", "-w", "5", "127.0.0.1", "8080"), "served")
+    said(lambda: net("exec", "web", "nc", "-w", "5", "peer", "80").out, "served")
+    said(lambda: net("exec", "peer", "nc", "-w", "5", "web", "80").out, "served")
+    said(lambda: _output("busybox", "nc", "-w", "5", "127.0.0.1", "8080"), "served")
     ask = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 %s 80"
     assert f"{HOSTS[0]} sees" in net("exec", "web", "sh", "-c", ask % HOSTS[0]).out
     assert "sees" not in net("exec", "web", "sh", "-c", ask % HOSTS[2]).out
@@ -300,30 +286,22 @@ def test_an_ordinary_user(
     assert world.settled() == []
 
 
-def test_a_network(net: Atoll, busybox: str, sandbox: Sandbox, store: str):
+def test_a_network(net: Atoll, busybox: str, sandbox: Sandbox, machine_store: str):
     """Bridge, names and published ports are the same objects as a container's."""
-    vm.give(net, store)
+    vm.give(net, machine_store)
     net.good("network", "create", "front")
     serve = "while :; do echo served | nc -l -p 80; done"
     net.good("run", "-d", "--name", "peer", "--network", "front", busybox, "sh", "-c", serve)
     net.good("run", "-d", "--name", "web", *VM, "--network", "front", "-p", "8080:80", busybox, "sh", "-c", serve)
-    assert "served" in _until(lambda: net("exec", "web", "nc", "-w", "5", "peer", "80").out, "served")
-    assert "served" in _until(lambda: net("exec", "peer", "nc", "-w", "5", "web", "80").out, "served")
-    assert "served" in _until(lambda: _output("busybox", "nc", "-w", "5", "127.0.0.1", "8080"), "served")
+    said(lambda: net("exec", "web", "nc", "-w", "5", "peer", "80").out, "served")
+    said(lambda: net("exec", "peer", "nc", "-w", "5", "web", "80").out, "served")
+    said(lambda: _output("busybox", "nc", "-w", "5", "127.0.0.1", "8080"), "served")
     net.good("rm", "-f", "web", "peer")
     net.good("network", "rm", "front")
 
 
 def _output(*words: str) -> str:
     return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
-
-
-def _until(ask: Callable[[], str], wanted: str) -> str:
-    deadline, text = time.monotonic() + 30, ""
-    while wanted not in text and time.monotonic() < deadline:
-        text = ask()
-        time.sleep(0.1)
-    return text
 
 
 def test_ten_at_once(machines: Atoll, busybox: str, full: bool):

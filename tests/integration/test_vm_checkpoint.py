@@ -15,6 +15,7 @@ import pytest
 from kit import steps, vm
 from kit.command import PATIENCE, Atoll
 from kit.sandbox import Sandbox
+from kit.waiting import until
 
 pytestmark = pytest.mark.timeout(900)
 BOOT = 240.0 * PATIENCE
@@ -28,22 +29,16 @@ LOOK = (
 )
 
 
-@pytest.fixture(scope="module")
-def store(sandbox: Sandbox) -> str:
-    """Kernel, closure and templates, for all tests here."""
-    return vm.store(sandbox.run_outside)
-
-
 @pytest.fixture
-def box(fresh: Callable[..., Atoll], store: str, busybox: str) -> Atoll:
+def box(fresh: Callable[..., Atoll], machine_store: str, busybox: str) -> Atoll:
     """Root's Atoll, which may emulate, with a machine `web` that counts, writes to its disk and has a machine id."""
     one = fresh()
-    vm.give(one, store)
+    vm.give(one, machine_store)
     one.good("pull", "-q", busybox)
     script = f"echo {'0' * 32} > /etc/machine-id; {COUNT}"
     how = ("--name", "web", "--restart", "always", "--cap-add", "SYS_TIME", *ALONE)
     one.good("run", "-d", *how, busybox, "sh", "-c", script, timeout=BOOT)
-    _until(lambda: one("exec", "web", "cat", "/count").code == 0)
+    until(lambda: one("exec", "web", "cat", "/count").code == 0, 120)
     return one
 
 
@@ -53,13 +48,6 @@ def _count(box: Atoll, name: str) -> int:
     while not (said := box.good("exec", name, "cat", "/count").strip()):
         assert time.monotonic() < deadline
     return int(said)
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _goes_on(box: Atoll, name: str, since: int) -> None:
@@ -77,7 +65,7 @@ def _goes_on(box: Atoll, name: str, since: int) -> None:
 def test_forks_go_on_apart(box: Atoll):
     """Memory and disk are the same, identities are not, and the original goes on."""
     waiting = box.popen("exec", "web", "sleep", "600")
-    _until(lambda: "sleep 600" in box.good("exec", "web", "ps"))
+    until(lambda: "sleep 600" in box.good("exec", "web", "ps"), 120)
     box.good("exec", "web", "date", "-s", "@1000000000")  # 2001: whoever is renewed knows better
     since = _count(box, "web")
     made = box.good("fork", "--name", "one", "--name", "two", "web", timeout=BOOT).split()
@@ -174,7 +162,7 @@ def test_what_cannot_be_saved_is_refused_by_name(box: Atoll, busybox: str):
 
 
 def test_an_archive_goes_on_in_another_store(
-    box: Atoll, fresh: Callable[..., Atoll], store: str, sandbox: Sandbox, rng: random.Random
+    box: Atoll, fresh: Callable[..., Atoll], machine_store: str, sandbox: Sandbox, rng: random.Random
 ):
     """Memory, disk and image travel; what it may do is said where it arrives."""
     path, cold = f"{sandbox.scratch}/web.tar", f"{sandbox.scratch}/cold.tar"
@@ -186,7 +174,7 @@ def test_an_archive_goes_on_in_another_store(
     box.good("checkpoint", "--export", cold, "--memory=false", "web")
     assert box.wait_for("web", "exited")["ExitCode"] == 0
     there = fresh()
-    vm.give(there, store)
+    vm.give(there, machine_store)
     there("restore", "--import", cold).failed(1, "No such image", "--with-image")
     with open(path, "r+b") as stream:
         at = rng.randrange(1 << 20, 32 << 20)  # of its memory
@@ -242,7 +230,7 @@ def _ready(box: Atoll, verb: str) -> None:
 
 def _whole(box: Atoll) -> None:
     """The container runs or has ended, what it wrote is there, and a checkpoint is one."""
-    _until(lambda: box.state("web")["Status"] in ("running", "exited", "created"))
+    until(lambda: box.state("web")["Status"] in ("running", "exited", "created"), 120)
     box("system", "check", "--repair")
     assert box("system", "check").code == 0
     if box.state("web")["Status"] == "running":
@@ -254,9 +242,9 @@ def _whole(box: Atoll) -> None:
 
 
 @pytest.mark.full
-def test_copies_are_neighbours(net: Atoll, busybox: str, store: str):
+def test_copies_are_neighbours(net: Atoll, busybox: str, machine_store: str):
     """On the same network, each with an address and a MAC of its own, by which it answers."""
-    vm.give(net, store)
+    vm.give(net, machine_store)
     net.good("network", "create", "front")
     serve = "while :; do hostname | nc -l -p 80; done"
     net.good(
@@ -293,4 +281,4 @@ def test_copies_are_neighbours(net: Atoll, busybox: str, store: str):
 def _answers(net: Atoll, name: str, other: str) -> None:
     """`other` says its host name to `name`, in time."""
     wanted = net.inspect(other)["Id"][:12]
-    _until(lambda: net("exec", name, "nc", "-w", "5", other, "80").out.strip() == wanted)
+    until(lambda: net("exec", name, "nc", "-w", "5", other, "80").out.strip() == wanted, 120)

@@ -23,17 +23,11 @@ SCRIPT = (
 )
 
 
-@pytest.fixture(scope="module")
-def store(sandbox: Sandbox) -> str:
-    """Kernel, closure and templates."""
-    return vm.store(sandbox.run_outside)
-
-
 def test_files_and_processes_from_outside(
-    fresh: Callable[..., Atoll], store: str, busybox: str, sandbox: Sandbox
+    fresh: Callable[..., Atoll], machine_store: str, busybox: str, sandbox: Sandbox
 ) -> None:
     box = fresh()
-    vm.give(box, store)
+    vm.give(box, machine_store)
     box.good("pull", "-q", busybox)
     here = f"{sandbox.scratch}/files"
     os.makedirs(f"{here}/tree/below")
@@ -87,11 +81,11 @@ def _look(box: Atoll, here: str, when: str) -> None:
 
 
 def test_a_command_that_is_killed_at_it_leaves_no_machine(
-    fresh: Callable[..., Atoll], store: str, busybox: str
+    fresh: Callable[..., Atoll], machine_store: str, busybox: str
 ) -> None:
     """The machine that is held for it ends with it, wherever it was."""
     box = fresh()
-    vm.give(box, store)
+    vm.give(box, machine_store)
     box.good("pull", "-q", busybox)
     box.good("create", "--name", "web", "--isolation", "vm", busybox, "true")
     one = box.popen("export", "web", stdout=subprocess.PIPE, text=False)

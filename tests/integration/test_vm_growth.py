@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import pytest
 
-from kit import leaks, vm
+from kit import leaks
 from kit.command import Atoll
 from kit.sandbox import Sandbox
 
@@ -15,10 +14,8 @@ pytestmark = [pytest.mark.timeout(1800), pytest.mark.full]
 COUNT = int(os.environ.get("ATOLL_TEST_MACHINES", "20"))
 
 
-def test_machines_come_and_go(fresh: Callable[..., Atoll], busybox: str, sandbox: Sandbox):
-    box = fresh()
-    vm.give(box, vm.store(sandbox.run_outside))
-    box.good("pull", "-q", busybox)
+def test_machines_come_and_go(machines: Atoll, busybox: str, sandbox: Sandbox):
+    box = machines
 
     def run() -> None:
         words = ("run", "--rm", "--network", "none", "--isolation", "vm")

@@ -7,14 +7,13 @@ import os
 import shutil
 import struct
 import subprocess
-import time
-from collections.abc import Callable
 
 import pytest
 
-from kit import images, vm
+from kit import images
 from kit.command import Atoll
 from kit.sandbox import Sandbox
+from kit.waiting import until
 
 pytestmark = pytest.mark.timeout(600)
 BOOT = ("--init-system", "--isolation", "vm")
@@ -33,28 +32,6 @@ exec </dev/console >/dev/console 2>&1
 test -c /dev/console && echo up
 while :; do sleep 0.1; done
 """
-
-
-@pytest.fixture(scope="module")
-def store(sandbox: Sandbox) -> str:
-    """Kernel, closure and templates, for all tests here."""
-    return vm.store(sandbox.run_outside)
-
-
-@pytest.fixture
-def machines(fresh: Callable[..., Atoll], store: str) -> Atoll:
-    """Root's Atoll, which may emulate, and has a kernel."""
-    one = fresh()
-    vm.give(one, store)
-    return one
-
-
-def until(ask: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for it."""
-    deadline = time.monotonic() + seconds
-    while not ask():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def _disk(sandbox: Sandbox) -> str:

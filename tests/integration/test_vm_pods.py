@@ -15,35 +15,13 @@ import pytest
 from kit import kernels, processes, vm
 from kit.command import Atoll
 from kit.sandbox import Sandbox
+from kit.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
 VM = ("--isolation", "vm")
 SLEEP = ("sleep", "600")
 COUNTS = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
 PATIENCE = 60.0
-
-
-@pytest.fixture(scope="module")
-def store(sandbox: Sandbox) -> str:
-    """Kernel, closure and templates, for all tests here."""
-    return vm.store(sandbox.run_outside)
-
-
-@pytest.fixture
-def machines(fresh: Callable[..., Atoll], store: str, busybox: str) -> Atoll:
-    """Root's Atoll, which may emulate, and has a kernel."""
-    one = fresh()
-    vm.give(one, store)
-    one.good("pull", "-q", busybox)
-    return one
-
-
-def until(ask: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait for it."""
-    deadline = time.monotonic() + seconds
-    while not ask():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def _boot_id(box: Atoll, name: str) -> str:
@@ -164,9 +142,9 @@ def test_a_document_with_volumes(machines: Atoll, busybox: str, sandbox: Sandbox
     assert machines.all() == []
 
 
-def test_its_network_is_the_pods(net: Atoll, busybox: str, store: str):
+def test_its_network_is_the_pods(net: Atoll, busybox: str, machine_store: str):
     """A published port leads to whichever container listens; names of the network are known in all."""
-    vm.give(net, store)
+    vm.give(net, machine_store)
     net.good("network", "create", "front")
     serve = "while :; do echo served | nc -l -p 80; done"
     net.good("run", "-d", "--name", "peer", "--network", "front", busybox, "sh", "-c", serve)
@@ -239,7 +217,7 @@ def _kill_one(box: Atoll, whom: str) -> None:
 
 
 @pytest.mark.full  # a kernel, a closure and a template of that user's own
-def test_an_ordinary_user(fresh_rootless: Callable[..., Atoll], busybox: str, sandbox: Sandbox, store: str):
+def test_an_ordinary_user(fresh_rootless: Callable[..., Atoll], busybox: str, sandbox: Sandbox, machine_store: str):
     one = fresh_rootless("atoll-full")
     kernels.allow(one)
     source = kernels.wheel(sandbox.run_outside)

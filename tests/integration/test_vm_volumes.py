@@ -10,7 +10,6 @@ import io
 import os
 import random
 import tarfile
-import time
 from collections.abc import Callable
 
 import pytest
@@ -21,25 +20,20 @@ from atoll.vm import disk
 from kit import steps, vm
 from kit.command import PATIENCE, Atoll
 from kit.sandbox import Sandbox
+from kit.waiting import until
 
 pytestmark = pytest.mark.timeout(600)
 BOOT = 240.0 * PATIENCE
 ALONE = ("--isolation", "vm", "--network", "none")
 
 
-@pytest.fixture(scope="module")
-def store(sandbox: Sandbox) -> str:
-    """Kernel, closure and templates."""
-    return vm.store(sandbox.run_outside)
-
-
 @pytest.fixture
-def make(fresh: Callable[..., Atoll], store: str, busybox: str) -> Callable[[], Atoll]:
+def make(fresh: Callable[..., Atoll], machine_store: str, busybox: str) -> Callable[[], Atoll]:
     """A function that makes root's Atolls, which may emulate, with an image."""
 
     def made() -> Atoll:
         one = fresh()
-        vm.give(one, store)
+        vm.give(one, machine_store)
         one.good("pull", "-q", busybox)
         return one
 
@@ -53,13 +47,6 @@ WRITE = (
     "echo a > deep/er/a; chmod 1777 deep; echo anonymous > /anonymous/file; touch /ready; };"
     "while :; do date > /data/now; sleep 0.2; done"
 )
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60 * PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def _look(place: str) -> dict[str, tuple[object, ...]]:
@@ -95,7 +82,7 @@ def test_volumes_travel_with_an_archive(make: Callable[[], Atoll], busybox: str,
     assert done.code == 0, done
     assert f"WARNING: what is bound to /bound ({here}) is not in the archive" in done.err
     now = box.good("exec", "web", "cat", "/data/now")
-    _until(lambda: box.good("exec", "web", "cat", "/data/now") not in ("", now))
+    until(lambda: box.good("exec", "web", "cat", "/data/now") not in ("", now))
     box.good("checkpoint", "--memory=false", "web")
     assert box.wait_for("web", "exited")["ExitCode"] == 0
     box("restore", "--import", out).failed(1, "volume named exists already", "--rename-volume named=OTHER")
@@ -161,28 +148,30 @@ HOSTILE = {
 
 
 def test_hostile_volumes_are_refused_and_leave_nothing(
-    make: Callable[[], Atoll], store: str, sandbox: Sandbox
+    make: Callable[[], Atoll], machine_store: str, sandbox: Sandbox
 ) -> None:
     box, path = make(), f"{sandbox.scratch}/hostile.tar"
     image = box.good("images", "-q", "--no-trunc")
     for what, content in HOSTILE.items():
-        _archive(path, store, image, content.replace(b"/SCRATCH", sandbox.scratch.encode()[:8].ljust(8, b"\0")))
+        _archive(
+            path, machine_store, image, content.replace(b"/SCRATCH", sandbox.scratch.encode()[:8].ljust(8, b"\0"))
+        )
         done = box("restore", "--import", path)
         assert done.code == 1, (what, done)
         assert os.listdir(f"{box.data}/volumes") == [], what
         assert box.all() == []
         assert not os.path.exists(f"{sandbox.scratch}/evil")
-    _archive(path, store, image, _tar(("file", {}, b"x")), name="..")
+    _archive(path, machine_store, image, _tar(("file", {}, b"x")), name="..")
     box("restore", "--import", path).failed(1, "names of volumes that are none")
     assert box("system", "check").code == 0
 
 
 def test_an_import_that_is_killed_leaves_all_or_nothing(
-    make: Callable[[], Atoll], store: str, sandbox: Sandbox, rng: random.Random, full: bool
+    make: Callable[[], Atoll], machine_store: str, sandbox: Sandbox, rng: random.Random, full: bool
 ) -> None:
     """SIGKILL before a step: the container with its volume and disk, or neither, and the next import is right."""
     box, path = make(), f"{sandbox.scratch}/killed.tar"
-    _archive(path, store, box.good("images", "-q", "--no-trunc"), _tar(("file", {}, b"kept")))
+    _archive(path, machine_store, box.good("images", "-q", "--no-trunc"), _tar(("file", {}, b"kept")))
     words = ("restore", "--import", path, "--name", "web", "--network", "none")
     count = steps.run_killed(box, 0, words, BOOT)
     assert count > 20
