@@ -164,15 +164,18 @@ def test_the_monitor_of_a_terminal_killed_it_is_not_hung_up_and_can_be_attached_
 
 def test_output_while_nobody_reads_waits_for_the_next_monitor(level):
     """The container blocks when the pipe is full, and loses nothing."""
-    plan = running(level, "sh", "-c", "sleep 0.2; cat /dev/zero | head -c 300000; exit 6", log=True)
+    waits = "trap 'go=1' USR1; echo ready; while [ -z $go ]; do sleep 0.05; done"
+    plan = running(level, "sh", "-c", f"{waits}; cat /dev/zero | head -c 300000; exit 6", log=True)
+    until(lambda: level.log(plan) == "ready\n")  # what a monitor that is killed has read and not written is lost
     parent = level.processes("spawner")[0].pid
     os.kill(parent, signal.SIGSTOP)
     before = record.read_monitor(plan.run).pid
     kill(before)
+    level.driver.signal(plan.run, signal.SIGUSR1)
     time.sleep(0.5)
     os.kill(parent, signal.SIGCONT)
     assert level.wait(plan).exit_code == 6
-    assert len(level.log(plan)) == 300000
+    assert len(level.log(plan)) == 300006
 
 
 @pytest.mark.parametrize("told", [True, False])
