@@ -17,7 +17,7 @@ import pytest
 from atoll.engine.checkpoints import archive
 from atoll.engine.checkpoints.archive import Container, Manifest, VolumeFacts, VolumeMount
 from atoll.vm import disk
-from kit import steps, vm
+from kit import kernels, steps, vm
 from kit.command import PATIENCE, Atoll
 from kit.sandbox import Sandbox
 from kit.waiting import until
@@ -62,9 +62,29 @@ def _look(place: str) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def test_volumes_travel_with_an_archive(make: Callable[[], Atoll], busybox: str, sandbox: Sandbox) -> None:
+def test_volumes_travel_with_an_archive(make: Callable[[], Atoll], busybox: str) -> None:
     """Without memory: the machine holds still while they are copied, goes on, and another one begins with them."""
-    box, there, out, here = make(), make(), f"{sandbox.scratch}/volumes.tar", f"{sandbox.scratch}/bound"
+    _travel(make(), make(), busybox)
+
+
+@pytest.mark.full
+def test_an_ordinary_users_volumes(fresh_rootless: Callable[..., Atoll], busybox: str, sandbox: Sandbox) -> None:
+    """The same, by a server of files in his user namespace."""
+    box, there = fresh_rootless("atoll-full"), fresh_rootless("atoll-full")
+    for one in (box, there):
+        kernels.allow(one)
+    box.good("vm", "kernel", "install", "--from", kernels.wheel(sandbox.run_outside))
+    assert there.user is not None
+    os.mkdir(there.data, 0o700)
+    os.chown(there.data, there.user.uid, there.user.gid)
+    os.symlink(f"{box.data}/vm", f"{there.data}/vm")
+    for one in (box, there):
+        one.good("pull", "-q", busybox)
+    _travel(box, there, busybox)
+
+
+def _travel(box: Atoll, there: Atoll, busybox: str) -> None:
+    out, here = f"{box.folder}/volumes.tar", f"{box.folder}/bound"
     os.mkdir(here)
     with open(f"{here}/file", "w") as stream:
         stream.write("of the host\n")

@@ -49,7 +49,7 @@ class Guest:
         try:
             door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             started = Started(
-                pid=0, port=port, control=control, console=console.fileno(), door=door, link=None, restored=False
+                pid=0, port=port, control=control, console=console.fileno(), door=door, links=(), restored=False
             )
             linux = {"namespaces": [{"type": "network"}]}
             config = {"stdin": True, "terminal": False, "setup": {}, "container": {"spec": {"linux": linux}}}

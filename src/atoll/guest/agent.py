@@ -216,6 +216,10 @@ class Agent:
                 from atoll.guest import sizing
 
                 answer = sizing.keep(message)
+            elif message["ask"] == "link":
+                from atoll.guest import linking
+
+                answer = linking.keep(message)
             elif self.members is None:
                 raise errors.Unsupported("this machine is no pod's")
             else:

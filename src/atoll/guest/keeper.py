@@ -234,7 +234,7 @@ class Keeper:
     def _container(self) -> dict[str, Any]:
         """With a network it has the guest's, which is the one of its own on the host."""
         wanted: dict[str, Any] = self.config["container"]
-        if self.started.link is not None:
+        if self.started.links:
             linux = wanted["spec"]["linux"]
             linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "network"]
             sysctl = linux.get("sysctl") or {}
@@ -249,7 +249,7 @@ class Keeper:
             **self.config["setup"],
             "entropy": entropy,
             "time": time.time_ns(),
-            "links": [] if self.started.link is None else [self.started.link],
+            "links": self.started.links,
             "sysctl": self.config["container"]["spec"]["linux"].get("sysctl") or {},
         }
 
@@ -317,7 +317,7 @@ class Keeper:
 
             saving.begin(self, peer, jsontext.loads(data), fds[0])
             return
-        if not data or len(fds) not in (3, 5):
+        if not data or len(fds) not in (3, 4, 5):
             peer.close()
             return
         if len(self._stands) >= STANDS_MAX:
@@ -329,12 +329,14 @@ class Keeper:
         message = {"process": process, "terminal": process.get("terminal") is True, "stdin": True}
         if "files" in process:
             message = {"files": process["files"], "terminal": False, "stdin": True}
-        if "pod" in process or "size" in process:
-            from atoll.guest import shelf, sizing
+        if "pod" in process or "size" in process or "link" in process:
+            from atoll.guest import linking, shelf, sizing
 
             try:
                 if "size" in process:
                     message = sizing.request(self, process["size"])
+                elif "link" in process:
+                    message = linking.request(self, process, fds[3:])
                 else:
                     self.shelf = self.shelf or shelf.Shelf(self.control)
                     message = self.shelf.request(process["pod"], fds[3:])
@@ -402,8 +404,8 @@ def main() -> NoReturn:
     keeper: Keeper | None = None
     last = -1
     try:
-        config, link, taps, last = starting.told(end)
-        started = starting.start(config, link, taps)
+        config, links, taps, last = starting.told(end)
+        started = starting.start(config, links, taps)
         keeper = Keeper(config, started, end)
         watch_signals(keeper, started.pid, started.server)
         code = keeper.serve()

@@ -79,14 +79,15 @@ def ask(run: str, container: str, question: str, **more: object) -> dict[str, An
     return asked(door, {"pod": {**more, "ask": question, "in": container}}, "pod's machine")
 
 
-def asked(door: socket, request: dict[str, Any], whose: str) -> dict[str, Any]:
-    """The answer to a request at a keeper's door, which is closed; `whose` it is, in words. Raises as `ask`."""
+def asked(door: socket, request: dict[str, Any], whose: str, *fds: int) -> dict[str, Any]:
+    """The answer to a request at a keeper's door, which is closed; `whose` it is, in words; with it go descriptors.
+    Raises as `ask`."""
     from select import POLLIN, poll
 
     out, into = os.pipe2(os.O_CLOEXEC)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
-        rights = [(SOL_SOCKET, SCM_RIGHTS, struct.pack("3i", null, into, null))]
+        rights = [(SOL_SOCKET, SCM_RIGHTS, struct.pack(f"{3 + len(fds)}i", null, into, null, *fds))]
         door.sendmsg([jsontext.dumps(request).encode()], rights)
         poller = poll()
         poller.register(door, POLLIN)

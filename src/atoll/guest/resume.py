@@ -9,12 +9,11 @@ that may look at them at any time: so the container is frozen before it is saved
 
 from __future__ import annotations
 
-import binascii
 import os
 import time
 
 from atoll.base import errors
-from atoll.guest import setup, wire
+from atoll.guest import linking, setup, wire
 from atoll.linux import mount, process, rtnetlink
 from atoll.linux.netlink import NETLINK_ROUTE, Netlink
 
@@ -124,11 +123,7 @@ def _quiet_links() -> None:
 def _renew_container(told: dict[str, Any], pid: int) -> None:
     """What the container sees of names and ids: its host name, its files of names, boot id, machine id."""
     for name, content in told["files"].items():
-        path = f"{setup.FILES}/{name}"
-        if os.path.exists(path):  # in place: it is mounted in the container
-            fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
-            with os.fdopen(fd, "wb") as stream:
-                stream.write(binascii.a2b_base64(content["content"]))
+        linking.rewrite(name, content)
     if not pid:
         return
     boot_id = f"{setup.RUN}/boot_id"

@@ -32,6 +32,8 @@ _SAFE = mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
 _PORTS = "/sys/class/virtio-ports"
 _AF_VSOCK, _HOST = 40, 2
 CGROUP = "/sys/fs/cgroup"
+SPARE = "spare"
+"""And a number: an interface that is at no network."""
 _interfaces: list[rtnetlink.Link] = []
 
 
@@ -125,33 +127,53 @@ def _links(links: list[dict[str, Any]]) -> None:
     devices."""
     found, _interfaces[:] = list(_interfaces), []
     if links and not found:
-        found = _real_interfaces()
+        found = real_interfaces()
     route = Netlink(NETLINK_ROUTE)
     try:
+        _spare(route, found, [one["name"] for one in links])
         for have, wanted in zip(found, links, strict=False):
-            _set_mac(have.name, bytes.fromhex(wanted["mac"]))
-            wishes = [rtnetlink.set_mtu(have.index, int(wanted["mtu"]))]
-            if have.name != wanted["name"]:
-                wishes.append(rtnetlink.rename(have.index, wanted["name"]))
-            wishes.append(rtnetlink.set_up(have.index))
-            for address, prefix in wanted["addresses"]:
-                wishes.append(rtnetlink.new_address(have.index, bytes.fromhex(address), int(prefix)))
-            for to, prefix, gateway in wanted["routes"]:
-                way = bytes.fromhex(gateway) if gateway else None
-                wishes.append(rtnetlink.new_route(have.index, way, to=bytes.fromhex(to), prefix=int(prefix)))
-            route.send(wishes)
+            configure(route, have, wanted)
     finally:
         route.close()
+
+
+def _spare(route: Netlink, found: list[rtnetlink.Link], names: list[str]) -> None:
+    """Further interfaces that are not to have the name that they have get one that is in nobody's way."""
+    for number, have in enumerate(found[1:], 1):
+        spare = f"{SPARE}{number}"
+        if have.name not in (spare, *names[number : number + 1]):
+            route.send([rtnetlink.rename(have.index, spare)])
+            have.name = spare
+
+
+def configure(route: Netlink, have: rtnetlink.Link, wanted: dict[str, Any]) -> None:
+    """Make an interface what it is to be. Raises OSError."""
+    _set_mac(have.name, bytes.fromhex(wanted["mac"]))
+    wishes = [rtnetlink.set_mtu(have.index, int(wanted["mtu"]))]
+    if have.name != wanted["name"]:
+        wishes.append(rtnetlink.rename(have.index, wanted["name"]))
+    wishes.append(rtnetlink.set_up(have.index))
+    for address, prefix in wanted["addresses"]:
+        wishes.append(rtnetlink.new_address(have.index, bytes.fromhex(address), int(prefix)))
+    for to, prefix, gateway in wanted["routes"]:
+        way = bytes.fromhex(gateway) if gateway else None
+        wishes.append(rtnetlink.new_route(have.index, way, to=bytes.fromhex(to), prefix=int(prefix)))
+    route.send(wishes)
 
 
 def find_interfaces() -> None:
     """Remember the interfaces as they are, until they are first set up: to ask for them takes an emulated machine as
     long as to set them up. Raises OSError."""
-    _interfaces[:] = _real_interfaces()
+    _interfaces[:] = real_interfaces()
+    route = Netlink(NETLINK_ROUTE)
+    try:
+        _spare(route, _interfaces, [])
+    finally:
+        route.close()
 
 
-def _real_interfaces() -> list[rtnetlink.Link]:
-    """Those of devices, in their order: kernels bring software interfaces of their own."""
+def real_interfaces() -> list[rtnetlink.Link]:
+    """Those of devices, in their order: kernels bring software interfaces of their own. Raises OSError."""
     route = Netlink(NETLINK_ROUTE)
     try:
         real = [one for one in rtnetlink.links(route) if os.path.exists(f"/sys/class/net/{one.name}/device")]

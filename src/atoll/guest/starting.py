@@ -60,7 +60,7 @@ FILE_CAPABILITIES = (
 
 class Started(Value):
     """A machine that runs: the VMM's pid, and the keeper's ends of its port, its protocol, its console and the door.
-    `link` is what the guest is to configure; `restored`: it said HELLO when its template was made. `memory` is the
+    `links` are what the guest is to configure; `restored`: it said HELLO when its template was made. `memory` is the
     guest's, for whoever saves it; `talk` the conversation with the VMM, over `control` or a socket of its own;
     `server` the pid of virtiofsd, 0 without."""
 
@@ -69,27 +69,26 @@ class Started(Value):
     control: socket
     console: int
     door: socket
-    link: dict[str, Any] | None
+    links: tuple[dict[str, Any], ...]
     restored: bool
     memory: int = -1
     talk: machines.Control | None = None
     server: int = 0
 
 
-def told(end: socket) -> tuple[dict[str, Any], dict[str, Any] | None, list[int], int]:
-    """The monitor's word: what is to be done, and the interface that was taken over for this machine, with its
-    descriptor; the file of our last word. Raises Cancelled when the monitor has gone, OSError."""
+def told(end: socket) -> tuple[dict[str, Any], tuple[dict[str, Any], ...], list[int], int]:
+    """The monitor's word: what is to be done, and the interfaces that were taken over for this machine, with their
+    descriptors; the file of our last word. Raises Cancelled when the monitor has gone, OSError."""
     data, ancillary, _, _ = end.recvmsg(1 << 16, CMSG_LEN(4 * TAPS_MAX), MSG_CMSG_CLOEXEC)
     fds = [fd for _, _, content in ancillary for fd in struct.unpack(f"{len(content) // 4}i", content)]
     if not data or len(fds) < 2:
         raise errors.Cancelled("its monitor has ended")
     with open(fds[0], "rb") as note:
         config = jsontext.loads(note.read())
-    links = jsontext.loads(data)["links"]
-    return config, (links[0] if links else None), fds[2:], fds[1]
+    return config, tuple(jsontext.loads(data)["links"]), fds[2:], fds[1]
 
 
-def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) -> Started:
+def start(config: dict[str, Any], links: tuple[dict[str, Any], ...], taps: list[int]) -> Started:
     """Start the machine of `config`. The order is the design. Raises AtollError, OSError; then the jail ends, and
     with it whatever was started."""
     # 1. Nobody of our user looks into us, and none of us stays in a core file.
@@ -130,7 +129,8 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
         control=qmp.fileno(),
         console=sink,
         memory_fd=memory,
-        link=Link(tap=taps[0] if taps else None, user=bool(link and not taps), forwards=_forwards(link)),
+        link=Link(tap=taps[0] if taps else None, user=bool(links and not taps), forwards=_forwards(links)),
+        second=taps[1] if len(taps) > 1 else None,
         restored=state is not None,
         volumes=volumes,
         place=PLACE,
@@ -169,7 +169,7 @@ def start(config: dict[str, Any], link: dict[str, Any] | None, taps: list[int]) 
         control=control,
         console=console,
         door=door,
-        link=link,
+        links=links,
         restored=bool(template),
         memory=memory,
         talk=protocol,
@@ -240,9 +240,9 @@ def _drop(user: int, group: int = 0) -> None:
     process.prctl(process.PR_SET_DUMPABLE, 0)
 
 
-def _forwards(link: dict[str, Any] | None) -> tuple[tuple[str, int], ...]:
+def _forwards(links: tuple[dict[str, Any], ...]) -> tuple[tuple[str, int], ...]:
     """Ports of the guest that the VMM's own network is to listen at for it."""
-    return tuple([(str(protocol), int(port)) for protocol, port in (link or {}).get("forwards", ())])
+    return tuple([(str(protocol), int(port)) for link in links for protocol, port in link.get("forwards", ())])
 
 
 def _words(console: int) -> str | None:

@@ -21,7 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from atoll.network.tap import GuestLink
     from atoll.vm.machine import Driver
 
 OF_VMM = {
@@ -102,24 +101,23 @@ def _interfaces(pid: int, bundle: str, driver: Driver) -> tuple[list[dict[str, A
         links = tap.guest_links(ns)
         if not links:
             return [], []
-        if len(links) > 1:
-            raise errors.Unsupported("a machine has one network interface at most", hint="connect it to one network")
-        try:
-            if not driver.taps:
-                return _of_vmm(driver, bundle)
-            taken = tap.take(ns, links[0], vnet_header=driver.header)
-        except (errors.Denied, errors.NotFound):
+        if not driver.taps:
             return _of_vmm(driver, bundle)
-        return [_wire(links[0])], [taken.fd]
+        most = 2 if driver.second else 1
+        if len(links) > most:
+            raise errors.Unsupported(
+                f"a machine that {driver.title} makes is on {most} networks at most, not {len(links)}",
+                hint="atoll network disconnect NETWORK CONTAINER",
+            )
+        try:
+            taken = [tap.take(ns, links[0], vnet_header=driver.header)]
+        except (errors.Denied, errors.NotFound):  # what it opens in there reaches every network of the container's
+            return _of_vmm(driver, bundle)
+        try:
+            taken += [tap.take(ns, link, vnet_header=False) for link in links[1:]]
+        except BaseException:
+            taken[0].close()
+            raise
+        return [tap.told(one.link) for one in taken], [one.fd for one in taken]
     finally:
         os.close(ns)
-
-
-def _wire(link: GuestLink) -> dict[str, Any]:
-    return {
-        "name": link.name,
-        "mac": link.mac.hex(),
-        "mtu": link.mtu,
-        "addresses": [[address.hex(), prefix] for address, prefix in link.addresses],
-        "routes": [[one.to.hex(), one.prefix, one.gateway.hex() if one.gateway else ""] for one in link.routes],
-    }

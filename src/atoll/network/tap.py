@@ -1,8 +1,8 @@
 """A virtual machine in a container's place: what the interfaces of a network namespace are given goes to taps.
 
-Holds: `take`, `take_all`, `GuestLink` (what the guest is to configure). Does not hold: bridges, names, ports, egress,
-rates, filters against spoofing: the machine is attached exactly as a container is, by the same veth (or macvlan, or
-whatever a plug-in made), and only then are its frames carried on. Start reading at `take`.
+Holds: `take`, `take_all`, `GuestLink` (what the guest is to configure) and `told`. Does not hold: bridges, names,
+ports, egress, rates, filters against spoofing: the machine is attached exactly as a container is, by the same veth
+(or macvlan, or whatever a plug-in made), and only then are its frames carried on. Start reading at `take`.
 
     host's side of the veth ═ eth0 ──fwd── tapeth0 ═ descriptor ── VMM ── virtio-net with eth0's MAC
                               (addresses stay on it, and hear nothing: frames are taken before the stack)
@@ -25,6 +25,8 @@ from atoll.network import addresses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from atoll.linux.netlink import Message, Netlink
 
 TABLE = "atoll"
@@ -63,6 +65,17 @@ class GuestLink(Value):
     def gateways(self) -> tuple[str, ...]:
         """Of the default routes, one a family at most."""
         return tuple([addresses.show(one.gateway) for one in self.routes if not one.to and one.gateway])
+
+
+def told(link: GuestLink) -> dict[str, Any]:
+    """An interface as a guest is told of it (`guest/setup.py`)."""
+    return {
+        "name": link.name,
+        "mac": link.mac.hex(),
+        "mtu": link.mtu,
+        "addresses": [[address.hex(), prefix] for address, prefix in link.addresses],
+        "routes": [[one.to.hex(), one.prefix, one.gateway.hex() if one.gateway else ""] for one in link.routes],
+    }
 
 
 class Tap:

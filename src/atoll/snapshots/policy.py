@@ -14,8 +14,8 @@ class ApplyPolicy(Value):
     `ownership`: "chown" gives files the owners the layer names, "record" keeps them in an attribute because only
     one id is mapped. `devices`: "create", or "record" for an empty file with the wanted device in the attribute
     (the kernel refuses device nodes in a user namespace), or "drop". `opaque_xattr` marks an opaque directory:
-    overlayfs reads `trusted.` ones, with `userxattr` `user.` ones. `bottom`: nothing lies below, whiteouts mean nothing.
-    `plain`: it is no layer but a tree, in which names are names.
+    overlayfs reads `trusted.` ones, with `userxattr` `user.` ones. `bottom`: nothing lies below, whiteouts mean
+    nothing. `plain`: it is no layer but a tree, in which names are names.
     Budgets refuse bombs: entries, bytes of data, apparent bytes (sparse files), seconds of processor time.
     """
 

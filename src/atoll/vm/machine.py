@@ -10,6 +10,7 @@ Devices have one order in every machine, whether they are used or not: that is w
     vda             the agent's root, read-only erofs           vdb   the image, read-only erofs
     vdc             what the container writes, ext4, or nothing  eth0  a tap, QEMU's user network, or nothing
     virtiofs        volumes, only where there are some: such a machine cannot be saved
+    eth1            a spare: a second network's tap, from the beginning or while it runs, or nothing
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Machine(Value):
     `volumes`: the path of virtiofsd's socket. `warm`: the agent is to do everything once before it says that it
     is there. `place`: the directory where `agent.img`, `image.img` and `disk.img` are, for a VMM that opens them
     itself; `meeting`: one where sockets may be made; `root`: one with what is in `agent.img`, for a VMM that
-    shows directories."""
+    shows directories; `second`: the tap of a second network, without virtio-net's headers."""
 
     kernel: str
     memory: int
@@ -81,6 +82,7 @@ class Machine(Value):
     place: str = ""
     meeting: str = "/tmp"
     root: str = "/"
+    second: int | None = None
 
     @property
     def command_line(self) -> str:
@@ -138,6 +140,8 @@ class Driver(ABC):
     """Whether it takes the descriptor of a tap."""
     user_network: bool = False
     """Whether it has a network of its own where no tap can be had."""
+    second: bool = False
+    """Whether it has a second interface, for a further network."""
     cpus_max: int = 64
     files_max: int = 256
     """Descriptors that it may have."""
@@ -174,7 +178,7 @@ class Driver(ABC):
 
     def descriptors(self, machine: Machine) -> tuple[int, ...]:
         """What the VMM inherits, under the same numbers."""
-        found: list[Any] = [machine.port, machine.control, machine.console, machine.link.tap]
+        found: list[Any] = [machine.port, machine.control, machine.console, machine.link.tap, machine.second]
         if not self.by_name:
             found += [machine.agent, machine.image, machine.disk, machine.memory_fd]
         return tuple([fd for fd in found if fd is not None])

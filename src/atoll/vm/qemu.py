@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PROGRAM = "qemu-system-x86_64"
 EMPTY = 16 << 40
 """Bytes of a disk that is not there: larger than any that a restored machine is given, as its kernel looks once."""
+HUB, SECOND, SPARE = 1, "second", "52:54:00:00:00:02"
 TCG_BUFFER = 64
 """MiB of translated code at most."""
 
@@ -36,6 +37,7 @@ class Qemu(Driver):
     volumes = True
     user_network = True
     initrd = True
+    second = True
 
     def control(self, machine: Machine, connection: socket) -> Control:
         """QMP, over the socket that it was given."""
@@ -66,7 +68,8 @@ class Qemu(Driver):
         words += _disk("vdb", machine.image, 2, read_only=True)
         words += _disk("vdc", machine.disk, 3, read_only=False)
         words += _link(machine)
-        words += ["-device", "virtio-rng-device,rng=rng", "-object", "rng-random,id=rng,filename=/dev/urandom"]
+        if machine.volumes is None:  # microvm has room for eight devices; the guest is given random numbers anyway
+            words += ["-device", "virtio-rng-device,rng=rng", "-object", "rng-random,id=rng,filename=/dev/urandom"]
         words += ["-device", "virtio-balloon-device,id=balloon,deflate-on-oom=on"]
         if machine.volumes is not None:
             words += ["-chardev", f"socket,id=volumes,path={machine.volumes}"]
@@ -100,4 +103,25 @@ def _link(machine: Machine) -> list[str]:
         net += "".join([f",hostfwd={protocol}::{port}-:{port}" for protocol, port in link.forwards])
     else:
         net = "hubport,id=net,hubid=0"
-    return ["-netdev", net, "-device", f"virtio-net-device,netdev=net,id=net0,mac={link.mac}"]
+    words = ["-netdev", net, "-device", f"virtio-net-device,netdev=net,id=net0,mac={link.mac}"]
+    # The second one is at a hub, to which a tap is brought then or now: what an interface is at never changes.
+    spare = f"virtio-net-device,netdev=spare,id=net1,mac={SPARE}"
+    words += ["-netdev", f"hubport,id=spare,hubid={HUB}", "-device", spare]
+    if machine.second is not None:
+        words += ["-netdev", f"tap,id={SECOND},fd={machine.second},vhost=off"]
+        words += ["-netdev", f"hubport,id={SECOND}-port,hubid={HUB},netdev={SECOND}"]
+    return words
+
+
+def bring(control: Control, tap: int) -> None:
+    """Bring a second network to the spare interface of a machine that runs, by the descriptor of its tap. Raises
+    Unavailable, Timeout."""
+    control.give(SECOND, tap)
+    control.ask("netdev_add", type="tap", id=SECOND, fd=SECOND)
+    control.ask("netdev_add", type="hubport", id=f"{SECOND}-port", hubid=HUB, netdev=SECOND)
+
+
+def take_away(control: Control) -> None:
+    """Take the second network from it. Raises as `bring`."""
+    control.ask("netdev_del", id=f"{SECOND}-port")
+    control.ask("netdev_del", id=SECOND)

@@ -44,7 +44,7 @@ class Copy:
         code = 99
         try:
             door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            started = Started(pid=0, port=port, control=control, console=console, door=door, link=None, restored=True)
+            started = Started(pid=0, port=port, control=control, console=console, door=door, links=(), restored=True)
             spec = {"hostname": "copy", "linux": {}}
             setup = {"hostname": "short", "files": {}, "filters": {"large": ""}}
             config = {"stdin": True, "terminal": False, "resumed": True, "setup": setup, "container": {"spec": spec}}

@@ -72,3 +72,16 @@ def test_an_emulated_machine_is_told_how_fast_it_counts():
 @pytest.mark.parametrize("warm", [True, False])
 def test_a_template_warms_itself_up(warm):
     assert (f"{WARM}=1" in line(warm=warm)) == warm
+
+
+def test_a_second_network_is_at_the_spare_interface():
+    """As many devices as microvm has room for, and the same ones: what is at them may change."""
+    text = line(link=Link(tap=22), second=23)
+    assert "tap,id=second,fd=23" in text
+    assert "hubport,id=second-port,hubid=1,netdev=second" in text
+    for given in ({}, {"second": 23}, {"volumes": "/run/v"}, {"volumes": "/run/v", "second": 23}):
+        words = line(**given).split()
+        devices = [words[i + 1] for i, word in enumerate(words) if word == "-device"]
+        assert sum(not one.startswith(("virtconsole", "virtserialport")) for one in devices) == 8
+        assert sum(one.startswith("virtio-net-device") for one in devices) == 2
+    assert 23 in Qemu().descriptors(BASE.replace(second=23))

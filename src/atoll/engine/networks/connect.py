@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.engine.engine import Engine
     from atoll.engine.networks.rows import NetworkRow
+    from atoll.engine.store import ContainerRow
+    from atoll.isolation.protocol import ContainerPlan
 
 
 def connect(
@@ -37,13 +39,49 @@ def connect(
         rows.join(engine.store, known.id, (wish,))
         status = state_of(engine, known.id)
         if status.status in (RUNNING, PAUSED) and status.pid:
+            run = engine.paths.container_run(known.id) if machine.is_in_one(known) else ""
             try:
-                machine.refuse(known, "be connected to a network while it runs: stop it first")
+                if run:
+                    _check_machine(engine, known, run, status.pid, paused=status.status == PAUSED)
                 _attach_now(engine, known.id, bundle, row, status.pid)
             except BaseException:
                 rows.leave(engine.store, known.id, row.id)
                 raise
+            if run:
+                _bring(engine, known.id, bundle, run, row, status.pid)
     note.note(engine, "network", "connect", row.id, container=known.id, name=row.name, type=row.network.driver)
+
+
+def _check_machine(engine: Engine, known: ContainerRow, run: str, pid: int, *, paused: bool) -> None:
+    from atoll.isolation import vm_links
+
+    if known.pod:
+        machine.refuse(known, "be connected to a network while it runs, in a pod")
+    if paused:
+        raise errors.FailedPrecondition(
+            f"container {known.name} is paused, and its guest cannot be told of a network", hint="unpause it"
+        )
+    vm_links.check(run, pid)
+
+
+def _bring(engine: Engine, container: str, bundle: str, run: str, row: NetworkRow, pid: int) -> None:
+    """Into the guest, what its namespace has got; on failure it has not."""
+    from atoll.isolation import vm_links
+
+    try:
+        vm_links.bring(run, pid, _plan(bundle, run))
+    except BaseException:
+        found = next(one for one in rows.of_container(engine.store, container) if one.network == row.id)
+        _detach_now(engine, container, bundle, row, found, force=True)
+        rows.leave(engine.store, container, row.id)
+        raise
+
+
+def _plan(bundle: str, run: str) -> ContainerPlan:
+    """What it was made of: of one that goes with its end beside its processes."""
+    from atoll.engine.containers import bundle as bundles
+
+    return bundles.load(bundle if bundles.is_whole(bundle) else run)
 
 
 def _check_own_namespace(engine: Engine, container: str) -> None:
@@ -98,6 +136,11 @@ def disconnect(engine: Engine, network: str, container: str, *, force: bool = Fa
             raise errors.FailedPrecondition(f"container {known.id} is not connected to network {row.name}")
         if found.mac:
             _detach_now(engine, known.id, bundle, row, found, force=force)
+            status = state_of(engine, known.id)
+            if machine.is_in_one(known) and not known.pod and status.status == RUNNING and status.pid:
+                from atoll.isolation import vm_links
+
+                vm_links.take_away(status.pid, _plan(bundle, engine.paths.container_run(known.id)), found.mac)
         rows.leave(engine.store, known.id, row.id)
     note.note(engine, "network", "disconnect", row.id, container=known.id, name=row.name, type=row.network.driver)
 
