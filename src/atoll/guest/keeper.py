@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 STANDS_MAX = 256
 """Processes in the guest that somebody on the host stands for, at most."""
+CONSOLE_MAX = 2048
+NOISE = ": warning: hub 0 is not connected"
+"""What QEMU says of every machine without a network."""
 QUEUE_MAX = 2 * wire.REQUEST_MAX
 """Bytes for the guest that wait at most."""
 
@@ -258,7 +261,7 @@ class Keeper:
         data = os.read(self.started.console, 4096)
         if not data:
             self.loop.forget(self.started.console)
-        self._console = (self._console + data)[-2048:]
+        self._console = (self._console + data)[-CONSOLE_MAX:]
 
     def _control_ready(self) -> None:
         """Events of the VMM's: none is needed; its end shows at the port as well."""
@@ -270,9 +273,15 @@ class Keeper:
         self.loop.forget(self.started.control.fileno())
 
     def last_words(self) -> str | None:
-        """The end of the guest's console, fit to be shown; None without any."""
+        """The end of the guest's console, fit to be shown; None without any. It may have come after all else."""
+        os.set_blocking(self.started.console, False)
+        try:
+            self._console = (self._console + os.read(self.started.console, 1 << 16))[-CONSOLE_MAX:]
+        except OSError:
+            pass
         lines = bytes(self._console).decode(errors="replace").splitlines()
-        shown = ["".join([c for c in line if c.isprintable()]) for line in lines if line.strip()]
+        told = [line for line in lines if line.strip() and NOISE not in line]
+        shown = ["".join([c for c in line if c.isprintable()]) for line in told]
         return f"its console said: {' | '.join(shown[-3:])}" if shown else None
 
     # -- this side
