@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import os
 import select
-import time
 
 from atoll.base import errors, files, jsontext
 from atoll.base.value import Value
 from atoll.linux import mount, process
-from atoll.monitor import runsc
+from atoll.monitor import calling, runsc
+from atoll.monitor.calling import Call
 from atoll.monitor.sockets import listen, receive_with_fds
 from atoll.runtime import state
 from atoll.runtime.cgroups.cgroup import Cgroup
@@ -36,7 +36,7 @@ from atoll.spec import runtime as oci
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Any
 
     from atoll.linux.root import Root
     from atoll.monitor.requests import Create, Exec
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from atoll.spec.rootfs import RootPlan
 
 NOTE = state.FOREIGN
-PATIENCE = 120.0
-"""How long a runtime's command may take; it is killed then."""
-LOG_MAX = 1 << 16
 VERSION = "1.0.2"
 """What config.json says it is: runtimes refuse a later version than they know, and know these properties longer."""
 
@@ -101,16 +98,16 @@ def create(request: Create, stdio: tuple[int, int, int] | None, *, start: bool =
     try:
         # Noted first: a clerk that is killed leaves a container that `delete` can undo.
         state.note_creating(run, planned)
-        process_of = _call(
+        one = _call(
             run,
             runtime,
             words,
             request.id,
-            stdio,
-            terminal=request.terminal,
+            stdio=stdio,
             before=lambda: _prepare(spec, root, run, runtime[0]),
             meanwhile=join if ours else None,
         )
+        process_of = _making(run, one, terminal=request.terminal, pid_file=f"{run}/init.pid")
         cgroup = made[0] if made else planned.present()
         state.write(
             run,
@@ -154,7 +151,7 @@ def start(run: str) -> None:
         raise errors.FailedPrecondition(f"container {record.id} has been started already")
     argv = argv_of(run)
     before = runsc.before_start(record.pid) if runsc.is_it(argv[0]) else None
-    _spawn(run, _line(run, argv, ("start",), record.id), None, before)
+    calling.run(_call(run, argv, ("start",), record.id, before=before))
     files.unlink_if_present(f"{run}/{state.FIFO}")
 
 
@@ -174,9 +171,11 @@ def execute(request: Exec, stdio: tuple[int, int, int] | None) -> Made:
     try:
         if runsc.is_it(argv[0]) and not request.terminal:
             # What it would leave behind is a second runsc, which stands for the process: the first can do that.
-            return _stay(run, _line(run, argv, ("exec", *files_of), record.id), stdio, f"{name}.pid")
-        words = ("exec", "--detach", *files_of)
-        return _call(run, argv, words, record.id, stdio, terminal=request.terminal, pid_file=f"{name}.pid")
+            one = _call(run, argv, ("exec", *files_of), record.id, stdio=stdio, stays=True)
+            pid, pidfd = calling.stay(one, f"{name}.pid")
+            return Made(pid=pid, pidfd=pidfd)
+        one = _call(run, argv, ("exec", "--detach", *files_of), record.id, stdio=stdio)
+        return _making(run, one, terminal=request.terminal, pid_file=f"{name}.pid")
     finally:
         files.unlink_if_present(f"{name}.process")
         files.unlink_if_present(f"{name}.pid")
@@ -191,7 +190,7 @@ def delete(run: str) -> None:
     try:
         argv = argv_of(run)
         if argv:
-            _command(run, argv, ("delete", "--force"), os.path.basename(run))
+            calling.run(_call(run, argv, ("delete", "--force"), os.path.basename(run)))
     except (OSError, errors.AtollError):
         pass
 
@@ -199,22 +198,15 @@ def delete(run: str) -> None:
 # --- the command line -----------------------------------------------------------------------------------------------
 
 
-def _line(run: str, argv: tuple[str, ...], words: tuple[str, ...], name: str) -> list[str]:
-    return [*argv, "--root", f"{run}/oci", "--log", f"{run}/oci.log", "--log-format", "json", *words, name]
-
-
 def _call(
-    run: str,
-    argv: tuple[str, ...],
-    words: tuple[str, ...],
-    name: str,
-    stdio: tuple[int, int, int] | None,
-    *,
-    terminal: bool,
-    pid_file: str | None = None,
-    before: Callable[[], None] | None = None,
-    meanwhile: Callable[[int], None] | None = None,
-) -> Made:
+    run: str, argv: tuple[str, ...], words: tuple[str, ...], name: str, log: str = "oci.log", **how: Any
+) -> Call:
+    log = f"{run}/{log}"
+    line = (*argv, "--root", f"{run}/oci", "--log", log, "--log-format", "json", *words, name)
+    return Call(line=line, log=log, **how)
+
+
+def _making(run: str, call: Call, *, terminal: bool, pid_file: str) -> Made:
     """A command that leaves a process behind, and that process."""
     listener = folder = -1
     door = f"{run}/console.{os.getpid()}"
@@ -222,10 +214,11 @@ def _call(
         listener = listen(door).detach()
         folder = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         # A short name, whatever the run root is: sun_path has 107 bytes, and this one is another program's to fill.
-        words = (*words, "--console-socket", f"/proc/{os.getpid()}/fd/{folder}/{os.path.basename(door)}")
+        words = ("--console-socket", f"/proc/{os.getpid()}/fd/{folder}/{os.path.basename(door)}")
+        call = call.replace(line=(*call.line[:-1], *words, call.line[-1]))
     try:
-        _spawn(run, _line(run, argv, words, name), stdio, before, meanwhile)
-        pid = int(files.read_text(pid_file or f"{run}/init.pid"))
+        calling.run(call)
+        pid = int(files.read_text(pid_file))
         console = _receive(listener) if terminal else None
     finally:
         for fd in (listener, folder):
@@ -233,156 +226,6 @@ def _call(
                 os.close(fd)
         files.unlink_if_present(door)
     return Made(pid=pid, pidfd=os.pidfd_open(pid), console=console)
-
-
-def _command(run: str, argv: tuple[str, ...], words: tuple[str, ...], name: str) -> None:
-    _spawn(run, _line(run, argv, words, name), None, None)
-
-
-def _spawn(
-    run: str,
-    line: list[str],
-    stdio: tuple[int, int, int] | None,
-    before: Callable[[], None] | None,
-    meanwhile: Callable[[int], None] | None = None,
-) -> None:
-    """Steps 1 to 4: fork, `before` in the fork, execute, wait. `meanwhile` is done here, with the fork's pid, which
-    waits for it before it executes. Raises what went wrong."""
-    deadline = time.monotonic() + PATIENCE
-    pid, pidfd = _begin(run, line, stdio, deadline, before, meanwhile)
-    try:
-        code = _end_of(pid, pidfd, line, deadline)
-    finally:
-        os.close(pidfd)
-    if code:
-        raise _said(run, line, code)
-
-
-def _stay(run: str, line: list[str], stdio: tuple[int, int, int] | None, pid_file: str) -> Made:
-    """A command that stays as long as the process that it has made, and tells of it when it runs. Raises what went
-    wrong."""
-    os.mkfifo(pid_file, 0o600)
-    told = os.open(pid_file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        deadline = time.monotonic() + PATIENCE
-        pid, pidfd = _begin(run, line, stdio, deadline, stays=True)
-        poller = select.poll()
-        poller.register(told, select.POLLIN)
-        poller.register(pidfd, select.POLLIN)
-        poller.poll(PATIENCE * 1000)
-        try:
-            if os.read(told, 16):
-                return Made(pid=pid, pidfd=pidfd)
-        except BlockingIOError:  # it is about to, and its time is up
-            pass
-        code = _end_of(pid, pidfd, line, deadline)
-        os.close(pidfd)
-        raise _said(run, line, code)
-    finally:
-        os.close(told)
-
-
-def _begin(
-    run: str,
-    line: list[str],
-    stdio: tuple[int, int, int] | None,
-    deadline: float,
-    before: Callable[[], None] | None = None,
-    meanwhile: Callable[[int], None] | None = None,
-    *,
-    stays: bool = False,
-) -> tuple[int, int]:
-    """Steps 1 to 3: the process that executes `line`, and its pidfd; what `stays` outlives us. Raises what went
-    wrong; then there is no process."""
-    files.unlink_if_present(f"{run}/oci.log")
-    heard, said = os.pipe2(os.O_CLOEXEC)
-    asked, go = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        os.close(go)
-        _become(line, stdio, before, asked, said, stays=stays)
-    os.close(said)
-    os.close(asked)
-    pidfd, failure = os.pidfd_open(pid), None
-    try:
-        if meanwhile is not None:
-            meanwhile(pid)
-        os.write(go, b"g")
-    except (OSError, errors.AtollError) as error:  # perhaps because the fork has ended, and says why
-        failure = error
-    finally:
-        os.close(go)
-    word = _until_closed(heard, deadline)
-    os.close(heard)
-    if not word and failure is None:
-        return pid, pidfd
-    try:
-        _end_of(pid, pidfd, line, deadline)
-    finally:
-        os.close(pidfd)
-    raise errors.from_json(jsontext.loads(word)) if word else failure or errors.Internal(f"{line[0]} was not run")
-
-
-def _end_of(pid: int, pidfd: int, line: list[str], deadline: float) -> int:
-    """Its exit code, once it has ended; it is killed when its time is up. Raises Timeout."""
-    poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-        process.pidfd_send_signal(pidfd, process.SIGKILL)
-        os.waitpid(pid, 0)
-        raise errors.Timeout(f"{line[0]} did not answer within {PATIENCE:.0f} s")
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def _until_closed(fd: int, deadline: float) -> bytes:
-    """What the fork says before it executes; b"" when it did."""
-    found = b""
-    poller = select.poll()
-    poller.register(fd, select.POLLIN)
-    while poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-        data = os.read(fd, 1 << 16)
-        if not data:
-            break
-        found += data
-    return found
-
-
-def _become(
-    line: list[str],
-    stdio: tuple[int, int, int] | None,
-    before: Callable[[], None] | None,
-    asked: int,
-    said: int,
-    *,
-    stays: bool,
-) -> None:
-    """Steps 2 and 3, in the fork. Does not return."""
-    try:
-        from _signal import SIG_DFL, SIGPIPE, signal  # type: ignore[import-not-found]
-
-        for number in (*range(1, 9), *range(10, 19), *range(20, 32)):
-            signal(number, SIG_DFL)
-        signal(SIGPIPE, SIG_DFL)
-        if not stays:  # nobody waits for it when the clerk was killed
-            process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
-        if before is not None:
-            before()
-        own = runsc.is_it(line[0])
-        null = runsc.own_null() if own else os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        # Lifted first: one of the three may be what another is about to be put over.
-        lifted = [os.dup(null if own and runsc.is_null(fd) else fd) for fd in (stdio or (null, null, null))]
-        for number, fd in enumerate(lifted):
-            os.dup2(fd, number, inheritable=True)
-        if not os.read(asked, 1):
-            os._exit(1)
-        os.execvpe(line[0], line, {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
-    except BaseException as error:  # noqa: BLE001 - nothing may return into the parent's code
-        known = error if isinstance(error, errors.AtollError) else None
-        if isinstance(error, OSError):
-            known = errors.from_os_error(error, f"run {line[0]}")
-        os.write(said, jsontext.dumps((known or errors.Internal(repr(error))).to_json()).encode())
-    finally:
-        os._exit(1)
 
 
 def _receive(listener: int) -> int:
@@ -401,34 +244,11 @@ def _receive(listener: int) -> int:
     return fds[0]
 
 
-def _said(run: str, line: list[str], code: int) -> errors.AtollError:
-    """The runtime's own words as our error."""
-    text = f"exit status {code}"
-    try:
-        with open(f"{run}/oci.log", "rb") as stream:
-            lines = stream.read(LOG_MAX).splitlines()
-        for one in reversed(lines):
-            found = jsontext.loads(one)
-            if isinstance(found, dict) and found.get("level") in ("error", "fatal", None) and "msg" in found:
-                text = str(found["msg"])
-                break
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    low = text.lower()
-    message = f"{os.path.basename(line[0])}: {text}"
-    program = "exec" in low or "failed to load" in low or "creating process" in low
-    if "executable file not found" in low or (program and "no such file or directory" in low):
-        return errors.CommandNotFound(message)
-    if program and ("permission denied" in low or "not permitted" in low or "is a directory" in low):
-        return errors.CommandNotExecutable(message)
-    return errors.FailedPrecondition(message)
-
-
 # --- the bundle -----------------------------------------------------------------------------------------------------
 
 
 def _prepare(spec: oci.Spec, root: RootPlan, run: str, program: str) -> None:
-    """Mount the root where the runtime will find it, and write its config.json."""
+    """Mount the root where the runtime will find it, and write its config.json. Raises AtollError, OSError."""
     from atoll.runtime import served
     from atoll.runtime.rootfs import build_root
 
