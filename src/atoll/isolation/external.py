@@ -91,6 +91,10 @@ class ExternalDriver(ContainerDriver):
         if not available.ok:
             raise errors.Unsupported(f"isolation level {self.name!r}: {available.reason}")
         runtime = command_of(self.name, self._data_root)
+        from atoll.monitor import runsc
+
+        if runsc.is_it(runtime[0]):
+            plan = plan.replace(spec=runsc.without_filter(plan.spec, runtime))
         return super().create(plan.replace(runtime=runtime), promise=promise, start=start)
 
 

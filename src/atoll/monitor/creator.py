@@ -140,6 +140,8 @@ def _create(request: Create, *, promise: bool, start: bool, early: Early | None)
         inside = None if stdio is None else stdio.inside
         if request.runtime:
             created: Created | foreign.Made = foreign.create(request, inside, start=start)
+            if early is not None:
+                early.let_go()
         else:
             created = _create_own(request, inside, early)
     except (errors.AtollError, OSError) as error:

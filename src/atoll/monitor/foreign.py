@@ -79,7 +79,7 @@ def create(request: Create, stdio: tuple[int, int, int] | None, *, start: bool =
     if runsc.is_it(runtime[0]):
         at_once = start and spec.hooks is None  # those may put something into its network
         runtime = runsc.with_network(request, start=at_once)
-        spec = runsc.without_filter(runsc.with_room(spec), runtime)
+        spec = runsc.with_room(spec)
         without = runsc.without_cgroup(spec, runtime)
         runtime, ours = without or runtime, without is not None
     linux = spec.linux or oci.Linux()
