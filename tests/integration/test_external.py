@@ -43,12 +43,14 @@ def test_gvisor(atoll: Atoll, busybox: str):
     atoll.good("rm", "-f", "box")
 
 
-def test_gvisor_leaves_the_hosts_null_device_alone(fresh: Callable[..., Atoll], busybox: str):
-    """runsc gives the streams of a sandbox to `nobody`; the leak check looks at the node, too."""
+@pytest.mark.parametrize("how", [("--isolation", "gvisor"), ("--runtime", "crun"), ("--runtime", "runc")])
+def test_no_runtime_takes_the_hosts_null_device(fresh: Callable[..., Atoll], busybox: str, how: tuple[str, str]):
+    """runsc gives the streams of a sandbox to `nobody`, crun those of an exec to its user."""
     box = fresh()  # one that has not looked for a platform yet
     before = os.stat("/dev/null")
     try:
-        box.good("run", "-d", "--name", "box", "--isolation", "gvisor", busybox, "sleep", "600")
+        box.good("run", "-d", "--name", "box", *how, "-u", "1000", busybox, "sleep", "600")
+        box.good("exec", "box", "true")
         box.good("exec", "-d", "box", "true")
         box.good("rm", "-f", "box")
         after = os.stat("/dev/null")

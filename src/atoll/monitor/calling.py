@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import time
 
 from atoll.base import errors, files, jsontext
 from atoll.base.value import Value
-from atoll.linux import process
-from atoll.monitor import runsc
+from atoll.linux import mount, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,6 +122,27 @@ def _end_of(pid: int, pidfd: int, call: Call, deadline: float) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def _own_null() -> int:
+    """A null device that is not the host's: runtimes give the streams that they are given to the container's user
+    (crun), or to `nobody` (runsc), whatever they are, and so would the /dev/null that all of the host writes to. Who
+    may make no device may not change the owner of the host's either. Raises OSError."""
+    try:
+        folder = mount.new_filesystem("tmpfs", (("size", "4k"),))
+        try:
+            os.mknod("null", stat.S_IFCHR | 0o600, os.makedev(1, 3), dir_fd=folder)
+            return os.open("null", os.O_RDWR | os.O_CLOEXEC, dir_fd=folder)
+        finally:
+            os.close(folder)
+    except PermissionError:
+        return os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+
+
+def _is_null(fd: int) -> bool:
+    """Whether a descriptor is a null device. Raises OSError."""
+    info = os.fstat(fd)
+    return stat.S_ISCHR(info.st_mode) and info.st_rdev == os.makedev(1, 3)
+
+
 def _until_closed(fd: int, deadline: float) -> bytes:
     """What the fork says before it executes; b"" when it did."""
     found = b""
@@ -148,10 +169,9 @@ def _become(call: Call, asked: int, said: int) -> None:
             process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
         if call.before is not None:
             call.before()
-        own = runsc.is_it(line[0])
-        null = runsc.own_null() if own else os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        null = _own_null()
         # Lifted first: one of the three may be what another is about to be put over.
-        lifted = [os.dup(null if own and runsc.is_null(fd) else fd) for fd in (call.stdio or (null, null, null))]
+        lifted = [os.dup(null if _is_null(fd) else fd) for fd in (call.stdio or (null, null, null))]
         for number, fd in enumerate(lifted):
             os.dup2(fd, number, inheritable=True)
         if not os.read(asked, 1):

@@ -1,6 +1,6 @@
 """What gVisor's runsc needs to be told, and a host to look like, beside what every OCI runtime is given.
 
-Holds: `is_it`, `with_network`, `with_room`, `before_start`, `own_null`, `is_null`. Does not hold: how a runtime is
+Holds: `is_it`, `with_network`, `with_room`, `before_start`. Does not hold: how a runtime is
 called (`foreign.py`). gVisor's own network stack takes the interfaces and addresses of the container's namespace for
 itself, as it finds them at the start: so bridge, names, ports, rates and policies are those of any container.
 """
@@ -8,7 +8,6 @@ itself, as it finds them at the start: so bridge, names, ports, rates and polici
 from __future__ import annotations
 
 import os
-import stat
 
 from atoll.base import errors
 from atoll.linux import mount, process
@@ -85,27 +84,6 @@ def before_start(pid: int) -> Callable[[], None] | None:
     finally:
         os.close(fd)
     return _hide_sysctls
-
-
-def own_null() -> int:
-    """A null device that is not the host's: runsc makes `nobody` the owner of the streams that it is given, whatever
-    they are, and so of the /dev/null that all of the host writes to. Where a user may make no device, runsc may not
-    change the owner of the host's either. Raises OSError."""
-    try:
-        folder = mount.new_filesystem("tmpfs", (("size", "4k"),))
-        try:
-            os.mknod("null", stat.S_IFCHR | 0o600, os.makedev(1, 3), dir_fd=folder)
-            return os.open("null", os.O_RDWR | os.O_CLOEXEC, dir_fd=folder)
-        finally:
-            os.close(folder)
-    except PermissionError:
-        return os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-
-
-def is_null(fd: int) -> bool:
-    """Whether a descriptor is a null device. Raises OSError."""
-    info = os.fstat(fd)
-    return stat.S_ISCHR(info.st_mode) and info.st_rdev == os.makedev(1, 3)
 
 
 def _hide_sysctls() -> None:
