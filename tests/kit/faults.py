@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import http.server
 import json
-import threading
 import time
 
+from kit import serving
 from kit.images import Image
 
 
-class FaultServer:
+class FaultServer(serving.Serving):
     """Serves `image` under any name and tag with the fault named; use as a context manager."""
 
     def __init__(self, image: Image, fault: str = "none") -> None:
@@ -26,31 +26,14 @@ class FaultServer:
         self.sent = 0
         outer = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(serving.Handler):
             def do_GET(self) -> None:
                 outer.answer(self, body=True)
 
             def do_HEAD(self) -> None:
                 outer.answer(self, body=False)
 
-            def log_message(self, *_: object) -> None:
-                return
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.host = f"127.0.0.1:{self.server.server_address[1]}"
-        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> FaultServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self._thread.join(5)
-        self.server.server_close()
+        super().__init__(Handler)
 
     def count(self, part: str) -> int:
         """How many requests had `part` in their path."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
-import threading
 from urllib.parse import parse_qs, urlsplit
+
+from kit import serving
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _LIMIT = 1 << 20
@@ -22,7 +23,7 @@ def sha256(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-class Memory:
+class Memory(serving.Serving):
     """Use as a context manager; `host` is what references begin with. `blobs` and `manifests` are by repository."""
 
     def __init__(self, *faults: str, page: int = 100) -> None:
@@ -34,36 +35,15 @@ class Memory:
         self.received = 0
         outer = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(serving.Handler):
             def handle_any(self) -> None:
                 outer.seen.append((self.command, self.path))
                 outer.serve(self)
 
             do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = handle_any
 
-            def log_message(self, *_: object) -> None:
-                return
-
-        class Quiet(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: object, address: object) -> None:
-                return  # a connection that a fault has closed
-
-        self.server = Quiet(("127.0.0.1", 0), Handler)
-        self.host = f"127.0.0.1:{self.server.server_address[1]}"
-
-    def __enter__(self) -> Memory:
-        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self._thread.join(5)
-        self.server.server_close()
+        super().__init__(Handler)
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign] # a connection that a fault closed
 
     def count(self, method: str, part: str = "") -> int:
         """How many such requests came."""

@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 import http.server
-import threading
 from collections.abc import Callable
+
+from kit import serving
 
 Handler = http.server.BaseHTTPRequestHandler
 
 
-class Server:
+class Server(serving.Serving):
     """Answers with what `script(handler)` does; remembers the requests as (method, path, headers)."""
 
     def __init__(self, script: Callable[[Handler], None]) -> None:
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         outer = self
 
-        class Inner(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Inner(serving.Handler):
             def do_GET(self) -> None:
                 outer.seen.append((self.command, self.path, dict(self.headers)))
                 script(self)
 
             do_HEAD = do_POST = do_GET
 
-            def log_message(self, *_: object) -> None:
-                return
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Inner)
-        self.server.daemon_threads = True
-        self.port = self.server.server_address[1]
-        self.host = f"127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Server:
-        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self._thread.join(5)
-        self.server.server_close()
+        super().__init__(Inner)
 
     def paths(self, part: str) -> list[dict[str, str]]:
         """The headers of the requests whose path holds `part`."""
