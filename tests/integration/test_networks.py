@@ -17,8 +17,9 @@ import pytest
 from kit import egress, processes
 from kit import outside as world
 from kit.command import Atoll
-from kit.networks import fetch, get, web
+from kit.networks import fetch, get, kill_now_and_then, web
 from kit.outside import HOSTS, Outside, ip
+from kit.waiting import until
 
 
 def test_two_containers_and_the_world(net: Atoll, outside: Outside) -> None:
@@ -229,21 +230,9 @@ def test_a_killed_command_leaves_what_the_next_one_clears(net: Atoll, rng: rando
     """SIGKILL after a time that falls into any step of a launch on two networks with a port."""
     net.good("network", "create", "app")
     flags = ("--network", "app", "--network", "bridge", "-p", "8080:80")
-    for _ in range(40 if full else 6):
-        child = net.popen("run", "--rm", *flags, "host", "true")
-        time.sleep(rng.uniform(0.02, 0.25))
-        child.kill()
-        child.communicate()
-        processes.KEEP.discard(child.pid)
-    deadline = time.monotonic() + 10
-    while net.all() and time.monotonic() < deadline:
-        net("rm", "-f", *net.all())
-        time.sleep(0.1)
-    net.good("system", "check", "--repair")
+    kill_now_and_then(net, rng, "run", "--rm", *flags, "host", "true", times=40 if full else 6, longest=0.25)
     assert net.good("run", "--rm", *flags, "host", "echo", "up") == "up"
-    time.sleep(0.5)
-    left = [line for line in ip("-o", "link").splitlines() if " atv" in line]
-    assert left == []
+    until(lambda: not [line for line in ip("-o", "link").splitlines() if " atv" in line])
 
 
 def test_many_at_once(net: Atoll, full: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import pytest
 
 from kit import outside as world
 from kit.command import Atoll
-from kit.networks import fetch, get, settings, web
+from kit.networks import fetch, get, kill_now_and_then, settings, web
 from kit.outside import Outside, ip
 from kit.sandbox import Sandbox
 
@@ -221,25 +222,11 @@ def test_gc(net: Atoll, conf: Write) -> None:
     assert "knows no GC" in net("network", "gc", "cni:odd").err
 
 
-def test_a_killed_command(net: Atoll, conf: Write, rng: object, full: bool) -> None:
+def test_a_killed_command(net: Atoll, conf: Write, rng: random.Random, full: bool) -> None:
     """SIGKILL at any moment of ADD: the next command undoes it."""
-    import random
-
-    assert isinstance(rng, random.Random)
     conf("one", {"type": "bridge", "bridge": "cni5", "ipam": host_local(net, "10.92.0.0/24")})
-    from kit import processes
-
-    for _ in range(20 if full else 3):
-        child = net.popen("run", "--rm", "--network", "cni:one", "host", "true")
-        time.sleep(rng.uniform(0.05, 0.4))
-        child.kill()
-        child.communicate()
-        processes.KEEP.discard(child.pid)
-    deadline = time.monotonic() + 10
-    while net.all() and time.monotonic() < deadline:
-        net("rm", "-f", *net.all())
-        time.sleep(0.1)
-    net.good("system", "check", "--repair")
+    words = ("run", "--rm", "--network", "cni:one", "host", "true")
+    kill_now_and_then(net, rng, *words, times=20 if full else 3, longest=0.4)
     assert leases(net) == []
     without_links()
     net.good("run", "--rm", "--network", "cni:one", "host", "true")

@@ -16,7 +16,7 @@ import pytest
 from kit import egress, processes, system
 from kit import outside as world
 from kit.command import Atoll
-from kit.networks import GET, STEPS, fetch, get, kill_at, settings, web
+from kit.networks import GET, STEPS, clear, fetch, get, kill_at, settings, web
 from kit.outside import HOSTS, Outside, ip
 from kit.sandbox import Sandbox
 
@@ -246,8 +246,7 @@ def test_a_killed_command_leaves_what_the_next_one_clears(mine: Callable[..., At
             child.kill()
         child.communicate(timeout=30)
         processes.KEEP.discard(child.pid)
-    until(lambda: not net.all() or net("rm", "-f", *net.all()).code < 0 or not net.all())
-    net.good("system", "check", "--repair")
+    clear(net)
     assert net.good("run", "--rm", *flags, "host", "echo", "up") == "up"
 
 

@@ -1,12 +1,14 @@
 """Root's networks in a test: the fixtures, and containers that serve, fetch and tell where they are.
 
-Holds: `outside`, `net` (fixtures that tests/integration/conftest.py takes up), `web`, `get`, `fetch`, `settings`.
+Holds: `outside`, `net` (fixtures that tests/integration/conftest.py takes up), `web`, `get`, `fetch`, `settings`,
+`kill_now_and_then`, `clear`.
 Does not hold: the host outside (`outside.py`), a machine at a tap (`guest.py`).
 """
 
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -16,9 +18,11 @@ from typing import Any
 import pytest
 
 from kit import outside as world
+from kit import processes
 from kit.command import Atoll
 from kit.outside import Outside, ip
 from kit.sandbox import Sandbox
+from kit.waiting import until
 
 WEB = (
     "import http.server as h\n"
@@ -65,6 +69,23 @@ def net(outside: Outside, fresh: Callable[..., Atoll]) -> Iterator[Atoll]:
         time.sleep(0.05)
     after = _corner()
     assert after == before, (before, after)
+
+
+def kill_now_and_then(net: Atoll, rng: random.Random, *words: str, times: int, longest: float) -> None:
+    """Give a command so many times, each ended by SIGKILL within `longest` seconds, and clear what that left."""
+    for _ in range(times):
+        child = net.popen(*words)
+        time.sleep(rng.uniform(0.02, longest))
+        child.kill()
+        child.communicate()
+        processes.KEEP.discard(child.pid)
+    clear(net)
+
+
+def clear(net: Atoll) -> None:
+    """Remove every container, and repair what killed commands left."""
+    until(lambda: not net.all() or (net("rm", "-f", *net.all()) and not net.all()))
+    net.good("system", "check", "--repair")
 
 
 def _corner() -> dict[str, object]:
