@@ -375,15 +375,7 @@ class Snapshots:
                 self._remove(f"{self.root}/trash/{left}")
 
     def _remove(self, path: str) -> None:
-        """Remove a tree; one with files of other ids of the map is removed inside that map."""
-        try:
-            files.remove_tree(path)
-        except PermissionError:
-            if self.idmap is None or self.idmap.single:
-                raise
-            from atoll.snapshots import worker
-
-            worker.remove_trees([path], self.idmap)
+        remove_tree(path, self.idmap)
 
     def _make(self, name: str) -> None:
         """One of the store's own directories. Search permission for others is what lets a mapped root reach its
@@ -399,6 +391,19 @@ class Snapshots:
     def _empty(self) -> str:
         self._make("empty")
         return f"{self.root}/empty"
+
+
+def remove_tree(path: str, idmap: RootlessMap | None) -> None:
+    """Remove a tree; one with files of other ids of the map is removed inside that map. Absent is fine. Raises
+    OSError, and what the worker does (AtollError)."""
+    try:
+        files.remove_tree(path)
+    except PermissionError:
+        if idmap is None or idmap.single:
+            raise
+        from atoll.snapshots import worker
+
+        worker.remove_trees([path], idmap)
 
 
 def tree_usage(path: str) -> Usage:

@@ -11,6 +11,7 @@ import os
 from atoll.base import errors, files
 from atoll.base.rollback import Rollback
 from atoll.engine.images.resolve import need
+from atoll.snapshots.store import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def bundle(engine: Engine, name: str, path: str) -> None:
             raise errors.from_os_error(error, f"make {path}") from error
         rootfs = f"{path}/rootfs"
         os.mkdir(rootfs, 0o755)
-        undo.push(_remove, engine, rootfs)
+        undo.push(remove_tree, rootfs, engine.idmap)
         _fill(engine, engine.store.chain_ids(row.id), rootfs)
         spec = _spec(config.config, rootfs, engine.idmap)
         files.write_atomic(f"{path}/config.json", jsontext.pretty(spec.to_json()) + "\n", mode=0o644)
@@ -68,17 +69,6 @@ def _fill(engine: Engine, chain_ids: Sequence[str], rootfs: str) -> None:
     finally:
         os.close(root_fd)
         os.close(spool)
-
-
-def _remove(engine: Engine, path: str) -> None:
-    try:
-        files.remove_tree(path)
-    except PermissionError:
-        from atoll.snapshots.worker import remove_trees
-
-        if engine.idmap is None:
-            raise
-        remove_trees([path], engine.idmap)
 
 
 def _spec(run: RunConfig, rootfs: str, idmap: RootlessMap | None) -> Spec:

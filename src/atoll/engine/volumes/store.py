@@ -16,6 +16,7 @@ import time
 
 from atoll.base import clock, errors, files, ids, jsontext
 from atoll.base.value import Value
+from atoll.snapshots import store as snapshots
 from atoll.spec import codec
 from atoll.spec.codec import flag, map_of, text
 
@@ -182,14 +183,7 @@ def remove_tree(engine: Engine, path: str) -> None:
         from atoll.snapshots import quota
 
         quota.release(path, DATA, f"{path}/{DATA}")
-    try:
-        files.remove_tree(path)
-    except PermissionError:
-        if engine.idmap is None or engine.idmap.single:
-            raise
-        from atoll.snapshots import worker
-
-        worker.remove_trees([path], engine.idmap)
+    snapshots.remove_tree(path, engine.idmap)
 
 
 def sweep(engine: Engine) -> None:
