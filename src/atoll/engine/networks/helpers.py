@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import os
 import struct
-from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
+from _socket import SCM_RIGHTS, SOL_SOCKET, socket
 
-from atoll.base import errors, files, jsontext
+from atoll.base import errors, jsontext
 from atoll.base.launch import argv
 from atoll.engine.networks import outer
-from atoll.network.helper.start import execute
+from atoll.network.helper import start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def tell(engine: Engine, row: NetworkRow, held: Held | None = None) -> None:
     Unavailable with its words."""
     try:
         os.makedirs(folder(engine), 0o700, exist_ok=True)
-        peer = _connect(socket_path(engine, row.id)) or _start(engine, row)
+        peer = start.connect(socket_path(engine, row.id)) or _start(engine, row)
     except OSError as error:
         raise errors.from_os_error(error, f"reach the helper of network {row.name}") from error
     _reload(peer, row, held)
@@ -58,7 +58,7 @@ def tell(engine: Engine, row: NetworkRow, held: Held | None = None) -> None:
 def tell_if_there(engine: Engine, row: NetworkRow) -> None:
     """The same for a helper that runs; none is fine, and so is one that is just ending."""
     try:
-        peer = _connect(socket_path(engine, row.id))
+        peer = start.connect(socket_path(engine, row.id))
     except OSError:
         return
     if peer is None:
@@ -73,7 +73,7 @@ def end(engine: Engine, row: NetworkRow) -> None:
     """Have a helper end that is in a namespace which is nobody's any more, with the ports that it holds; none is
     fine, and so is one that is just ending."""
     try:
-        peer = _connect(socket_path(engine, row.id))
+        peer = start.connect(socket_path(engine, row.id))
         if peer is None:
             return
         peer.settimeout(PATIENCE)
@@ -86,39 +86,10 @@ def end(engine: Engine, row: NetworkRow) -> None:
         return
 
 
-def _connect(path: str) -> socket | None:
-    peer = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    try:
-        peer.connect(path)
-    except (FileNotFoundError, ConnectionRefusedError):
-        peer.close()
-        return None
-    except OSError:
-        peer.close()
-        raise
-    return peer
-
-
 def _start(engine: Engine, row: NetworkRow) -> socket:
-    """One that listens already when it is executed: whoever connects meanwhile waits in its backlog."""
-    path = socket_path(engine, row.id)
-    lock = files.FileLock(f"{folder(engine)}/lock")
-    lock.acquire()
-    try:
-        peer = _connect(path)
-        if peer is not None:
-            return peer
-        files.unlink_if_present(path)
-        listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-        try:
-            listener.bind(path)
-            listener.listen(1024)
-            _execute(engine, row, listener.fileno())
-        finally:
-            listener.close()
-        peer = _connect(path)
-    finally:
-        lock.release()
+    peer = start.begin(
+        socket_path(engine, row.id), f"{folder(engine)}/lock", lambda listener: _execute(engine, row, listener)
+    )
     if peer is None:
         raise errors.Unavailable(f"the helper of network {row.name} does not listen")
     return peer
@@ -132,11 +103,11 @@ def _execute(engine: Engine, row: NetworkRow, listener: int) -> None:
     }
     said = f"{engine.paths.run}/faults.log"
     if outer.is_host(engine):
-        execute(argv(row.id, row.name, module=MODULE), environ, said, (listener,))
+        start.execute(argv(row.id, row.name, module=MODULE), environ, said, (listener,))
         return
     there = outer.keeper(engine)
     try:
-        execute(argv(row.id, row.name, "outer", module=MODULE), environ, said, (listener, there.net))
+        start.execute(argv(row.id, row.name, "outer", module=MODULE), environ, said, (listener, there.net))
     finally:
         there.close()
 

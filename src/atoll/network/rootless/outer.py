@@ -6,14 +6,14 @@ Holds: `Outer`, `find`, `ensure`. Does not hold: the process that answers (`keep
 from __future__ import annotations
 
 import os
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
+from _socket import socket
 
-from atoll.base import errors, files
+from atoll.base import errors
 from atoll.base.launch import argv
 from atoll.linux import netns
 from atoll.linux.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
 from atoll.network.bridge import Host
-from atoll.network.helper.start import execute
+from atoll.network.helper import start
 from atoll.network.rootless import uplink
 
 TYPE_CHECKING = False
@@ -120,45 +120,27 @@ def _hold(peer: socket, *, fresh: bool) -> Outer:
 
 
 def _connect(folder: str) -> socket | None:
-    peer = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    peer.settimeout(PATIENCE)
     try:
-        peer.connect(f"{folder}/{NAME}")
-    except (FileNotFoundError, ConnectionRefusedError):
-        peer.close()
-        return None
+        return start.connect(f"{folder}/{NAME}", PATIENCE)
     except OSError as error:
-        peer.close()
         raise errors.from_os_error(error, "reach the keeper of this user's networks") from error
-    return peer
 
 
 def _start(folder: str, environ: Mapping[str, str], wanted: str) -> socket:
-    """One that listens already when it is executed: whoever connects meanwhile waits in its backlog."""
     os.makedirs(folder, 0o700, exist_ok=True)
-    lock = files.FileLock(f"{folder}/lock")
-    lock.acquire()
     try:
-        peer = _connect(folder)
-        if peer is not None:
-            return peer
-        files.unlink_if_present(f"{folder}/{NAME}")
-        listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-        try:
-            listener.bind(f"{folder}/{NAME}")
-            listener.listen(1024)
-            _execute(folder, environ, wanted, listener.fileno())
-        except OSError as error:
-            raise errors.from_os_error(error, "start the keeper of this user's networks") from error
-        finally:
-            listener.close()
-        peer = _connect(folder)
-    finally:
-        lock.release()
+        peer = start.begin(
+            f"{folder}/{NAME}",
+            f"{folder}/lock",
+            lambda listener: _execute(folder, environ, wanted, listener),
+            PATIENCE,
+        )
+    except OSError as error:
+        raise errors.from_os_error(error, "start the keeper of this user's networks") from error
     if peer is None:
         raise errors.Unavailable("the keeper of this user's networks does not listen")
     return peer
 
 
 def _execute(folder: str, environ: Mapping[str, str], wanted: str, listener: int) -> None:
-    execute(argv(folder, wanted, module=MODULE), environ, f"{os.path.dirname(folder)}/faults.log", (listener,))
+    start.execute(argv(folder, wanted, module=MODULE), environ, f"{os.path.dirname(folder)}/faults.log", (listener,))
