@@ -14,9 +14,9 @@ VM = ("--isolation", "vm")
 SERVE = "while :; do hostname | nc -l -p 80; done"
 
 
-def _answers(net: Atoll, name: str, other: str) -> None:
+def _answers(net: Atoll, name: str, other: str, hostname: str = "") -> None:
     """`other` says its host name to `name`, in time."""
-    until(lambda: net("exec", name, "nc", "-w", "5", other, "80").out.strip() == other)
+    until(lambda: net("exec", name, "nc", "-w", "5", other, "80").out.strip() == (hostname or other))
 
 
 def _has(net: Atoll, name: str, network: str, interface: str) -> None:
@@ -26,6 +26,21 @@ def _has(net: Atoll, name: str, network: str, interface: str) -> None:
     assert f"inet {mine['IPAddress']}/{mine['IPPrefixLen']}" in shown, (network, shown)
     assert mine["MacAddress"] in shown
     assert "UP" in shown
+
+
+def _fork(net: Atoll) -> None:
+    """A copy is on the networks that the machine is on by now, with addresses of its own."""
+    net.good("fork", "--name", "copy", "web", timeout=BOOT)
+    seen = []
+    for network, interface in (("front", "eth0"), ("side", "eth1")):
+        for name in ("web", "copy"):
+            _has(net, name, network, interface)
+            mine = net.inspect(name)["NetworkSettings"]["Networks"][network]  # type: ignore[index]
+            seen += [mine["IPAddress"], mine["MacAddress"]]
+    assert len(set(seen)) == len(seen)
+    for other in ("at-front", "at-side"):
+        _answers(net, other, "copy", str(net.inspect("copy")["Id"])[:12])
+    net.good("rm", "-f", "copy")
 
 
 def test_networks_of_a_machine(net: Atoll, busybox: str, machine_store: str, full: bool) -> None:
@@ -58,6 +73,7 @@ def test_networks_of_a_machine(net: Atoll, busybox: str, machine_store: str, ful
     assert net("exec", "web", "nc", "-w", "1", "at-back", "80").code != 0
     _answers(net, "web", "at-front")
     if full:
+        _fork(net)
         net.good("restart", "-t", "0", "web", timeout=BOOT)
         _has(net, "web", "front", "eth0")
         _has(net, "web", "side", "eth1")

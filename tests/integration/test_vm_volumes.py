@@ -201,7 +201,6 @@ def test_an_import_that_is_killed_leaves_all_or_nothing(
         steps.run_killed(box, number, words, BOOT)
         box("system", "check", "--repair")
         assert box("system", "check").code == 0
-        box.good("volume", "prune", "-f")
         names = os.listdir(f"{box.data}/volumes")
         assert names == (["data"] if box.all() else []), (number, names, box.all())
         if names:

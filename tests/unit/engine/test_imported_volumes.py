@@ -17,6 +17,7 @@ from atoll.engine.containers.remove import remove, remove_if_leftover
 from atoll.engine.containers.volumes import parse
 from atoll.engine.locks import lock_container
 from atoll.engine.requests import RunRequest
+from atoll.engine.system.check import check
 from atoll.engine.volumes import imported, store
 from atoll.engine.volumes.create import create as create_volume
 from atoll.engine.volumes.imported import Imported
@@ -116,9 +117,9 @@ def test_another_volume_of_that_name_is_not_taken_back(box):
 def test_what_lies_ready_is_swept_when_nobody_holds_it(box):
     ready = _ready(box)
     with lock_container(ready.staging):
-        store.sweep(box)
+        assert check(box, repair=True) == []
         assert os.path.isdir(ready.staging)
-    store.sweep(box)
+    assert check(box, repair=True) == ["1 volumes were half made by commands that are gone"]
     assert not os.path.exists(ready.staging)
 
 

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.engine.containers.mount_flags import Storage
     from atoll.engine.engine import Engine
-    from atoll.engine.networks.records import NetworkOptions
+    from atoll.engine.networks.records import Membership, NetworkOptions
     from atoll.engine.store import ContainerRow
     from atoll.isolation.protocol import ContainerPlan
 
@@ -43,6 +43,7 @@ def request_of(engine: Engine, row: ContainerRow, *, name: str | None, publish: 
         raise errors.NotFound(f"the image of container {row.name} is not there")
     config = parse_config(image.config.encode(), f"the configuration of {record.image}").config
     own = record.entrypoint == tuple(config.entrypoint or ())
+    network, wishes = _networks(engine, row, record)
     return RunRequest(
         image=_image_name(engine, record.image, image.id),
         entrypoint=None if own else (record.entrypoint[:1] or ("",))[0],
@@ -53,8 +54,8 @@ def request_of(engine: Engine, row: ContainerRow, *, name: str | None, publish: 
         user=record.user,
         labels=tuple([f"{key}={value}" for key, value in record.labels]),
         read_only=record.read_only,
-        network=record.network,
-        networking=_networking(record, publish),
+        network=network,
+        networking=_networking(record, wishes, publish) if network != "none" or publish else None,
         memory=record.memory,
         cpus=record.cpus,
         pids_limit=record.pids_limit,
@@ -91,7 +92,20 @@ def _image_name(engine: Engine, name: str, image_id: str) -> str:
     return name if found is not None and found.id == image_id else image_id
 
 
-def _networking(record: Record, publish: tuple[str, ...]) -> NetworkOptions | None:
+def _networks(engine: Engine, row: ContainerRow, record: Record) -> tuple[str, tuple[Membership, ...]]:
+    """Those that it is on now, whatever it was made with: the first one as a request names it, and all of them."""
+    asked = record.networking.networks if record.networking is not None else ()
+    if not asked:
+        return record.network, ()
+    from atoll.engine.networks import rows
+
+    wishes = tuple([one.wish for one in rows.of_container(engine.store, row.id)])
+    if not wishes:
+        return "none", ()
+    return record.network if wishes[0].network == asked[0].network else wishes[0].network, wishes
+
+
+def _networking(record: Record, wishes: tuple[Membership, ...], publish: tuple[str, ...]) -> NetworkOptions | None:
     known = record.networking
     if known is None and not publish:
         return None
@@ -101,8 +115,8 @@ def _networking(record: Record, publish: tuple[str, ...]) -> NetworkOptions | No
     return NetworkOptions(
         publish=publish,
         expose=tuple([one.key for one in known.exposed]),
-        networks=tuple([one.network for one in known.networks[1:]]),
-        aliases=known.networks[0].aliases if known.networks else (),
+        networks=tuple([one.network for one in wishes[1:]]),
+        aliases=wishes[0].aliases if wishes else (),
         dns=known.dns,
         dns_search=known.dns_search,
         dns_options=known.dns_options,

@@ -32,6 +32,7 @@ def check(engine: Engine, *, repair: bool) -> list[str]:
         *_checkpoints(engine, repair),
         *_runs(engine, repair),
         *_trash(engine, repair),
+        *_volumes(engine, repair),
         *_networks(engine, repair),
         *_images(engine, repair),
         *_garbage(engine, repair),
@@ -132,6 +133,24 @@ def _runs(engine: Engine, repair: bool) -> list[str]:
                 continue
             files.remove_tree(run)
     return found
+
+
+def _volumes(engine: Engine, repair: bool) -> list[str]:
+    """Volumes half made by the dead. Whoever makes one holds the lock, or that one's own."""
+    from atoll.engine.volumes import store
+
+    if not store.abandoned(engine):
+        return []
+    lock = store.lock(engine)
+    if not lock.acquire(blocking=False):
+        return []
+    try:
+        found = store.abandoned(engine)
+        if repair:
+            store.sweep(engine)
+    finally:
+        lock.release()
+    return [f"{len(found)} volumes were half made by commands that are gone"] if found else []
 
 
 def _networks(engine: Engine, repair: bool) -> list[str]:
