@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from atoll.base import errors
-from gates.tree import ROOT, SOURCE, function
+from gates.tree import ROOT, SOURCE, function, modules
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")])
 FLOW = ROOT / "docs/FLOW.md"
@@ -63,6 +63,18 @@ def test_files_that_are_named_exist(document: Path) -> None:
             places = (ROOT / name, SOURCE / name, document.parent / name)
             if not any(place.exists() for place in places):
                 missing.append(name)
+    assert not missing
+
+
+def test_modules_that_docstrings_name_exist() -> None:
+    """`x.py` or `room/x.py`, from any folder of the package, `../x.py`, or a path from the top of the tree."""
+    known = {f"/{path.relative_to(SOURCE)}" for path in modules()}
+    missing = []
+    for module in modules():
+        for found in re.findall(r"`([\w./-]+\.py)[`:]", module.read_text()):
+            place = module.parent if found.startswith("../") else ROOT
+            if not (place / found).exists() and not any(path.endswith(f"/{found}") for path in known):
+                missing.append(f"{module.relative_to(ROOT)}: {found}")
     assert not missing
 
 

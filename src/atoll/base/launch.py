@@ -37,7 +37,7 @@ enter(sys.argv.pop(1))"""
 
 CLI = "atoll.cli.main"
 COLD = CLI + ":cold"
-"""The same, for a command that the door has declined or that is not for it (`cli/thin.py`)."""
+"""The same, for a command that the door has declined or that is not for it (`cli/thin`)."""
 RUNTIME = "atoll.runtime.main"
 _PACKED = (["run"], ["pull"])
 """The commands that have a pack of their modules; the others read `run`'s and add nothing to it."""

@@ -54,7 +54,7 @@ RLIMITS = 16
 FD_LAST = 0x7FFFFFFF
 _FDS = 5
 _IGNORED = (signals.SIGPIPE, 25)
-"""Those that an interpreter ignores from its start: SIGPIPE and SIGXFSZ (`thin.py` is none)."""
+"""Those that an interpreter ignores from its start: SIGPIPE and SIGXFSZ (the thin client is none)."""
 _MOVING = frozenset(("run", "start", "restart", "exec", "container"))
 """Commands that put a process into a cgroup, most of them."""
 _SPACES = ("mnt", "user", "net", "pid", "cgroup", "ipc", "uts", "time")

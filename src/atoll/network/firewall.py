@@ -1,7 +1,7 @@
 """The tables `inet atoll` and `bridge atoll`: what passes between networks, ports, and the outside.
 
 Holds: the rules, which never change, and the sets that say to whom they apply, as messages of one batch. Does not
-hold: sending them (`linux/nftables.py`), egress policy's own chains (`egress_rules.py`).
+hold: sending them (`linux/nftables.py`), egress policy's own chains (`egress.py`).
 
     inet   user          empty, for the administrator; asked first of everything that concerns our bridges
            raw           what only pretends to be the host's loopback is dropped

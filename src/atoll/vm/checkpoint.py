@@ -2,7 +2,7 @@
 
 Holds: `save`, `Shape` (what a saved machine was made of) and its comparison, `read_shape`. Does not hold: its memory
 and its disk, which are files that the engine copies (`engine/checkpoints`); the channel to the VMM's keeper
-(`isolation/saving.py`).
+(`isolation/vm_saving.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The program that runs inside: one static file of machine code and scripts, which needs nothing of any image.
 
-Holds: `image`. Does not hold: where it is put (`../store.py`), who reads what it writes (`../measures/`, `../wall/`).
+Holds: `image`. Does not hold: where it is put (`../place.py`), who reads what it writes (`../measures/`, `../wall/`).
 Start reading at `main.py`, which lists what it can be asked; `script.py` and `interpreter.py` are how it is made.
 
 Why not the host's Python, as the guests of `vm` have it: what is measured are microseconds and pages, an interpreter

@@ -1,7 +1,7 @@
 """The script of known ways out of containers, each as far as it is safe to go: the door is tried, nothing is
 carried off.
 
-Holds: `TRIALS`, `run`. Does not hold: what an answer means for a rung (`../wall/trials.py`).
+Holds: `TRIALS`, `run`. Does not hold: what an answer means for a rung (`../wall/look.py`).
 
 A trial is a sequence of system calls in a child that is thrown away; the answer of the last is its answer. Files are
 opened and not written, sizes and pointers are such that a call which gets past its permission check then fails.

@@ -1,2 +1,2 @@
-"""Names: DNS messages (`message.py`), a network's own names (`zone.py`), asking others (`upstream.py`), answering
-(`server.py`)."""
+"""Names: DNS messages (`message.py`), a network's own names (`zone.py`). Does not hold: asking others, and answering,
+which a network's helper does (`helper/resolver.py`)."""
