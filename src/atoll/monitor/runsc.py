@@ -1,7 +1,7 @@
 """What gVisor's runsc needs to be told, and a host to look like, beside what every OCI runtime is given.
 
-Holds: `is_it`, `with_network`, `with_room`, `before_start`. Does not hold: how a runtime is
-called (`foreign.py`). gVisor's own network stack takes the interfaces and addresses of the container's namespace for
+Holds: `is_it`, `with_network`, `with_room`, `without_filter`, `without_cgroup`, `before_start`. Does not hold: how a
+runtime is called (`foreign.py`). gVisor's own network stack takes the interfaces and addresses of the container's namespace for
 itself, as it finds them at the start: so bridge, names, ports, rates and policies are those of any container.
 """
 
@@ -53,17 +53,16 @@ def with_room(spec: oci.Spec) -> oci.Spec:
 
 def without_filter(spec: oci.Spec, words: tuple[str, ...]) -> oci.Spec:
     """The configuration without a system call filter, which runsc passes over unless `--oci-seccomp` is among its
-    `words`: five processes would parse it at each start, most of the document."""
+    `words`: seven processes would parse it at each start, most of the document, two of them in Python."""
     if spec.linux is None or any(one.lstrip("-").startswith("oci-seccomp") for one in words):
         return spec
     return spec.replace(linux=spec.linux.replace(seccomp=None))
 
 
 def without_cgroup(spec: oci.Spec, words: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The command line by which runsc stays in the cgroup that it is started in, which is then ours to make: it
-    waits for a lock of the kernel that ours has been waited for already (`runtime/cgroups/prime.py`), 20 ms a start.
-    None where it has to know the cgroup itself: of a limit of memory it tells the container how much there is, and
-    kvm's device is not one of a container's."""
+    """The command line by which runsc stays in the cgroup that it is started in, which is then ours to make while
+    the root is mounted: its own way takes 20 ms of a start. None where it has to know the cgroup itself: of a limit
+    of memory it tells the container how much there is, and kvm's device is not one of a container's."""
     resources = spec.linux.resources if spec.linux is not None else None
     limited = resources is not None and resources.memory is not None and resources.memory.limit is not None
     if limited or "kvm" in words or OWN_CGROUP not in words:
