@@ -107,6 +107,17 @@ def test_two_restores_share_nothing_that_must_differ(machines: Atoll, busybox: s
                 assert os.stat(f"{folder}/{name}").st_mode & 0o777 == 0o600
 
 
+def test_what_a_template_lends_is_its_containers_own(machines: Atoll, busybox: str):
+    look = ("sh", "-c", "ls /sys/class/net; cat /proc/sys/net/ipv4/ip_default_ttl")
+    machines.good("run", "-d", "--name", "web", *VM, busybox, "sleep", "600")
+    assert machines.good("exec", "web", *look).split() == ["lo", "64"]
+    links = ("sh", "-c", "for one in 1 self; do readlink /proc/$one/ns/net; readlink /proc/$one/ns/ipc; done")
+    inside = machines.good("exec", "web", *links).split()
+    assert inside[:2] == inside[2:]
+    sysctl = ("--sysctl", "net.ipv4.ip_default_ttl=70")
+    assert machines.good("run", "--rm", *VM, *sysctl, busybox, *look).split() == ["lo", "70"]
+
+
 def test_volumes(machines: Atoll, busybox: str, sandbox: Sandbox):
     place = f"{sandbox.scratch}/volume"
     os.mkdir(place)

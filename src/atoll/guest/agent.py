@@ -14,7 +14,7 @@ import sys
 
 from atoll.base import errors, jsontext
 from atoll.base.loop import POLLIN, POLLOUT, Loop, children, watch_children
-from atoll.guest import resume, setup, wire
+from atoll.guest import lent, resume, setup, wire
 from atoll.linux import process, tty
 from atoll.runtime import create as runtime_create
 from atoll.runtime import exec as runtime_exec
@@ -374,18 +374,20 @@ class Agent:
 
 
 def _first(message: dict[str, Any], stdio: tuple[int, int, int] | None) -> Created:
-    spec = oci.Spec.from_json(message["spec"])
-    return runtime_create.create(
-        container_id=str(message["id"]),
-        spec=spec,
-        root=RootPlan.from_json(message["root"]),
-        bundle=setup.BUNDLE,
-        run=setup.CONTAINER,
-        stdio=stdio,
-        terminal=message["terminal"] is True,
-        cache=setup.FILTERS,
-        start=True,
-    )
+    try:
+        return runtime_create.create(
+            container_id=str(message["id"]),
+            spec=lent.enter(oci.Spec.from_json(message["spec"])),
+            root=RootPlan.from_json(message["root"]),
+            bundle=setup.BUNDLE,
+            run=setup.CONTAINER,
+            stdio=stdio,
+            terminal=message["terminal"] is True,
+            cache=setup.FILTERS,
+            start=True,
+        )
+    finally:
+        lent.leave()
 
 
 def _files(message: dict[str, Any], stdio: tuple[int, int, int] | None) -> Created | None:

@@ -35,6 +35,8 @@ CGROUP = "/sys/fs/cgroup"
 SPARE = "spare"
 """And a number: an interface that is at no network."""
 _interfaces: list[rtnetlink.Link] = []
+_disks: list[str] = []
+"""Where what the container writes is kept: none where that is in memory."""
 
 
 def first() -> None:
@@ -196,6 +198,7 @@ def mounts(message: dict[str, Any]) -> None:
         path = device(DISK_DEVICES)
         block.drop_buffers(path)
         mount.mount(path, WRITABLE, "ext4", 0, "discard")
+        _disks.append(path)
     else:
         size = f",size={int(message['scratch'])}" if message["scratch"] else ""
         mount.mount("writable", WRITABLE, "tmpfs", 0, f"mode=700{size}")
@@ -234,7 +237,9 @@ def oom_kills(run: str = CONTAINER) -> int:
 
 
 def settle() -> None:
-    """9: the container's end is on the disk before anyone hears of it."""
+    """9: the container's end is on the disk before anyone hears of it. What is in memory goes with the machine."""
+    if not _disks:
+        return
     try:
         mount.umount2(WRITABLE)
     except OSError:  # a process of an exec session still holds the root

@@ -15,7 +15,7 @@ import sys
 import time
 
 from atoll.base import errors, files
-from atoll.guest import setup
+from atoll.guest import lent, setup
 from atoll.runtime import create as runtime_create
 from atoll.runtime import state
 from atoll.runtime.cgroups import devices, making
@@ -26,6 +26,7 @@ from atoll.spec import runtime as oci
 from atoll.spec.rootfs import Overlay, RootPlan
 
 _PLACE = f"{setup.RUN}/warm"
+_JIT = "/proc/sys/net/core/bpf_jit_enable"
 _LEFT = 4 << 20
 """Bytes of free memory that stay as they are: the kernel wants some."""
 
@@ -44,11 +45,20 @@ def warm_up() -> None:
             _rehearse()
         finally:
             state.BOOT_ID = drawn
+        lent.prepare()
+        _interpret_filters()
     except (OSError, errors.AtollError) as error:  # a kernel without something: who needs it will be told
         sys.stderr.write(f"agent: made ready in part only: {error}\n")
     gc.collect()
     gc.freeze()  # what is there now stays: a collection later would write to each of its pages
     _let_go_of_memory()
+
+
+def _interpret_filters() -> None:
+    """A container's filter is asked about few calls (the kernel knows the answer to most by their number), and to
+    make machine code of it would be to have that translated, too. Raises OSError."""
+    if os.path.exists(_JIT):
+        files.write_file(_JIT, "0")
 
 
 def _rehearse() -> None:
