@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import time
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from kit import hostile, processes, vm
 from kit.command import Atoll, Result
 from kit.sandbox import Sandbox
+from kit.waiting import until
 
 pytestmark = pytest.mark.timeout(600)
 VM = ("--isolation", "vm")
@@ -26,9 +26,9 @@ MEMORY_MAX = 64 << 20
 
 
 @pytest.fixture(scope="module")
-def liars(sandbox: Sandbox) -> str:
+def liars(sandbox: Sandbox, machine_store: str) -> str:
     """Kernel, jail, and a guest with another agent; the template is made by the first machine."""
-    return hostile.store(vm.store(sandbox.run_outside), f"{sandbox.scratch}/liars")
+    return hostile.store(machine_store, f"{sandbox.scratch}/liars")
 
 
 @pytest.fixture
@@ -38,13 +38,6 @@ def box(fresh: Callable[..., Atoll], liars: str, busybox: str) -> Atoll:
     vm.give(one, liars)
     one.good("pull", "-q", busybox)
     return one
-
-
-def _until(ask: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not ask():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _plain(done: Result) -> Result:
@@ -72,7 +65,8 @@ def test_before_the_container_runs(box: Atoll, busybox: str, rng: random.Random,
 
 @pytest.mark.full  # a minute of patience
 def test_one_that_never_answers_is_given_up(box: Atoll, busybox: str):
-    box("run", "--rm", *VM, "--hostname", "lie-silence", busybox, "true").failed(125, "the guest does not answer")
+    done = box("run", "--rm", *VM, "--hostname", "lie-silence", busybox, "true", timeout=PATIENCE * 5)
+    done.failed(125, "the guest does not answer")
     assert box.all() == []
     assert _machines(box) == []
 
@@ -102,7 +96,7 @@ def _tell(box: Atoll, name: str) -> None:
     assert not state["OOMKilled"]
     assert any(word in str(state["Error"]) for word in WORDS), state
     assert str(state["Error"]).isprintable()
-    _until(lambda: _machines(box) == [])
+    until(lambda: _machines(box) == [])
 
 
 def _look(box: Atoll, place: str) -> None:
@@ -132,7 +126,7 @@ def test_output_without_end_is_held_within_the_windows(box: Atoll, busybox: str)
     """Megabytes without a newline reach the log; the keeper stays small; what it says of its end is not believed."""
     box.good("run", "-d", "--name", "web", *VM, "--hostname", "lie-pour", busybox, "true")
     keeper = int(str(box.state("web")["Pid"]))
-    _until(lambda: len(box.good("logs", "web")) == 16 << 20)
+    until(lambda: len(box.good("logs", "web")) == 16 << 20)
     with open(f"/proc/{keeper}/status") as stream:
         peak = next(int(line.split()[1]) << 10 for line in stream if line.startswith("VmHWM"))
     assert peak < MEMORY_MAX
