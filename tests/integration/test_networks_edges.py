@@ -63,6 +63,17 @@ def test_names_as_dig_sees_them(net: Atoll, outside: Outside) -> None:
     assert told.count(("disconnect", "app")) == 1
     assert told[0] == ("create", "app")
 
+    def listed(*filters: str) -> list[str]:
+        return net.good("network", "ls", "--format", "{{.Name}}", *[f"--filter={one}" for one in filters]).split()
+
+    net.good("network", "create", "--label", "team=x", "idle")
+    assert listed("dangling=true", "driver=bridge") == ["idle"]
+    assert listed("dangling=false", "type=custom") == ["app"]
+    assert listed("name=app", "name=idle") == ["app", "idle"]
+    net("network", "prune", "-f", "--filter", "odd=1").failed(1, "invalid filter 'odd'")
+    assert net.good("network", "prune", "-f", "--filter", "until=1h") == ""
+    assert "idle" in net.good("network", "prune", "-f", "--filter", "label=team=x").split()
+
 
 def test_another_name_server_has_port_53(net: Atoll) -> None:
     """Bound to every address of the host, as dnsmasq and systemd-resolved may be: containers have their names."""
