@@ -145,7 +145,10 @@ def _archive(path: str, store: str, image: str, content: bytes, *, name: str = "
         platform="linux/amd64",
         container=Container(entrypoint=("sleep",), cmd=("600",)),
         machine=None,
-        parts={member: archive.part_of(f"{place}/{member}") for member in ("disk.img", "volume-0.tar")},
+        parts={
+            "disk.img": archive.part_of(f"{place}/disk.img"),
+            "volume-0.tar": archive.part_of(f"{place}/volume-0.tar", holes=False),
+        },
         volumes=(VolumeFacts(name=name, mounts=(VolumeMount(destination="/data"),)),),
     )
     with open(path, "wb") as out:

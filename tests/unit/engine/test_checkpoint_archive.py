@@ -236,13 +236,15 @@ def test_volumes_that_do_not_fit_their_archive():
         for n in range(archive.VOLUMES_MAX + 1)
     ]
     many["parts"] |= dict.fromkeys(archive.VOLUMES, many["parts"]["volume-0.tar"])
+    hollow = _cold()  # to read it would take as long as its writer likes
+    hollow["parts"]["volume-0.tar"]["length"] = 1 << 40
     running = _cold()
     running["machine"] = SHAPE.to_json()
     running["parts"] |= {
         "memory": {"length": 1 << 20, "extents": [], "sha256": "e" * 64},
         "state": {"length": 0, "extents": [], "sha256": "e" * 64},
     }
-    for document in (twice, missing, further, many, running):
+    for document in (twice, missing, further, many, hollow, running):
         with pytest.raises(errors.Corrupt):
             Manifest.from_json(document)
 

@@ -198,6 +198,8 @@ class Manifest(Value):
         known = {*VOLUMES[: len(self.volumes)]} == {*VOLUMES} & set(self.parts)
         if not known or len(self.volumes) > VOLUMES_MAX or not all(one.mounts for one in self.volumes):
             raise errors.Corrupt("a damaged archive: its volumes are not those that it tells of")
+        if any(self.parts[name].size != self.parts[name].length for name in VOLUMES[: len(self.volumes)]):
+            raise errors.Corrupt("a damaged archive: a volume's archive that has holes")
         if self.volumes and self.machine is not None:
             raise errors.Corrupt("a damaged archive: the memory of a machine with volumes")
         mounts = [mount for one in self.volumes for mount in one.mounts]
@@ -234,14 +236,14 @@ def _part(name: str, wire: Any) -> Part:
     return Part(length=length, extents=tuple([(one[0], one[1]) for one in extents]), digest=_digest(wire["sha256"]))
 
 
-def part_of(path: str) -> Part:
-    """What a file comes to. Raises OSError."""
+def part_of(path: str, *, holes: bool = True) -> Part:
+    """What a file comes to; without `holes` they are zeros, as in a volume's archive. Raises OSError."""
     import hashlib
 
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         length = os.fstat(fd).st_size
-        extents = _extents(fd, length)
+        extents = _extents(fd, length) if holes else [(0, length)] if length else []
         digest = hashlib.sha256()
         for chunk in _data(fd, extents):
             digest.update(chunk)

@@ -104,7 +104,7 @@ def _write(
         platform=record.platform,
         container=_container(record),
         machine=read_shape(place) if store.MEMORY in members else None,
-        parts={name: archive.part_of(f"{place}/{name}") for name in members},
+        parts={name: archive.part_of(f"{place}/{name}", holes=name not in archive.VOLUMES) for name in members},
         volumes=tuple([one.facts for one in found]),
         left=tuple([one.destination for one in record.mounts if one.type in _HELD and one.destination not in shown]),
     )
