@@ -71,7 +71,7 @@ def _at_once(one: Atoll, words: tuple[str, ...]) -> None:
 
 
 def _memory(one: Atoll, reference: str, count: int) -> Result:
-    """PSS of the keeper and the VMM, MiB, each's share where there are several."""
+    """PSS of the keeper and the VMM, MB as the goal has it, each's share where there are several."""
     names = [f"idle{number}" for number in range(count)]
     total = 0.0
     for name in names:
@@ -79,11 +79,11 @@ def _memory(one: Atoll, reference: str, count: int) -> Result:
     for name in names:
         init = int(str(one.state(name)["Pid"]))
         pids = [process.pid for process in processes.everyone() if init in (process.pid, process.parent)]
-        total += sum(processes.pss(pid) for pid in pids) / 2**20
+        total += sum(processes.pss(pid) for pid in pids) / 1e6
     one.good("rm", "-f", *names)
     each = total / count
     what = "memory of an idle one, PSS" if count == 1 else f"memory of each of {count} idle ones, PSS"
-    return Result("machines", what, {"MiB": each, "goal": _judged(each, MEMORY_GOAL)})
+    return Result("machines", what, {"MB": each, "goal": _judged(each, MEMORY_GOAL)})
 
 
 def _by_kvm(world: World, one: Atoll, words: tuple[str, ...]) -> Iterator[Result]:
