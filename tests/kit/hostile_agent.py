@@ -195,7 +195,7 @@ AFTERWARDS = {
     "hello-again": lambda me, session: me.say(wire.word(wire.HELLO, {"v": 1})),
     "credit": lambda me, session: me.say(wire.credit(session, 0, 1)),
     "code": lambda me, session: me.say(wire.word(wire.ENDED, {"code": 1000}, session)),
-    "flood": lambda me, session: me.say(wire.frame(wire.OUTPUT, session, bytes(wire.DATA_MAX), 1) * 512),
+    "flood": lambda me, session: me.say(wire.frame(wire.OUTPUT, session, b"x" * wire.DATA_MAX, 1) * 512),
     "held-unasked": lambda me, session: me.say(wire.word(wire.HELD, {})),
     "noise": lambda me, session: _noise(me),
     "exit": lambda me, session: _leave(),
