@@ -29,7 +29,8 @@ class _ValueType(type):
         for field in namespace.get("__annotations__", ()):
             own[field] = namespace.pop(field, _REQUIRED)
         namespace["__slots__"] = tuple(own)
-        namespace["_fields"] = {**inherited, **own}
+        namespace["_fields"] = found = {**inherited, **own}
+        namespace["_defaults"] = {field: one for field, one in found.items() if one is not _REQUIRED}
         return super().__new__(mcs, name, bases, namespace)
 
 
@@ -42,13 +43,16 @@ class Value(metaclass=_ValueType):
 
     def __init__(self, **given: Any) -> None:
         put = object.__setattr__
-        for field, default in self._fields.items():  # type: ignore[attr-defined]
-            value = given.pop(field, default)
-            if value is _REQUIRED:
-                raise TypeError(f"{type(self).__name__} needs {field}")
+        # One merge and one loop: a container takes some hundred of these in each of three processes.
+        values = {**self._defaults, **given}  # type: ignore[attr-defined]
+        declared = self._fields  # type: ignore[attr-defined]
+        if len(values) != len(declared) or not given.keys() <= declared.keys():
+            for field, default in declared.items():
+                if field not in given and default is _REQUIRED:
+                    raise TypeError(f"{type(self).__name__} needs {field}")
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(given.keys() - declared.keys()))}")
+        for field, value in values.items():
             put(self, field, value)
-        if given:
-            raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(given))}")
 
     def __setattr__(self, field: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is immutable: cannot set {field}")

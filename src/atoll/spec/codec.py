@@ -86,6 +86,12 @@ def list_of(item: Codec) -> Codec:
             return ()
         if not isinstance(value, list | tuple):
             raise wrong(path, "an array", value)
+        if item is text:  # most arrays are, and most are right: then no path of each element is put together
+            for one in value:
+                if type(one) is not str or "\0" in one:
+                    break
+            else:
+                return tuple(value)
         return tuple([item(one, f"{path}[{index}]") for index, one in enumerate(value)])
 
     return items
@@ -139,6 +145,18 @@ def key_of(cls: type[Value], field: str) -> str:
     return known
 
 
+_tables: dict[type[Value], tuple[tuple[str, str, Any], ...]] = {}
+
+
+def _table(cls: type[Value]) -> tuple[tuple[str, str, Any], ...]:
+    """Field, JSON name and codec of each, put together once a class."""
+    known = _tables.get(cls)
+    if known is None:
+        wire = cls.WIRE  # type: ignore[attr-defined]
+        known = _tables[cls] = tuple([(field, key_of(cls, field), codec) for field, codec in wire.items()])
+    return known
+
+
 def parse(cls: type[V], value: Any, path: str) -> V:
     """A record from its JSON object; unknown keys are ignored, as the OCI documents ask for.
 
@@ -148,8 +166,7 @@ def parse(cls: type[V], value: Any, path: str) -> V:
         raise wrong(path or "the document", "an object", value)
     given: dict[str, Any] = {}
     declared = cls._fields  # type: ignore[attr-defined]
-    for field, codec in cls.WIRE.items():  # type: ignore[attr-defined]
-        key = key_of(cls, field)
+    for field, key, codec in _tables.get(cls) or _table(cls):
         raw = value.get(key)
         if raw is not None:
             given[field] = codec(raw, f"{path}.{key}" if path else key)
@@ -164,7 +181,7 @@ def dump(value: Value) -> dict[str, Any]:
     """The JSON object of a record, without what is absent (None, empty arrays and objects, false)."""
     cls = type(value)
     out: dict[str, Any] = {}
-    for field, codec in cls.WIRE.items():  # type: ignore[attr-defined]
+    for field, key, codec in _tables.get(cls) or _table(cls):
         content = getattr(value, field)
         if content is None or content == () or (content is False and not is_required(cls, field)):
             continue
@@ -174,5 +191,5 @@ def dump(value: Value) -> dict[str, Any]:
             content = {k: dump(v) if isinstance(v, Value) else v for k, v in content}
         elif isinstance(content, tuple):
             content = [dump(v) if isinstance(v, Value) else list(v) if isinstance(v, tuple) else v for v in content]
-        out[key_of(cls, field)] = content
+        out[key] = content
     return out
