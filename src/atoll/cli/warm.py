@@ -36,10 +36,12 @@ from atoll.base import errors, launch
 from atoll.cli import thin
 from atoll.cli.quick import DOOR, VERSION, WARM
 from atoll.engine import paths
+from atoll.engine.containers import defaults
 from atoll.linux import memory, signals
 from atoll.linux.title import set_title
 from atoll.monitor import sockets
 from atoll.monitor.spares import COMMAND
+from atoll.runtime import seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,6 +145,13 @@ class Door:
         self.place = _place(os.getpid())
         self.directory = launch.directory()
         thin.keep(self.directory)
+        # What most containers are to have, for all forks.
+        try:
+            seccomp.keep(
+                frozenset(defaults.ATOLL_CAPABILITIES), paths.Paths(data=data_root, run=run_root).seccomp_cache
+            )
+        except errors.AtollError:  # each container's own creator says so
+            pass
         self.files = _files()
         self.sources = _looks(self.files)
         # What was edited since we began may be loaded half: then nothing is ever the same as here.

@@ -50,6 +50,7 @@ for _later in (
     "atoll.runtime.placement",
     "atoll.runtime.seccomp.cache",
     "atoll.runtime.seccomp.flags",
+    "atoll.runtime.seccomp.profile",
     "atoll.runtime.seccomp.programs",
 ):
     __import__(_later)

@@ -8,9 +8,10 @@ import pytest
 from atoll.base import errors, jsontext
 from atoll.monitor import creator, record
 from atoll.monitor.requests import Caller, Create, Exec, LogPlan
+from atoll.runtime import seccomp
 from atoll.runtime.validate import validate
 from atoll.spec.rootfs import Bind, RootPlan
-from atoll.spec.runtime import Process, Spec
+from atoll.spec.runtime import Linux, Process, Spec
 
 
 def _create(**changes):
@@ -38,6 +39,27 @@ def _create(**changes):
 )
 def test_create_round_trip(request_):
     assert Create.from_json(jsontext.loads(jsontext.dumps(request_.to_json()))) == request_
+
+
+def test_a_default_profile_travels_by_its_name_and_any_other_whole():
+    profile = seccomp.default_profile(frozenset(("CAP_CHOWN", "CAP_KILL")))
+    request = _create().replace(spec=Spec(process=Process(cwd="/"), linux=Linux(seccomp=profile)))
+    wire = request.to_json()
+    assert wire["profile"]["capabilities"] == ["CAP_CHOWN", "CAP_KILL"]
+    assert len(jsontext.dumps(wire)) < 1000
+    assert Create.from_json(jsontext.loads(jsontext.dumps(wire))) == request
+    for linux in (Linux(seccomp=profile.replace(default_action="SCMP_ACT_KILL")), Linux()):
+        other = request.replace(spec=request.spec.replace(linux=linux))
+        wire = other.to_json()
+        assert "profile" not in wire
+        assert Create.from_json(jsontext.loads(jsontext.dumps(wire))) == other
+
+
+@pytest.mark.parametrize("name", ["x", {"capabilities": 3}, {"capabilities": [], "docker": 1}])
+def test_a_name_of_no_profile_is_refused(name):
+    wire = {**_create().replace(spec=Spec(process=Process(cwd="/"), linux=Linux())).to_json(), "profile": name}
+    with pytest.raises(errors.InvalidArgument, match="profile"):
+        Create.from_json(wire)
 
 
 def test_exec_round_trip():

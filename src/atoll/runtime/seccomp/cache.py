@@ -1,6 +1,6 @@
 """Compiled filters kept as files, found by the content of what they were compiled from.
 
-Holds: `read_or_compile` and the file's form. Does not hold: the compiler (imported only on a miss).
+Holds: `read_or_compile`, `read`, and the file's form. Does not hold: the compiler (imported only on a miss).
 
     <cache_dir>/<key>.bpf = MAGIC, sha256 of the filter, the filter
     key = sha256 of (FORMAT, machine, all of the profile that shapes the filter), in hexadecimal
@@ -48,6 +48,17 @@ def read_or_compile(seccomp: Seccomp, cache_dir: str, arch: str | None = None) -
     finally:
         if directory >= 0:
             os.close(directory)
+
+
+def read(seccomp: Seccomp, cache_dir: str) -> bytes | None:
+    """The filter if it is there, for this machine. Raises Denied."""
+    directory = _open_directory(cache_dir)
+    if directory < 0:
+        return None
+    try:
+        return _read(directory, file_name(seccomp))
+    finally:
+        os.close(directory)
 
 
 def file_name(seccomp: Seccomp) -> str:
