@@ -1,7 +1,7 @@
 """Reads a command's request and has the runtime make the process.
 
-Holds: `first_request`, `make`, `warm_up`. Does not
-hold: what becomes of it (`monitor.py`, `session.py`). Runs in a clerk (`service.py` says what that is).
+Holds: `first_request`, `make`, `write_down`, `warm_up`. Does not hold: what becomes of it (`monitor.py`,
+`session.py`). Runs in a clerk (`service.py` says what that is).
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import sys
 from atoll.base import errors, jsontext, timing
 from atoll.base.value import Value
 from atoll.guest import enter
-from atoll.monitor import foreign, record, sockets
+from atoll.monitor import foreign, keeper, record, sockets
 from atoll.monitor.protocol import (
+    ATTACH_SOCKET,
     CONTROL,
     DATA_MAX,
     NETWORK_SOCKET,
     REQUEST_MAX,
+    VERSION,
     FrameReader,
     Malformed,
     check_version,
@@ -61,18 +63,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from atoll.base.rollback import Rollback
     from atoll.monitor.spares import Spare
     from atoll.runtime.create import Created
     from atoll.runtime.early import Early
     from atoll.runtime.plan import InitPlan
 
 
+class Kept(Value):
+    """What the keeper of a container holds (`keeper.py`, and the socket for further commands), as descriptors."""
+
+    keeper: int
+    door: int
+
+
 class Made(Value):
     """The outcome of a request: the process and its descriptors by name (`pidfd`, `sync`, and `console`, or `stdin`,
     `stdout`, `stderr` as far as there are any), or the error. With `promise` the command will clean up,
-    with `start` it wants the container started as soon as it is on record."""
+    with `start` it wants the container started as soon as it is on record. `kept` are the lock of who keeps it and
+    its door, where the record was written beside the creation (`write_down`)."""
 
     charge: Charge
+    kept: Kept | None = None
     fds: Any = None
     error: errors.AtollError | None = None
     promise: bool = False
@@ -140,17 +152,43 @@ def _create(request: Create, *, promise: bool, start: bool, early: Early | None)
         stdio = None if request.terminal else open_stdio(stdin=request.stdin, run=request.run)
         inside = None if stdio is None else stdio.inside
         if request.runtime:
-            created: Created | foreign.Made = foreign.create(request, inside, start=start)
+            made = foreign.create(request, inside, start=start)
             if early is not None:
                 early.let_go()
-        else:
-            created = _create_own(request, inside, early)
+            return _made(charge, made, stdio, promise)
+        kept: list[Kept] = []
+
+        def recorded(pid: int, undo: Rollback) -> None:
+            kept.append(write_down(charge.replace(pid=pid), undo))
+
+        created = _create_own(request, inside, early, recorded)
     except (errors.AtollError, OSError) as error:
         return _failed(charge, stdio, error, f"create container {request.id[:12]}", promise)
-    return _made(charge, created, stdio, promise)
+    return _made(charge, created, stdio, promise).replace(kept=kept[0])
 
 
-def _create_own(request: Create, inside: tuple[int, int, int] | None, early: Early | None) -> Created:
+def write_down(charge: Charge, undo: Rollback) -> Kept:
+    """Take on the company of a container that is all but there: the lock before the record, so that who finds that
+    the process named there is dead, and the lock free, may take over; then the door. Raises Conflict, OSError."""
+    held = keeper.hold(charge.run)
+    if held is None:
+        raise errors.Conflict(f"somebody else keeps container {charge.id[:12]} company")
+    undo.push(os.close, held)
+    record.write_monitor(charge, pid=os.getppid(), version=VERSION)
+    undo.push(os.unlink, f"{charge.run}/{record.MONITOR_FILE}")
+    path = f"{charge.run}/{ATTACH_SOCKET}"
+    door = sockets.listen(path).detach()
+    undo.push(os.unlink, path)
+    undo.push(os.close, door)
+    return Kept(keeper=held, door=door)
+
+
+def _create_own(
+    request: Create,
+    inside: tuple[int, int, int] | None,
+    early: Early | None,
+    recorded: Callable[[int, Rollback], None],
+) -> Created:
     return runtime_create.create(
         container_id=request.id,
         spec=request.spec,
@@ -163,6 +201,7 @@ def _create_own(request: Create, inside: tuple[int, int, int] | None, early: Ear
         helpers=request.helpers,
         stands=request.stands,
         cloned=_hand_over_of(request.run),
+        recorded=recorded,
         early=early,
     )
 

@@ -16,19 +16,20 @@ from select import select
 
 from atoll.base import clock, errors, timing
 from atoll.base.loop import POLLIN
+from atoll.base.rollback import Rollback
 from atoll.guest.enter import NOTE, last_word
 from atoll.linux import process
 from atoll.linux.title import set_title
 from atoll.monitor import foreign, health, journal, keeper, record, usage
 from atoll.monitor.company import Company
-from atoll.monitor.creator import Made
+from atoll.monitor.creator import Made, write_down
 from atoll.monitor.keeper import LOST_STATUS, MOURN_SECONDS
 from atoll.monitor.logs import writer
 from atoll.monitor.peer import Peer
-from atoll.monitor.protocol import ATTACH_SOCKET, STDERR, STDOUT, VERSION, Malformed, check_version
+from atoll.monitor.protocol import STDERR, STDOUT, VERSION, Malformed, check_version
 from atoll.monitor.record import Charge
 from atoll.monitor.requests import LogPlan
-from atoll.monitor.sockets import accept, check_peer, listen, send_with_fds
+from atoll.monitor.sockets import accept, check_peer, send_with_fds
 from atoll.monitor.spawning import SHORT_SECONDS, spawn_aside
 from atoll.runtime import delete as runtime_delete
 from atoll.runtime import start as runtime_start
@@ -111,13 +112,8 @@ class Monitor(Company):
         peer.input, peer.promise = self.charge.stdin or self.charge.terminal, promise
         self.relay.add_peer(peer)
 
-    def open_door(self) -> int:
-        """Listen on `<run>/attach.sock`; returns the descriptor. Raises OSError."""
-        self.use_door(listen(f"{self.charge.run}/{ATTACH_SOCKET}").detach())
-        return self._listener
-
     def use_door(self, listener: int) -> None:
-        """Listen on a socket that is bound already."""
+        """Listen on a socket that is bound already: `<run>/attach.sock`."""
         os.set_blocking(listener, False)
         self._listener = listener
         self.loop.watch(listener, POLLIN, lambda _: self._admit())
@@ -350,17 +346,18 @@ def keep(made: Made, peer: Peer, line: socket, report: Callable[[int, str, int |
     # 1. From here on its end is ours to take in, whatever else fails.
     monitor.attend(charge.pid, fds)
     try:
-        # 2. Record before anyone is told (8): a command that dies now leaves something to be found. The lock before
-        #    the record: who finds that the process named there is dead, and the lock free, may take over.
-        held = keeper.hold(charge.run)
-        if held is None:
-            raise errors.Conflict(f"somebody else keeps container {charge.id[:12]} company")
-        record.write_monitor(charge, pid=os.getppid(), version=VERSION)
-        door = monitor.open_door()
+        # 2. Recorded before anyone is told (8): a command that dies now leaves something to be found. Our own runtime
+        #    has had that done beside the mounts.
+        kept = made.kept
+        if kept is None:
+            with Rollback() as undo:
+                kept = write_down(charge, undo)
+                undo.release()
+        monitor.use_door(kept.door)
         monitor.open_log()
         # 3. The monitor next: it has spares of all before the first byte of output, should this process be killed.
         spares = {k: v for k, v in fds.items() if k != "stdin"}
-        tell_monitor(line, charge, {**spares, "door": door, "keeper": held})
+        tell_monitor(line, charge, {**spares, "door": kept.door, "keeper": kept.keeper})
         report(charge.pid, charge.run, fds.get("console"))
     except (errors.AtollError, OSError) as error:
         monitor.fail(error)

@@ -55,6 +55,7 @@ def create(
     systemd: bool = False,
     stands: bool = False,
     cloned: Callable[[int], None] | None = None,
+    recorded: Callable[[int, Rollback], None] | None = None,
     early: Early | None = None,
 ) -> Created:
     """Create a container in the run directory `run` (made by the caller, mode 0700, empty).
@@ -65,8 +66,9 @@ def create(
     keyring of its own with `keyring`, its root by pivot_root(2), or without `pivot` by moving the mount.
     `early` is an init that waits already and has been told of the request: it is used where it fits, or let go.
     `rootless`: do without cgroups that may not be made; None to find out. `cloned` is called with the pid of the init
-    while an ordinary user can still open its namespaces: later it is not dumpable. `stands`: `InitPlan`'s. Raises
-    AtollError; then the cgroup, the process and the files in `run` are gone.
+    while an ordinary user can still open its namespaces: later it is not dumpable. `recorded` is called with it once
+    the state is written, beside the init's mounts: what it makes it registers to be undone. `stands`: `InitPlan`'s.
+    Raises AtollError, or what `recorded` raises; then the cgroup, the process and the files in `run` are gone.
     """
     validate(spec, has_root=root is not None)
     linux, proc = spec.linux, spec.process
@@ -227,6 +229,9 @@ def create(
             ),
         )
         undo.push(os.unlink, f"{run}/{state.FILE}")
+        if recorded is not None:
+            recorded(pid, undo)
+        timing.mark("record")
 
         # P4, P5
         heard = await_ready(
