@@ -242,25 +242,30 @@ def finish(engine: Engine, container_id: str, *, remove: bool) -> None:
                 return
             # A failed start: the monitor is still taking it apart. What does not end in time is made to.
             engine.driver.wait(run, place, _END_SECONDS)
-        record = _record(engine, container_id)
+        known = _known(engine, container_id)
         # The volumes that go with the container are those that nobody named.
-        mounts = record.mounts if record is not None else ()
-        remove_all(engine, container_id, tuple([mount.source for mount in mounts if mount.anonymous]))
-    if record is not None and record.pod:
+        mounts = known[0].mounts if known is not None else ()
+        remove_all(engine, container_id, tuple([mount.source for mount in mounts if mount.anonymous]), known)
+    if known is not None and known[0].pod:
         from atoll.engine.pods.ended import after_end
 
-        after_end(engine, record.pod)
+        after_end(engine, known[0].pod)
 
 
-def _record(engine: Engine, container_id: str) -> Record | None:
+def _known(engine: Engine, container_id: str) -> tuple[Record, str] | None:
+    """Its record and its name."""
     try:
-        return Record.from_text(engine.store.container(container_id).record)
+        row = engine.store.container(container_id)
     except errors.NotFound:
         return None
+    return Record.from_text(row.record), row.name
 
 
-def remove_all(engine: Engine, container_id: str, volumes: tuple[str, ...]) -> None:
+def remove_all(
+    engine: Engine, container_id: str, volumes: tuple[str, ...], known: tuple[Record, str] | None = None
+) -> None:
     """Remove everything of a container, under its lock. Each step finds its work done by a killed predecessor.
+    `known` are its record and name where they were just read.
 
     Processes before the files that they use; the directory, which is the lock, after all other files, so that nobody
     else begins; the row, which says that there is something to do, last.
@@ -288,18 +293,14 @@ def remove_all(engine: Engine, container_id: str, volumes: tuple[str, ...]) -> N
         for source in volumes:
             volume_store.remove_tree(engine, os.path.dirname(source))
     files.remove_tree(place)
-    gone = _attributes(engine, container_id)
+    if known is None:
+        try:
+            known = _known(engine, container_id)
+        except errors.AtollError:  # damaged: nothing can be said of it
+            pass
     engine.store.remove_container(container_id)
-    if gone is not None:
-        note.note(engine, "container", "destroy", container_id, **gone)
-
-
-def _attributes(engine: Engine, container_id: str) -> dict[str, str] | None:
-    try:
-        row = engine.store.container(container_id)
-        return note.attributes_of(Record.from_text(row.record), row.name)
-    except errors.AtollError:
-        return None
+    if known is not None:
+        note.note(engine, "container", "destroy", container_id, **note.attributes_of(*known))
 
 
 def cleanup(engine: Engine, container_id: str) -> None:
