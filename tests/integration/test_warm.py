@@ -162,6 +162,39 @@ def held(pid: int, folder: str) -> list[str]:
     return [path for path in found if path.startswith(folder)]
 
 
+LOOK = """readlink /proc/self/ns/ipc
+for f in /dev/* /dev/pts/*; do stat -c '%n %F %a %u %g %t %T' $f; readlink $f; done
+cat /sys/class/net/lo/flags /proc/sys/kernel/hostname; ls /proc/acpi /sys/firmware /dev/shm /dev/mqueue
+cut -d ' ' -f 4- /proc/self/mountinfo"""
+
+
+def test_a_container_of_an_init_that_was_ready_is_like_any_other(
+    warm: Atoll, busybox: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was mounted before it was asked for (`runtime/usual.py`) is what is mounted otherwise."""
+
+    def look() -> tuple[str, str]:
+        result = warm("run", "--rm", busybox, "sh", "-c", LOOK)
+        space, _, rest = result.out.partition("\n")
+        return space, re.sub(r"[0-9a-f]{12,64}|writable/.*?,", "ID", rest)
+
+    def prepared() -> str | None:
+        """What one says whose IPC namespace was there before."""
+        there = set()
+        for one in processes.everyone():
+            if one.title.startswith("atoll:[spare"):
+                try:
+                    there.add(os.readlink(f"/proc/{one.pid}/ns/ipc"))
+                except OSError:
+                    continue
+        space, rest = look()
+        return rest if space in there else None
+
+    of_spare = until(prepared, 120)
+    monkeypatch.setitem(warm.env, "ATOLL_SPAWNER", "off")
+    assert of_spare == look()[1]
+
+
 def test_a_closed_input(warm: Atoll) -> None:
     assert warm("ps", "-q", before=lambda: os.close(0)).code == 0
     assert not ran_warm(warm, "ps", preexec_fn=lambda: os.close(0))

@@ -36,12 +36,13 @@ from atoll.base import errors, launch
 from atoll.cli import thin
 from atoll.cli.quick import DOOR, VERSION, WARM
 from atoll.engine import paths
+from atoll.engine.config import Config
 from atoll.engine.containers import defaults
 from atoll.linux import memory, signals
 from atoll.linux.title import set_title
 from atoll.monitor import sockets
 from atoll.monitor.spares import COMMAND
-from atoll.runtime import seccomp
+from atoll.runtime import seccomp, usual
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ class Door:
         self.directory = launch.directory()
         thin.keep(self.directory)
         # What most containers are to have, for all forks.
+        usual.expect(defaults.mounts(shm_size=Config().shm_size, terminals_group=True))
         try:
             seccomp.keep(
                 frozenset(defaults.ATOLL_CAPABILITIES), paths.Paths(data=data_root, run=run_root).seccomp_cache

@@ -6,6 +6,7 @@ Source: capabilities(7), include/uapi/linux/capability.h. Does not hold: which o
 from __future__ import annotations
 
 import ctypes
+import errno
 
 from atoll.linux.libc import SYS_capget, SYS_capset, syscall
 from atoll.linux.process import PR_CAP_AMBIENT, PR_CAPBSET_DROP, PR_CAPBSET_READ, prctl
@@ -84,12 +85,13 @@ def drop_bounding(keep: int) -> None:
     for number in range(64):
         if not keep >> number & 1:
             try:
-                if prctl(PR_CAPBSET_READ, number):
-                    prctl(PR_CAPBSET_DROP, number)
-            except OSError:
-                if number < len(NAMES) and number <= last_cap():
+                prctl(PR_CAPBSET_DROP, number)
+            except OSError as error:
+                if number >= len(NAMES) or number > last_cap():
+                    return  # past the last capability of this kernel
+                # Without CAP_SETPCAP, EPERM: what is not there need not go.
+                if error.errno != errno.EPERM or prctl(PR_CAPBSET_READ, number):
                     raise
-                return  # past the last capability of this kernel
 
 
 def set_ambient(mask: int) -> None:

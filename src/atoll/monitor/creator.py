@@ -33,6 +33,7 @@ from atoll.monitor.stdio import Stdio, open_stdio
 from atoll.runtime import create as runtime_create
 from atoll.runtime import early as early_init
 from atoll.runtime import exec as runtime_exec
+from atoll.runtime import usual
 from atoll.runtime.cgroups.detect import detect
 from atoll.runtime.sync import LIMIT
 from atoll.runtime.validate import validate
@@ -238,6 +239,7 @@ def begin_early(spare: Spare) -> Early | None:
 def _await_plan(end: socket, spare: Spare) -> InitPlan | None:
     """In an early init: make ready, read the request as it came to the creator, then what the creator made of it."""
     spare.warm(INIT)
+    made = usual.make()
     raw = end.recv(LIMIT)
     if not raw:
         return None
@@ -248,13 +250,20 @@ def _await_plan(end: socket, spare: Spare) -> InitPlan | None:
         request = Create.from_json(message.get("request"))
     except (errors.AtollError, ValueError, AttributeError):
         return None  # its creator tells what is wrong with it
+    early_init.enter(request.spec)
     take_rlimits(request.caller)
     plan = early_init.receive(
         end, container_id=request.id, spec=request.spec, root=request.root, bundle=request.bundle, run=request.run
     )
     if plan is None:
         return None
-    return plan.replace(held=(spare.report.fileno(),), ready=lambda: spare.learn(INIT))
+    trees = usual.trees_for(request.spec, made)
+    return plan.replace(
+        held=(spare.report.fileno(),),
+        ready=lambda: spare.learn(INIT),
+        trees=trees,
+        dev_filled=bool(trees),
+    )
 
 
 def execute(request: Exec) -> Made:

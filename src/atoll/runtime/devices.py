@@ -1,7 +1,8 @@
 """`/dev`: the standard nodes and links, those the spec adds, and the console.
 
-Holds: `make_devices`, `make_links`, `bind_console`. Works on a descriptor of the container's `/dev` taken right after
-its mount, so that a swap of `/dev` or of a node in it meets nothing (CVE-2025-52565, CVE-2025-62161).
+Holds: `make_devices`, `make_links`, `fill` (both, ahead of time), `bind_console`. Works on a descriptor of the
+container's `/dev` taken right after its mount, so that a swap of `/dev` or of a node in it meets nothing
+(CVE-2025-52565, CVE-2025-62161).
 Source: config-linux.md "Default Devices", runtime-linux.md "Dev symbolic links".
 """
 
@@ -97,16 +98,27 @@ def make_links(root: Root, *, own_devpts: bool) -> None:
     """The links of runtime-linux.md, and `ptmx` into the container's own devpts. What the image brings under these
     names stays. Raises OSError."""
     with Root(root.make_directories("/dev")) as dev:
-        for name, target in _LINKS:
-            _link(dev, name, target)
-        if os.path.exists("/proc/kcore"):
-            _link(dev, "core", "/proc/kcore")
-        if own_devpts:
-            try:
-                os.unlink("ptmx", dir_fd=dev.fd)  # another instance's multiplexer would open foreign terminals
-            except FileNotFoundError:
-                pass
-            os.symlink("pts/ptmx", "ptmx", dir_fd=dev.fd)
+        _make_links(dev, own_devpts=own_devpts)
+
+
+def fill(dev: Root, *, own_devpts: bool) -> None:
+    """The default devices and the links in an empty `/dev` that is not mounted yet. Raises OSError."""
+    for device in DEFAULT_DEVICES:
+        _make_node(dev, device.path.rpartition("/")[2], device)
+    _make_links(dev, own_devpts=own_devpts)
+
+
+def _make_links(dev: Root, *, own_devpts: bool) -> None:
+    for name, target in _LINKS:
+        _link(dev, name, target)
+    if os.path.exists("/proc/kcore"):
+        _link(dev, "core", "/proc/kcore")
+    if own_devpts:
+        try:
+            os.unlink("ptmx", dir_fd=dev.fd)  # another instance's multiplexer would open foreign terminals
+        except FileNotFoundError:
+            pass
+        os.symlink("pts/ptmx", "ptmx", dir_fd=dev.fd)
 
 
 def _link(directory: Root, name: str, target: str) -> None:

@@ -1,16 +1,17 @@
 """An init that is cloned before anybody has asked for a container, and waits to be told what it is to be.
 
-Holds: `Early`, `begin`, `fits`, `hand` (the creator's side), `receive` (the init's). Does not hold: what it then does
-(`init.py`), when one is made (`monitor/service.py`).
+Holds: `Early`, `begin`, `fits`, `hand` (the creator's side), `enter`, `receive` (the init's). Does not hold: what it
+then does (`init.py`), what it makes while it waits (`usual.py`), when one is made (`monitor/service.py`).
 
-    creator                                          early init, in new pid and network namespaces alone
-    begin: clone                                ──►  waits; end of file ends it
-    the request as it came                      ──►  reads it, as its creator does at the same time
+    creator                                          early init, in new pid, network and IPC namespaces alone
+    begin: clone                                ──►  makes what is always alike (`usual.py`), waits; end of file
+                                                     ends it
+    the request as it came                      ──►  reads it, as its creator does at the same time; `enter`
     hand: what else the plan holds, descriptors ──►  `receive` puts the two together; from here on as any init
 
-It makes the other namespaces (`InitPlan.unshared`) when it begins: a mount namespace is a copy of what is mounted,
-and a copy made too early would lack what was mounted since. A new network namespace copies nothing of the host's but
-defaults of sysctls.
+It makes the other namespaces (`enter`) when there is a request: a mount namespace is a copy of what is mounted,
+and a copy made too early would lack what was mounted since; a new UTS namespace has the host's name of that moment. A
+new network or IPC namespace copies nothing of the host's but defaults of sysctls.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from atoll.spec.rootfs import RootPlan
     from atoll.spec.runtime import Process, Spec
 
-FLAGS = process.CLONE_NEWPID | process.CLONE_NEWNET
+FLAGS = process.CLONE_NEWPID | process.CLONE_NEWNET | process.CLONE_NEWIPC
 FILTER_MAX = 8192
 """Most bytes of a filter that travels in one packet with the rest."""
 
@@ -131,6 +132,17 @@ def hand(end: socket, plan: InitPlan) -> None:
     end.sendmsg([jsontext.dumps(message).encode()], rights, MSG_NOSIGNAL)
 
 
+def enter(spec: Spec) -> None:
+    """Make the namespaces that the request asks for and that are not there yet, but the cgroup's (`init.py` says
+    when). The creator may still do without this init; then they go with it. Raises OSError."""
+    kinds = {one.type for one in spec.linux.namespaces if not one.path} if spec.linux is not None else set()
+    flags = 0
+    for kind, flag in (("mount", process.CLONE_NEWNS), ("uts", process.CLONE_NEWUTS)):
+        flags |= flag if kind in kinds else 0
+    if flags:
+        process.unshare(flags)
+
+
 def receive(
     end: socket, *, container_id: str, spec: Spec, root: RootPlan | None, bundle: str, run: str
 ) -> InitPlan | None:
@@ -153,7 +165,7 @@ def receive(
         bundle=bundle,
         run=run,
         new_namespaces=told["namespaces"],
-        unshared=told["namespaces"] & ~(FLAGS | process.CLONE_NEWCGROUP),
+        begun=True,
         user_namespace=False,
         id=container_id,
         cgroup_mounts=tuple(mounts),

@@ -77,8 +77,6 @@ def _become_container(plan: InitPlan, end: socket) -> None:
 
     if timing.enabled():
         timing.begin()
-    if plan.unshared:
-        process.unshare(plan.unshared)
     # The way to the mount point may be closed to the mapped root: held while we still are the caller.
     place = os.open(plan.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if plan.root is not None else -1
     opened: list[int] = []
@@ -101,7 +99,7 @@ def _become_container(plan: InitPlan, end: socket) -> None:
     joined = _CgroupJoined(plan, end)
     if not any(entry.type == "cgroup" for entry in spec.mounts):
         joined()
-    if plan.new_namespaces & process.CLONE_NEWNET:
+    if plan.new_namespaces & process.CLONE_NEWNET and not plan.begun:
         netdevice.set_up("lo")
     if plan.new_namespaces & process.CLONE_NEWNS:
         # Nothing mounted from here on may show on the host; its later unmounts still reach us (slave).
@@ -125,9 +123,10 @@ def _become_container(plan: InitPlan, end: socket) -> None:
     joined()
     timing.mark("mounts")
     if not any(e.destination.rstrip("/") == "/dev" and rootfs.is_bind(e) for e in spec.mounts):
-        if plan.mount_namespace or not plan.bound_devices:  # they would be bound into the caller's own mounts
-            devices.make_devices(root, linux.devices, by_bind=plan.bound_devices)
-        devices.make_links(root, own_devpts=any(e.type == "devpts" for e in spec.mounts))
+        if not plan.dev_filled:
+            if plan.mount_namespace or not plan.bound_devices:  # they would be bound into the caller's own mounts
+                devices.make_devices(root, linux.devices, by_bind=plan.bound_devices)
+            devices.make_links(root, own_devpts=any(e.type == "devpts" for e in spec.mounts))
         rootfs.seal_dev(root, spec.mounts)
     console = -1
     if proc.terminal:

@@ -41,9 +41,10 @@ class InitPlan(Value):
     three descriptors that become 0, 1 and 2 (None with a terminal, or to inherit); `held` are further ones that
     the init needs, `trees` prepared mounts by their index in the spec's; `placed`: `placement.py` has something to
     do; `servers` lead to those who show parts of the root (`served.py`); with `open_sources` the init opens the
-    mounts' sources while it still is the caller. `unshared` namespaces are made by the init itself, whose clone was
-    made beforehand (`early.py`); `ready` is called before its last word. `stands`: the program stands for another,
-    elsewhere, and gets the socket to the creator as descriptor 3, to say there whether that one runs."""
+    mounts' sources while it still is the caller. `begun`: the init was cloned beforehand (`early.py`): its
+    namespaces are there, and the loopback is up; with `dev_filled` its /dev is among the `trees` and has the
+    default nodes and links (`usual.py`); `ready` is called before its last word. `stands`: the program stands for
+    another, elsewhere, and gets the socket to the creator as descriptor 3, to say there whether that one runs."""
 
     spec: Spec
     process: Process
@@ -69,7 +70,8 @@ class InitPlan(Value):
     pivot: bool = True
     id: str = ""
     stands: bool = False
-    unshared: int = 0
+    begun: bool = False
+    dev_filled: bool = False
     ready: Callable[[], None] | None = None
 
 

@@ -200,11 +200,12 @@ def mount_all(
     label: str | None = None,
     before_cgroups: Callable[[], None] | None = None,
 ) -> None:
-    """Mount `mounts` of config.json in their order. `trees` are detached mounts that the creator has prepared, by
-    their index in `mounts`; `label` is for SELinux; `before_cgroups` is called before a mount of type cgroup.
-    Raises AtollError naming the mount."""
+    """Mount `mounts` of config.json in their order, but those of type cgroup last where nothing lies in them: the
+    creator is still making the cgroup (`before_cgroups`), and so neither waits for the other. `trees` are detached
+    mounts that were prepared, by their index in `mounts`; `label` is for SELinux; `before_cgroups` is called before a
+    mount of type cgroup. Raises AtollError naming the mount."""
     prepared = dict(trees)
-    for index, entry in enumerate(mounts):
+    for index, entry in sorted(enumerate(mounts), key=lambda one: _can_wait(one[1], mounts)):
         if entry.type == "cgroup" and before_cgroups is not None:
             before_cgroups()
         try:
@@ -212,6 +213,13 @@ def mount_all(
         except OSError as error:
             source = f"{entry.source} ({entry.type})" if entry.type and not is_bind(entry) else f"{entry.source}"
             raise errors.from_os_error(error, f"mount {source} on {entry.destination} in the container") from error
+
+
+def _can_wait(entry: Mount, mounts: tuple[Mount, ...]) -> bool:
+    place = entry.destination.rstrip("/") + "/"
+    return entry.type == "cgroup" and not any(
+        f"{other.destination}/".startswith(place) for other in mounts if other is not entry
+    )
 
 
 def is_bind(entry: Mount) -> bool:
@@ -238,7 +246,7 @@ def _mount_one(
     else:
         place = root.make_directories(entry.destination)
         try:
-            tree = _new_mount(entry, options, place, label)
+            tree = _numbered_anew(prepared) if prepared >= 0 else new_mount(entry, options, place, label)
         except BaseException:
             os.close(place)
             raise
@@ -277,10 +285,24 @@ def _fill(place: int, tree: int) -> None:
         fill_if_empty(place, tree)
 
 
-def _new_mount(entry: Mount, options: mount_options.MountOptions, place: int, label: str | None) -> int:
+def _numbered_anew(tree: int) -> int:
+    """A mount of the same file system that comes after those made meanwhile: mountinfo lists by their numbers, and a
+    program may count on the root's being the first. Before Linux 6.15 only what is attached can be cloned (EINVAL);
+    there, but for 6.8 to 6.14, mountinfo goes by the order of attaching."""
+    try:
+        again = m.open_tree("", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH, dir_fd=tree)
+    except OSError:
+        return tree
+    os.close(tree)
+    return again
+
+
+def new_mount(entry: Mount, options: mount_options.MountOptions, place: int = -1, label: str | None = None) -> int:
+    """A file system, detached. `place` is where it is to be mounted, as far as that is known: a tmpfs without a mode
+    takes the one that it covers. Raises OSError, AtollError."""
     fstype = entry.type or "none"
     data = list(options.data)
-    if fstype == "tmpfs" and not any(key == "mode" for key, _ in data):
+    if fstype == "tmpfs" and place >= 0 and not any(key == "mode" for key, _ in data):
         data.append(("mode", f"{stat.S_IMODE(os.fstat(place).st_mode):o}"))  # as the directory it covers
     if label and fstype not in ("proc", "sysfs", "cgroup2", "mqueue"):
         data.append(("context", label))
@@ -374,9 +396,9 @@ def _cgroup_mount(item: CgroupMount, attributes: int) -> int:
 
 
 def hide(root: Root, paths: tuple[str, ...]) -> None:
-    """`linux.maskedPaths`: a directory gets an empty read-only tmpfs, a file the null device. Absent ones are
-    passed over. Raises OSError."""
-    null = -1
+    """`linux.maskedPaths`: a directory gets an empty read-only tmpfs, the same for all, a file the null device.
+    Absent ones are passed over. Raises OSError."""
+    null = empty = -1
     try:
         for path in paths:
             try:
@@ -385,8 +407,14 @@ def hide(root: Root, paths: tuple[str, ...]) -> None:
                 continue
             try:
                 if stat.S_ISDIR(os.fstat(place).st_mode):
-                    options: list[tuple[str, str | None]] = [("nr_blocks", "1"), ("nr_inodes", "1"), ("mode", "755")]
-                    _attach(m.new_filesystem("tmpfs", options, _SAFE | m.MOUNT_ATTR_RDONLY), place, path)
+                    if empty < 0:
+                        options: list[tuple[str, str | None]] = [("nr_blocks", "1"), ("nr_inodes", "1")]
+                        options.append(("mode", "755"))
+                        empty = m.new_filesystem("tmpfs", options, _SAFE | m.MOUNT_ATTR_RDONLY)
+                        m.move_mount(empty, place, path)
+                        continue
+                    # One that is attached can be cloned: a mount of its own on the same file system.
+                    _attach(m.open_tree("", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH, dir_fd=empty), place, path)
                 else:
                     if null < 0:
                         null = open_null()
@@ -394,8 +422,9 @@ def hide(root: Root, paths: tuple[str, ...]) -> None:
             finally:
                 os.close(place)
     finally:
-        if null >= 0:
-            os.close(null)
+        for fd in (null, empty):
+            if fd >= 0:
+                os.close(fd)
 
 
 def open_null() -> int:
