@@ -158,7 +158,8 @@ def test_the_flags_are_those_of_our_commands():
                 assert flag[2:].partition("=")[0] in known, f"{kind}: {key}"
 
 
-WORDS = st.text(st.characters(codec="ascii", exclude_characters="\0\x0b\x0c\a\b"), max_size=12)
+# Not by a codec: the Hypothesis of Debian, by which these tests run as aarch64, knows none.
+WORDS = st.text("".join(sorted(set(map(chr, range(128))) - set("\0\x0b\x0c\a\b"))), max_size=12)
 
 
 @given(st.lists(WORDS.filter(lambda word: all(c.isprintable() or c in "\n\t\r" for c in word)), max_size=5))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from atoll.base import errors, files, jsontext, launch
-from atoll.engine.containers.bundle import is_whole
 from atoll.engine.containers.record import Record
 from atoll.monitor import restart
 from atoll.monitor.record import read_exit
@@ -106,6 +105,7 @@ def again(engine: Engine, container_id: str) -> None:
 
     Raises why its program does not run.
     """
+    from atoll.engine.containers.bundle import is_whole
     from atoll.engine.containers.launch import launch_detached
     from atoll.engine.containers.state import is_up, state_of
 
