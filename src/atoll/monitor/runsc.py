@@ -1,8 +1,9 @@
 """What gVisor's runsc needs to be told, and a host to look like, beside what every OCI runtime is given.
 
 Holds: `is_it`, `with_network`, `with_room`, `without_filter`, `without_cgroup`, `before_start`. Does not hold: how a
-runtime is called (`foreign.py`). gVisor's own network stack takes the interfaces and addresses of the container's namespace for
-itself, as it finds them at the start: so bridge, names, ports, rates and policies are those of any container.
+runtime is called (`foreign.py`). gVisor's own network stack takes the interfaces and addresses of the container's
+namespace for itself, as it finds them at the start: so bridge, names, ports, rates and policies are those of any
+container.
 """
 
 from __future__ import annotations
