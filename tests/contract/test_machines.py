@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -21,6 +22,7 @@ from atoll.vm.closure import closure
 from atoll.vm.machine import KVM, Driver, Link, Machine
 from kit import processes, vm
 from kit.sandbox import Sandbox
+from kit.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
 MEMORY = 224
@@ -131,10 +133,28 @@ def test_nothing_is_left_of_one_that_is_ended(start: Callable[[], Booted]):
         assert one.await_hello(SECONDS) is None
         session = one.child.pid
         assert _session(session)
-    deadline = time.monotonic() + 20
-    while _session(session):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: not _session(session))
+
+
+def test_it_ends_with_who_booted_it(start: Callable[[], Booted]):
+    """A command that makes a template and is killed: nobody is left to end the machine."""
+    told, say = os.pipe()
+    maker = os.fork()
+    if maker == 0:
+        try:
+            one = start()
+            up = one.await_hello(SECONDS) is None
+            os.write(say, str(one.child.pid if up else 0).encode())
+            time.sleep(1000)
+        finally:
+            os._exit(1)
+    os.close(say)
+    session = int(os.read(told, 16) or 0)
+    os.close(told)
+    assert session
+    os.kill(maker, signal.SIGKILL)
+    os.waitpid(maker, 0)
+    until(lambda: not _session(session))
 
 
 def _session(number: int) -> list[int]:
@@ -152,4 +172,11 @@ def test_a_program_that_is_not_here_is_named(driver: Driver, monkeypatch: pytest
     monkeypatch.setattr(type(driver), "program", "no-such-vmm")
     assert "no-such-vmm is not here" in str(driver.probe().reason)
     with pytest.raises(errors.Unsupported, match="no-such-vmm"):
-        boot("/nowhere", "/nowhere/agent.img", memory=64, cpus=1, accel="tcg", driver=driver.name)
+        boot(
+            kernel.Kernel(path="/nowhere", digest=""),
+            "/nowhere/agent.img",
+            memory=64,
+            cpus=1,
+            accel="tcg",
+            driver=driver.name,
+        )

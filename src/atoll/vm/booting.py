@@ -14,12 +14,13 @@ from select import POLLIN, poll
 
 from atoll.base import errors, files
 from atoll.base.rollback import Rollback
-from atoll.linux import tsc
+from atoll.linux import process, tsc
 from atoll.vm.drivers import named
 from atoll.vm.machine import TCG, Machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from atoll.vm.kernel import Kernel
@@ -88,6 +89,7 @@ class Booted:
                 pass_fds=by.descriptors(machine),
                 env=by.environment(),
                 start_new_session=True,
+                preexec_fn=end_with(os.getpid()),
             )
             self._undo.push(self._end)
             for one in (port, control, console):
@@ -154,6 +156,18 @@ def boot(
     """Start a machine of `driver`, whose closure `agent_image` is part of; `warm`: it does everything once before it
     says that it is there. Raises Unsupported, OSError."""
     return Booted(kernel, agent_image, memory=memory, cpus=cpus, accel=accel, warm=warm, driver=driver)
+
+
+def end_with(parent: int) -> Callable[[], None]:
+    """For a child, before it executes: the kernel kills it when `parent`, whose child it is, has ended in whatever way.
+    A guest would go on asking for its other end for ever."""
+
+    def before() -> None:
+        process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
+        if os.getppid() != parent:  # it has ended already
+            os._exit(1)
+
+    return before
 
 
 def meet(machine: Machine, driver: Driver) -> socket:
