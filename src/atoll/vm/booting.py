@@ -159,8 +159,8 @@ def boot(
 
 
 def end_with(parent: int) -> Callable[[], None]:
-    """For a child, before it executes: the kernel kills it when `parent`, whose child it is, has ended in whatever way.
-    A guest would go on asking for its other end for ever."""
+    """For a child of `parent`, before it executes: the kernel kills it when that has ended, in whatever way. A guest
+    would go on asking for its other end for ever."""
 
     def before() -> None:
         process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
