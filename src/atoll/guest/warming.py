@@ -24,6 +24,7 @@ from atoll.runtime.command import template
 from atoll.runtime.delete import delete
 from atoll.spec import runtime as oci
 from atoll.spec.rootfs import Overlay, RootPlan
+from atoll.vm.machine import EMULATED
 
 _PLACE = f"{setup.RUN}/warm"
 _JIT = "/proc/sys/net/core/bpf_jit_enable"
@@ -46,7 +47,8 @@ def warm_up() -> None:
         finally:
             state.BOOT_ID = drawn
         lent.prepare()
-        _interpret_filters()
+        if os.environ.get(EMULATED):
+            _interpret_filters()
     except (OSError, errors.AtollError) as error:  # a kernel without something: who needs it will be told
         sys.stderr.write(f"agent: made ready in part only: {error}\n")
     gc.collect()
@@ -56,7 +58,8 @@ def warm_up() -> None:
 
 def _interpret_filters() -> None:
     """A container's filter is asked about few calls (the kernel knows the answer to most by their number), and to
-    make machine code of it would be to have that translated, too. Raises OSError."""
+    make machine code of it would be to have that translated, too. A processor of its own has the machine code. Raises
+    OSError."""
     if os.path.exists(_JIT):
         files.write_file(_JIT, "0")
 

@@ -34,6 +34,8 @@ COMMAND_LINE = (
 WARM = "atoll_warm"
 """On the kernel's command line: what the kernel does not know goes into init's environment (bootparam(7)). A word
 with a dot in it would be a module's, and never reach init."""
+EMULATED = "atoll_emulated"
+"""The same, where instructions are translated before they are executed."""
 PORT_WORD = "atoll_port"
 """Where the port is no virtio port of its name: a terminal's path, or vsock:NUMBER."""
 INIT = "/init"
@@ -88,7 +90,8 @@ class Machine(Value):
     def command_line(self) -> str:
         """The kernel's."""
         words = COMMAND_LINE.format(init=INIT)
-        words += f" tsc_early_khz={self.tsc_khz}" if self.tsc_khz and self.accel == TCG else ""
+        if self.accel == TCG:
+            words += f" {EMULATED}=1" + (f" tsc_early_khz={self.tsc_khz}" if self.tsc_khz else "")
         return words + (f" {WARM}=1" if self.warm else "")
 
 

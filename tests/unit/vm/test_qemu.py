@@ -1,6 +1,6 @@
 import pytest
 
-from atoll.vm.machine import WARM, Link, Machine
+from atoll.vm.machine import EMULATED, WARM, Link, Machine
 from atoll.vm.qemu import EMPTY, Qemu
 
 BASE = Machine(
@@ -67,6 +67,8 @@ def test_an_emulated_machine_is_told_how_fast_it_counts():
     assert "tsc_early_khz=2500000" in line(tsc_khz=2_500_000)
     assert "tsc_early_khz" not in line()
     assert "tsc_early_khz" not in line(tsc_khz=2_500_000, accel="kvm")
+    assert f"{EMULATED}=1" in line()
+    assert EMULATED not in line(accel="kvm")
 
 
 @pytest.mark.parametrize("warm", [True, False])
