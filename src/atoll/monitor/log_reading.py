@@ -343,15 +343,17 @@ def _open(path: str) -> _Part | None:
 
 def _open_all(path: str) -> list[_Part]:
     """All files, oldest first. Opened newest first, so that a rotation meanwhile shows as a file met twice rather
-    than as one missed."""
+    than as one missed. While it moves them one number is nobody's, so that only two of them are the end."""
     parts: list[_Part] = []
-    number = 0
-    while True:
+    number = missing = 0
+    while missing < 2:
         part = _open(path if number == 0 else f"{path}.{number}")
         if part is None:
-            if number:
-                break
-        elif any(part.is_same(other) for other in parts):
+            missing += number > 0
+            number += 1
+            continue
+        missing = 0
+        if any(part.is_same(other) for other in parts):
             part.close()
         else:
             parts.append(part)

@@ -325,6 +325,20 @@ def test_tail_counts_across_compressed_files(compressed, count):
     assert [int(one) for one in poured] == read
 
 
+def test_a_rotation_half_way_hides_nothing(tmp_path):
+    """The writer renames the oldest first: one number after the other is free for a moment."""
+    path = str(tmp_path / "log")
+    writer = logs.JsonFile(path, 900, 1000)
+    for number in range(100):
+        writer.write(1, b"%d\n" % number, NOW)
+    writer.close()
+    names = sorted(os.listdir(tmp_path), key=lambda name: int(name[4:] or 0))
+    assert len(names) > 4
+    for free in range(len(names) - 1, -1, -1):
+        os.rename(f"{path}.{free}" if free else path, f"{path}.{free + 1}")
+        assert [int(e.data) for e in log_reading.read_log(path)] == list(range(100))
+
+
 def test_follow_meets_every_line_once_while_files_are_rotated_and_compressed(tmp_path):
     path = str(tmp_path / "log")
     pid = os.fork()
