@@ -54,8 +54,9 @@ def _reach(path: str) -> tuple[str, int]:
     return f"/proc/self/fd/{fd}/{name}", fd
 
 
-def listen(path: str, backlog: int = 128) -> socket:
-    """A listening socket bound to `path`, which must not exist, in a directory that is ours alone. Raises OSError."""
+def listen(path: str, backlog: int = 4096) -> socket:
+    """A listening socket bound to `path`, which must not exist, in a directory that is ours alone. As many may wait
+    there as the kernel allows (net.core.somaxconn): eight hundred at once are no fault. Raises OSError."""
     server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     name, fd = _reach(path)
     try:

@@ -9,6 +9,9 @@ from atoll.base import errors, jsontext
 from atoll.runtime import state
 
 _WAIT_MS = 10_000
+_ROUNDS = 12
+"""How often an init that is busy still is waited for so long: where hundreds start at once, each has little of a
+processor."""
 
 
 def start(run: str, *, wait: bool = False) -> None:
@@ -28,7 +31,7 @@ def start(run: str, *, wait: bool = False) -> None:
         # Non-blocking: should the init die while we look, nobody would ever open the other end.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            _await_byte(fd, pidfd, record.id)
+            _await_byte(fd, pidfd, record)
             os.unlink(path)
             if wait:
                 _await_program(fd)
@@ -42,14 +45,18 @@ def start(run: str, *, wait: bool = False) -> None:
         _run_poststart(run, record)
 
 
-def _await_byte(fd: int, pidfd: int, name: str) -> None:
+def _await_byte(fd: int, pidfd: int, record: state.State) -> None:
     import select
 
+    name, rounds = record.id, 0
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     poller.register(pidfd, select.POLLIN)
     while True:
         ready = dict(poller.poll(_WAIT_MS))
+        if not ready and rounds < _ROUNDS and _is_ours(record.pid):
+            rounds += 1
+            continue
         if not ready:  # no writer: a `start` that was killed half-way had released the init
             raise errors.FailedPrecondition(f"cannot start container {name}: it does not wait to be started")
         if fd in ready:
@@ -61,6 +68,14 @@ def _await_byte(fd: int, pidfd: int, name: str) -> None:
                     raise
         if pidfd in ready:
             raise errors.FailedPrecondition(f"cannot start container {name}: its init has ended")
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether the init executes what we do: it has not come to the fifo yet. False where that is not to be told."""
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pid}/exe"), os.stat("/proc/self/exe"))
+    except OSError:
+        return False
 
 
 def _await_program(fd: int) -> None:
