@@ -15,6 +15,7 @@ import pytest
 
 from kit import processes
 from kit.command import Atoll
+from kit.waiting import until
 
 SLEEP = ("sleep", "600")
 
@@ -300,3 +301,21 @@ def test_user_namespaces_of_root(atoll: Atoll, busybox: str, userns: str):
     )
     assert first == second
     assert ("4294967295" in first) == (userns == "host")
+
+
+def test_a_restart_is_no_end_for_its_pod(atoll: Atoll, busybox: str):
+    """The pod stops with its last container, and this one is down for a moment: its end is told all the same."""
+    atoll.good("pull", "-q", busybox)
+    atoll.good("pod", "create", "--network", "none", "--exit-policy", "stop", "--name", "p")
+    atoll.good("run", "-d", "--pod", "p", "--name", "only", busybox, "sleep", "600")
+    for _ in range(8):
+        pid = atoll.state("only")["Pid"]
+        atoll.good("restart", "-t", "0", "only")
+        assert atoll.state("only")["Pid"] != pid
+        atoll.good("internal", "pod", atoll.inspect("only")["Id"])  # whoever tells of the end, and is late
+        assert atoll.good("pod", "ps", "--format", "{{.Status}}") == "Running"
+    until(lambda: not any("internal" in one.title for one in processes.descendants(os.getpid())))
+    assert atoll.good("pod", "ps", "--format", "{{.Status}}") == "Running"
+    atoll.good("stop", "-t", "0", "only")
+    until(lambda: atoll.good("pod", "ps", "--format", "{{.Status}}") == "Exited")
+    atoll.good("pod", "rm", "-f", "p")

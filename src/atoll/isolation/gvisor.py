@@ -93,11 +93,11 @@ def _try(program: str, platform: str) -> int | str:
     place = tempfile.mkdtemp(prefix="atoll-gvisor-")
     words = [program, "--root", place, FLAG, platform, "--network", "none", "--ignore-cgroups"]
     words += ["do", os.path.realpath(sys.executable), "-SI", "-c", _CODE]
+    here = {**os.environ, "TMPDIR": place}  # its bundle is left behind by one that is killed
+    pipe = subprocess.PIPE
     try:
         # No stream of it may be the host's null device: runsc gives its streams to `nobody`.
-        with subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-        ) as child:
+        with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, env=here, start_new_session=True) as child:
             try:
                 out, said = child.communicate(timeout=SECONDS)
             except subprocess.TimeoutExpired:

@@ -49,10 +49,29 @@ def restart(
         _restart_going(
             engine, row.id, lambda: stop(engine, row.id, timeout=timeout, signum=signum, warn=warn, stays=True)
         )
+    elif row.pod is not None:
+        _restart_in_pod(
+            engine, row.id, row.pod, lambda: stop(engine, row.id, timeout=timeout, signum=signum, warn=warn)
+        )
     else:
         stop(engine, row.id, timeout=timeout, signum=signum, warn=warn)
         start(engine, row.id)
     events.container(engine, row.id, "restart")
+
+
+def _restart_in_pod(engine: Engine, container_id: str, pod: str, end: Callable[[], None]) -> None:
+    """Its pod, which may stop with its last container, does not take this for the end; unless it does not start."""
+    from atoll.engine.pods.ended import after_end, coming_back
+
+    lock = coming_back(engine, container_id)
+    try:
+        end()
+        start(engine, container_id)
+    except errors.AtollError:
+        lock.release()
+        after_end(engine, pod)
+        raise
+    lock.release()
 
 
 def _restart_going(engine: Engine, container_id: str, end: Callable[[], None]) -> None:

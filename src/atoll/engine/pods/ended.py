@@ -5,7 +5,9 @@ Source: podman-pod-create(1), --exit-policy.
 
 from __future__ import annotations
 
-from atoll.base import errors
+import os
+
+from atoll.base import errors, files
 from atoll.engine.containers.state import RESTARTING, is_up, state_of
 from atoll.engine.pods import rows
 from atoll.engine.pods.each import members
@@ -30,6 +32,29 @@ def ended(engine: Engine, container: str) -> None:
         after_end(engine, row.pod)
 
 
+RESTART = "restart.lock"
+"""A file in the bundle of a pod's container, locked by whoever stops it to start it again."""
+
+
+def coming_back(engine: Engine, container: str) -> files.FileLock:
+    """A held lock: until it is released, or its holder has ended, this container's end is no end for its pod. Raises
+    OSError."""
+    lock = files.FileLock(f"{engine.paths.container(container)}/{RESTART}")
+    lock.acquire()
+    return lock
+
+
+def _comes_back(engine: Engine, container: str) -> bool:
+    path = f"{engine.paths.container(container)}/{RESTART}"
+    if not os.path.exists(path):
+        return False
+    lock = files.FileLock(path)
+    if not lock.acquire(blocking=False):
+        return True
+    lock.release()
+    return False
+
+
 def after_end(engine: Engine, pod: str) -> None:
     """Stop the pod if its policy says so and none of its containers goes on or is about to be started again."""
     row = rows.by_id(engine.store, pod)
@@ -37,7 +62,7 @@ def after_end(engine: Engine, pod: str) -> None:
         return
     for one in members(engine, row, infra=False):
         status = state_of(engine, one.id)
-        if is_up(status) or status.status == RESTARTING:
+        if is_up(status) or status.status == RESTARTING or _comes_back(engine, one.id):
             return
     from atoll.engine.pods.stop import stop
 
