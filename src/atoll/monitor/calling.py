@@ -20,6 +20,7 @@ import time
 from atoll.base import errors, files, jsontext
 from atoll.base.value import Value
 from atoll.linux import mount, process
+from atoll.runtime.streams import is_null
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,12 +138,6 @@ def _own_null() -> int:
         return os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
 
-def _is_null(fd: int) -> bool:
-    """Whether a descriptor is a null device. Raises OSError."""
-    info = os.fstat(fd)
-    return stat.S_ISCHR(info.st_mode) and info.st_rdev == os.makedev(1, 3)
-
-
 def _until_closed(fd: int, deadline: float) -> bytes:
     """What the fork says before it executes; b"" when it did."""
     found = b""
@@ -171,7 +166,7 @@ def _become(call: Call, asked: int, said: int) -> None:
             call.before()
         null = _own_null()
         # Lifted first: one of the three may be what another is about to be put over.
-        lifted = [os.dup(null if _is_null(fd) else fd) for fd in (call.stdio or (null, null, null))]
+        lifted = [os.dup(null if is_null(os.fstat(fd)) else fd) for fd in (call.stdio or (null, null, null))]
         for number, fd in enumerate(lifted):
             os.dup2(fd, number, inheritable=True)
         if not os.read(asked, 1):

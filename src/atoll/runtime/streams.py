@@ -1,6 +1,6 @@
 """The init's standard descriptors: a terminal of the container's own, or the three that the caller gave.
 
-Holds: `open_console`, `open_here`, `set_stdio`. Does not hold: the caller's side of a terminal
+Holds: `open_console`, `open_here`, `set_stdio`, `is_null`. Does not hold: the caller's side of a terminal
 (`command/console.py`, `monitor`).
 """
 
@@ -74,12 +74,13 @@ def set_stdio(plan: InitPlan, console: int, identity: Identity) -> None:
         # `echo > /dev/stderr` opens the pipe anew: it must belong to the user (moby/moby#31243).
         try:
             info = os.fstat(number)
-            if info.st_uid != identity.uid and not _is_null(info):
+            if info.st_uid != identity.uid and not is_null(info):
                 os.fchown(number, identity.uid, -1)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EINVAL, errno.EROFS, errno.EBADF):
                 raise
 
 
-def _is_null(info: os.stat_result) -> bool:
+def is_null(info: os.stat_result) -> bool:
+    """Whether it is of a null device, which belongs to all of the host: nobody changes its owner."""
     return info.st_rdev == os.makedev(1, 3)

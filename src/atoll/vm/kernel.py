@@ -150,10 +150,6 @@ def extract(data: bytes, name: str) -> bytes:
     """The kernel in a file's content. Raises InvalidArgument, Unsupported."""
     if data[:4] == b"PK\x03\x04":
         return extract(*_in_wheel(data, name))
-    if data[:8] == AR:
-        from atoll.vm.package import Package
-
-        return extract(Package(data, name).kernel, f"{name}: vmlinuz")
     if data[:4] == b"\x7fELF":
         if struct.unpack_from("<H", data, 16)[0] == 3:  # ET_DYN
             return _wrapped(_bundle(data, name), name)
