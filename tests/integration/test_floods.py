@@ -167,6 +167,21 @@ def test_a_monitor_out_of_descriptors_goes_on_when_there_are_some(level: Level):
     assert ended == [3]
 
 
+def test_input_stays_open_whose_monitor_was_out_of_descriptors_as_it_was_left_alone(level: Level):
+    """The descriptor comes with a message, and is lost with it where no number is free."""
+    plan = level.plan("sh", "-c", "read x; exit 3", stdin=True, stdin_stays=True)
+    attachment = level.driver.create(plan)
+    attachment.start()
+    monitor = monitor_of(plan)
+    limits = resource.prlimit(monitor, resource.RLIMIT_NOFILE)
+    resource.prlimit(monitor, resource.RLIMIT_NOFILE, (4, limits[1]))
+    attachment.detach()
+    until(lambda: not level.processes("clerk"))
+    time.sleep(0.2)
+    resource.prlimit(monitor, resource.RLIMIT_NOFILE, limits)
+    answers(level, plan)
+
+
 def test_a_reader_that_leaves_in_the_middle(atoll: Atoll, busybox: str):
     """SIGPIPE's moment: no trace of Python, and the container can be removed."""
     for words in (("run", "--name", "talks", busybox, "yes"), ("attach", "--no-stdin", "talks")):

@@ -24,7 +24,18 @@ goes on. A monitor that is killed while its first clerk lives is replaced by tha
 from __future__ import annotations
 
 from _signal import SIG_IGN, set_wakeup_fd, signal  # type: ignore[import-not-found]
-from _socket import AF_UNIX, CMSG_LEN, MSG_CMSG_CLOEXEC, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
+from _socket import (
+    AF_UNIX,
+    CMSG_LEN,
+    MSG_CMSG_CLOEXEC,
+    MSG_CTRUNC,
+    MSG_PEEK,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+    socket,
+    socketpair,
+)
 from _struct import pack, unpack
 from fcntl import F_SETPIPE_SZ, fcntl
 from os import WNOHANG, close, closerange, fork, read, setsid, waitpid
@@ -131,10 +142,7 @@ def attend(
     while True:
         # 3. What the clerk left when it went to rest. One that was killed left nothing.
         line.setblocking(False)
-        try:
-            word, rights, _, _ = line.recvmsg(16, RIGHTS, MSG_CMSG_CLOEXEC)
-        except OSError:
-            word = b""
+        word, rights = _left(line)
         if word[:1] == b"s" and "sync" in fds:
             close(fds.pop("sync"))
         if word[:1] == b"g":  # the run directory has gone: neither door nor start may call for a clerk again
@@ -181,6 +189,20 @@ def attend(
                 timer.reaped(pid, ended)
         if ended == monitor.FINISHED:
             return
+
+
+def _left(line: socket) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+    """A clerk's last word, b"" if there is none, and the input that it kept open. Only looked at: a descriptor for
+    which there is no number just now would go with the message, and the program would take that for the end of its
+    input (unix(7), MSG_CTRUNC)."""
+    while True:
+        try:
+            word, rights, flags, _ = line.recvmsg(16, RIGHTS, MSG_CMSG_CLOEXEC | MSG_PEEK)
+        except OSError:
+            return b"", []
+        if not flags & MSG_CTRUNC:
+            return word, rights
+        sleep(SHORT_SECONDS)
 
 
 def alone(run: str, init: int, fds: dict[str, int], timer: health.Timer | None = None) -> int | None:
