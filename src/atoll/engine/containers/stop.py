@@ -118,6 +118,7 @@ def _await(engine: Engine, asked: _Asked) -> None:
     try:
         if left == 0.0 or not engine.driver.wait(run, place, left).ended:
             engine.driver.kill_all(run)
+            events.container(engine, asked.id, "kill", signal="9")
             if not _ends_at_once(engine, run, place) and not engine.driver.wait(run, place, _KILL_SECONDS).ended:
                 raise errors.Timeout(
                     f"container {asked.name} does not end, even by SIGKILL", hint="see dmesg on the host"
