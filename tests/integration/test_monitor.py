@@ -354,14 +354,14 @@ def test_a_flood_to_the_log_takes_bounded_memory(level):
         level, "sh", "-c", "read x; cat /dev/zero | head -c 60000000", log=True, stdin=True, stdin_stays=True
     )
     monitor = record.read_monitor(plan.run)
-    before = peak = processes.pss(monitor.pid)
+    before = peak = processes.anonymous(monitor.pid)
     attachment = level.driver.attach(plan.run, stdin=True)
     attachment.send_stdin(b"\n")
     attachment.detach()
     while not level.status(plan).ended:
-        peak = max(peak, processes.pss(monitor.pid)) if monitor.alive() else peak
+        peak = max(peak, processes.anonymous(monitor.pid)) if monitor.alive() else peak
         time.sleep(0.02)
-    # A twentieth of the flood: JSON's escapes (six bytes for one), their copies, and pages that are no longer shared.
+    # A twentieth of the flood: JSON's escapes (six bytes for one), and their copies.
     assert peak - before < 3 << 20
     assert sum(os.path.getsize(f"{plan.bundle}/{name}") for name in os.listdir(plan.bundle)) < 3 << 20
 
@@ -444,10 +444,9 @@ def test_a_signal_overtakes_input_that_nobody_reads(level):
 
 def test_an_exec_does_not_wait_for_a_background_job_that_holds_its_output(level):
     plan = running(level, "sleep", "60")
-    start = time.monotonic()
-    out, _, ended = output(level.driver.exec(level.exec_plan(plan, "sh", "-c", "sleep 30 & echo done; exit 1")))
+    out, _, ended = output(level.driver.exec(level.exec_plan(plan, "sh", "-c", "sleep 300 & echo done; exit 1")))
     assert (out, ended["exit"]) == (b"done\n", 1)
-    assert time.monotonic() - start < 5
+    assert len(level.driver.pids(plan.run)) == 2  # the job is there still
 
 
 def test_a_log_that_cannot_be_written_costs_the_log_only(level):

@@ -18,7 +18,7 @@ import pytest
 
 from integration.test_runtime_safety import OVERWRITE, Sample, digest, interpreter, racer
 from kit import elf, processes
-from kit.bundle import Bundle, Runtime, words
+from kit.bundle import Bundle, Runtime
 
 assert racer  # a fixture
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

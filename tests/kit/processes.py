@@ -128,9 +128,19 @@ def namespaces(pid: int) -> dict[str, str]:
 
 def pss(pid: int) -> int:
     """The process' share of memory in bytes (/proc/PID/smaps_rollup)."""
+    return _rollup(pid, "Pss:")
+
+
+def anonymous(pid: int) -> int:
+    """The process' memory of no file in bytes, shared or not: it grows with what the process keeps, and not because
+    another process that shared it has ended."""
+    return _rollup(pid, "Anonymous:")
+
+
+def _rollup(pid: int, field: str) -> int:
     with open(f"/proc/{pid}/smaps_rollup") as stream:
         for line in stream:
-            if line.startswith("Pss:"):
+            if line.startswith(field):
                 return int(line.split()[1]) << 10
     return 0
 
