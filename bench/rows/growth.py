@@ -92,7 +92,7 @@ def _look(world: World, one: Atoll) -> dict[str, float]:
         "mounts": float(len(found.mounts) + len(found.outer_mounts)),
         "cgroups": float(len(found.cgroups)),
         "spawner's descriptors": float(len(os.listdir(f"/proc/{spawner.pid}/fd"))),
-        "spawner MiB": processes.pss(spawner.pid) / 2**20,
+        "spawner MiB": processes.anonymous(spawner.pid) / 2**20,
     }
 
 

@@ -13,9 +13,12 @@ import _signal  # type: ignore[import-not-found]
 import os
 import struct
 import sys
+import time
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
+from select import POLLIN, poll
 
 from atoll.base import errors, jsontext
+from atoll.guest.wire import ANSWER_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,10 +100,15 @@ def _stand(wanted: str) -> int:
 
 def serve(end: socket, door: socket, last: int = -1) -> int:
     """Stand for what was asked for at the door until it ends; the exit code. `end` is where an init says how it
-    went, `last` the file of its last word (-1: it has none)."""
+    went, `last` the file of its last word (-1: it has none). A guest that says neither that it runs nor why not is
+    not waited for longer than ANSWER_SECONDS: the keeper has it killed there, should it come to run yet."""
     for number in FORWARDED:
         _signal.signal(number, lambda number, _: _pass_on(door, number))
+    poller, until = poll(), time.monotonic() + ANSWER_SECONDS
+    poller.register(door, POLLIN)
     while True:
+        if end.fileno() >= 0 and not poller.poll(max(0.0, until - time.monotonic()) * 1000):
+            return refused(end, errors.Timeout("the guest does not answer"))
         data = door.recv(PACKET_MAX)
         if not data:
             leave_word(last, {"error": None if end.fileno() >= 0 else "its machine has ended"})

@@ -1,6 +1,9 @@
-"""The last word of who stands for a container: as it was left, or nothing."""
+"""Who stands for a process of a guest: its last word, as it was left or nothing, and its patience."""
 
 import os
+import signal
+import socket
+import threading
 
 import pytest
 from hypothesis import given
@@ -63,3 +66,24 @@ def test_noise_is_no_word(tmp_path_factory, said):
     assert oom in (True, False)
     assert signal is None or 1 <= signal <= 64
     assert why is None or why.isprintable()
+
+
+@pytest.mark.parametrize("first", [b"", b'{"is":"started"}'])
+def test_a_guest_that_never_answers_is_not_waited_for(first: bytes, monkeypatch: pytest.MonkeyPatch):
+    """But a program that runs may take as long as it likes to end."""
+    monkeypatch.setattr(enter, "ANSWER_SECONDS", 0.2)
+    ours, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    keeper, door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if first:
+        keeper.send(first)
+        threading.Timer(0.6, keeper.send, [b'{"is":"ended","code":3}']).start()
+    before = {number: signal.getsignal(number) for number in enter.FORWARDED}
+    try:
+        with ours, end, keeper, door:
+            code = enter.serve(end, door)
+            said = b"" if first else ours.recv(1 << 16)
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+    assert (code, b"timeout" in said) == ((3, False) if first else (125, True)), said
