@@ -1,7 +1,7 @@
 """Files that are whole or absent, locks, and removing trees.
 
-Holds: `write_atomic`, `unnamed`, reads, `remove_tree`, `FileLock`. Does not hold: paths inside a container's root
-(`linux/root.py` resolves those).
+Holds: `write_atomic`, `unnamed`, `Pending`, reads, `remove_tree`, `FileLock`. Does not hold: paths inside a
+container's root (`linux/root.py` resolves those).
 """
 
 from __future__ import annotations
@@ -51,6 +51,44 @@ def unnamed(folder: str) -> int:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.unlink(path)
         return fd
+
+
+class Pending:
+    """A new file, private to its owner, that has no name until it is whole: who is killed while it is written leaves
+    nothing (open(2), O_TMPFILE). On a file system without that it is `path` with `.tmp`, which the next one replaces.
+    Not for two at once: who makes `path` holds a lock. Raises OSError."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self._temporary = path, ""
+        folder = os.path.dirname(path) or "."
+        try:
+            self.fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+                raise
+            self._temporary = f"{path}.tmp"
+            unlink_if_present(self._temporary)
+            how = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self.fd = os.open(self._temporary, how, 0o600)
+
+    def keep(self) -> None:
+        """It is whole: written out, and there under its name. Raises OSError (EEXIST: something is there)."""
+        os.fsync(self.fd)
+        if self._temporary:
+            os.rename(self._temporary, self.path)
+            self._temporary = ""
+        else:  # a number of a directory makes Python call linkat(2), which can follow the link; link(2) cannot
+            os.link(f"/proc/self/fd/{self.fd}", self.path, src_dir_fd=self.fd, follow_symlinks=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self.fd)
+        if self._temporary:
+            unlink_if_present(self._temporary)
 
 
 def write_file(path: str, data: bytes | str, *, flags: int = os.O_WRONLY) -> None:

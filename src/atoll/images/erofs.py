@@ -56,21 +56,12 @@ def make(snapshots: Snapshots, chain_ids: Sequence[str]) -> ErofsImage:
     try:
         if os.path.exists(path):
             return _look(path)
-        temporary = f"{path}.tmp"
-        files.unlink_if_present(temporary)
         # Made by us, written by the tool in the map's namespace: it needs no right to the directory.
-        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
+        with files.Pending(path) as pending:
             with Worker(snapshots.idmap) as worker:
                 message = {"do": "erofs", "lower": plan.lower, "tool": tool, "uuid": _uuid(chain_ids[-1])}
-                worker.ask({**message, "place": place, "rootless": snapshots.idmap is not None}, [fd])
-            os.fsync(fd)
-            os.rename(temporary, path)
-        except BaseException:
-            files.unlink_if_present(temporary)
-            raise
-        finally:
-            os.close(fd)
+                worker.ask({**message, "place": place, "rootless": snapshots.idmap is not None}, [pending.fd])
+            pending.keep()
         files.sync_directory(os.path.dirname(path))
         _enable_verity(path)
         return _look(path)
@@ -81,19 +72,19 @@ def make(snapshots: Snapshots, chain_ids: Sequence[str]) -> ErofsImage:
 def remove(snapshots: Snapshots, chain_id: str) -> None:
     """Remove the image whose last layer this is; absent is fine."""
     path = path_of(snapshots, [chain_id])
-    files.unlink_if_present(path)
-    files.unlink_if_present(path + ".lock")
-    files.unlink_if_present(path + ".sha256")
+    for end in ("", ".tmp", ".lock", ".sha256"):
+        files.unlink_if_present(path + end)
 
 
 def listed(snapshots: Snapshots) -> list[str]:
-    """The last chainIDs of the images that are there for this id map."""
+    """The last chainIDs of the images that are there for this id map, half made or whole."""
     try:
         names = os.listdir(f"{snapshots.root}/erofs")
     except FileNotFoundError:
         return []
     end = f".{snapshots.key}.img"
-    return ["sha256:" + name.removesuffix(end) for name in names if name.endswith(end)]
+    whole = {name.removesuffix(".tmp") for name in names}
+    return sorted(["sha256:" + name.removesuffix(end) for name in whole if name.endswith(end)])
 
 
 def _tool() -> str:

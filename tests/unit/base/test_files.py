@@ -183,3 +183,48 @@ def test_a_tree_that_somebody_still_writes_to_a_little(tmp_path, monkeypatch):
     left[0] = 1000
     with pytest.raises(OSError, match="not empty"):
         files.remove_tree(str(tree))
+
+
+@pytest.fixture(params=["nameless", "named"])
+def pending(request, monkeypatch):
+    """On a file system that has files without names, and on one that has not."""
+    if request.param == "named":
+        real = os.open
+
+        def refuse(path, flags, *mode, **how):
+            if flags & os.O_TMPFILE == os.O_TMPFILE:
+                raise OSError(errno.EOPNOTSUPP, "no such thing")
+            return real(path, flags, *mode, **how)
+
+        monkeypatch.setattr(os, "open", refuse)
+    return request.param
+
+
+def test_a_pending_file_is_there_when_it_is_whole(tmp_path, pending):
+    path = tmp_path / "f"
+    with files.Pending(str(path)) as one:
+        os.write(one.fd, b"half")
+        assert os.listdir(tmp_path) == ([] if pending == "nameless" else ["f.tmp"])
+        os.write(one.fd, b" and half")
+        one.keep()
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"half and half", 0o600)
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_pending_file_that_fails_or_is_killed(tmp_path, pending):
+    path = tmp_path / "f"
+    with pytest.raises(ValueError, match="half way"), files.Pending(str(path)) as one:
+        os.write(one.fd, b"half")
+        raise ValueError("half way")
+    assert os.listdir(tmp_path) == []
+    child = os.fork()
+    if child == 0:
+        os.write(files.Pending(str(path)).fd, b"half")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.listdir(tmp_path) == ([] if pending == "nameless" else ["f.tmp"])
+    with files.Pending(str(path)) as one:  # what is left is in nobody's way
+        os.write(one.fd, b"whole")
+        one.keep()
+    assert path.read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == ["f"]
