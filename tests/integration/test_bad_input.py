@@ -233,6 +233,40 @@ def test_full_disk_while_unpacking(fresh, small_disk, debian: str):
     assert _kept(atoll.data) < 1 << 20
 
 
+@pytest.mark.parametrize("verb", ["commit", "import", "load"])
+def test_full_disk_while_an_image_is_made(fresh, small_disk, busybox: str, tmp_path, verb: str):
+    """The layer's blob has room, what is unpacked of it has not: neither is there afterwards."""
+    atoll = fresh(data=os.path.join(small_disk(56 << 20), "data"))
+    atoll.good("run", "--name", "web", busybox, "sh", "-c", "head -c 12000000 /dev/urandom > /big")
+    archive = str(tmp_path / "made.tar")
+    if verb == "import":
+        atoll.good("export", "-o", archive, "web")
+    else:
+        atoll.good("commit", "web", "made")
+        atoll.good("save", "-o", archive, "made")
+        atoll.good("rmi", "made")
+    before = _kept(atoll.data)
+    with open(f"{atoll.data}/ballast", "wb") as stream:
+        stream.write(bytes(20_000_000))
+    what = {"commit": ("web", "made"), "import": (archive, "made"), "load": ("-i", archive)}[verb]
+    atoll(verb, *what).failed(1, "space")
+    os.unlink(f"{atoll.data}/ballast")
+    assert _kept(atoll.data) < before + (1 << 20)
+    atoll.good(verb, *what)
+
+
+@pytest.mark.parametrize("name", ["Bad:Name", "busybox@sha256:" + "0" * 64])
+def test_a_wrong_name_costs_nothing(atoll, busybox: str, tmp_path, name: str):
+    """It is refused before a layer is written."""
+    atoll.good("run", "--name", "web", busybox, "sh", "-c", "echo x > /new")
+    archive = str(tmp_path / "made.tar")
+    atoll.good("export", "-o", archive, "web")
+    before = _kept(atoll.data)
+    atoll("commit", "web", name).failed(1, "invalid|digest")
+    atoll("import", archive, name).failed(1, "invalid|digest")
+    assert _kept(atoll.data) < before + 1000
+
+
 def _kept(folder: str) -> int:
     """Bytes of the files below it."""
     sizes = [os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(folder) for name in names]

@@ -45,6 +45,7 @@ def commit(engine: Engine, container: str, asked: Asked) -> str:
     from atoll.images import making as documents
     from atoll.images.ingest import Ingest
 
+    making.name_of(asked.name)
     row = engine.store.container(container)
     record = Record.from_text(row.record)
     image = engine.store.image(image_of(row, "commit"))

@@ -63,6 +63,7 @@ def bootstrap(engine: Engine, recipe: Recipe, name: str, *, tell: Callable[[str]
 
     from atoll.images import making as documents
 
+    making.name_of(name)
     mirror = recipe.mirror or _MIRRORS[recipe.distribution]
     created = clock.rfc3339(recipe.epoch * 10**9)
     config = documents.changed(documents.new_config(created), [f"ENV {_PATH}", 'CMD ["bash"]'])

@@ -36,6 +36,7 @@ def import_image(
     from atoll.images import making as documents
     from atoll.spec import platform as platforms
 
+    making.name_of(name)
     created = clock.rfc3339(time.time_ns())
     config = documents.new_config(created, platforms.parse(platform) if platform else None)
     config = documents.changed(config, changes)

@@ -1,7 +1,7 @@
 """An image made here: its documents go to the content store, its layers are unpacked, its row is written.
 
-Holds: `make`, `record`, `layers_of`, `config_of`, `content_lock`, `keep_within`. Does not hold: the documents
-themselves (`images/making.py`), the bytes of a layer (`snapshots/diff.py`). `commit` in a few lines:
+Holds: `make`, `record`, `name_of`, `layers_of`, `config_of`, `content_lock`, `keep_within`. Does not hold: the
+documents themselves (`images/making.py`), the bytes of a layer (`snapshots/diff.py`). `commit` in a few lines:
 
     with making.content_lock(engine), Ingest(engine.content()) as ingest:
         facts = diff.layer_of(engine.snapshots, container_id, engine.store.chain_ids(row.id), ingest.fd)
@@ -24,6 +24,7 @@ from atoll.spec import reference as references
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import TracebackType
     from typing import Any
 
     from atoll.engine.engine import Engine
@@ -33,16 +34,25 @@ if TYPE_CHECKING:
 
 
 class ContentLock:
-    """Held, as a block, while content is made that no row names yet: from before its first byte to after the row."""
+    """Held, as a block, while content is made that no row names yet: from before its first byte to after the row. A
+    block that fails for want of space leaves nothing that keeps the disk full."""
 
     def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._lock = files.FileLock(garbage.lock_path(engine))
 
     def __enter__(self) -> None:
         self._lock.acquire(shared=True)
 
-    def __exit__(self, *how: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._lock.release()
+        if isinstance(error, errors.Exhausted):
+            try:
+                garbage.collect(self._engine)
+            except (OSError, errors.AtollError) as second:
+                error.add_note(f"what came of it cannot be removed: {second}")
 
 
 def content_lock(engine: Engine) -> ContentLock:
@@ -78,6 +88,17 @@ def layers_of(engine: Engine, row: ImageRow) -> tuple[Descriptor, ...]:
     return manifest.layers
 
 
+def name_of(name: str | None) -> Reference | None:
+    """The name that an image is to be made under (None: none): to be asked before anything is made. Raises
+    InvalidArgument."""
+    if name is None:
+        return None
+    reference = references.parse(name)
+    if reference.digest is not None:
+        raise errors.InvalidArgument("refusing to create a tag with a digest reference")
+    return reference
+
+
 def make(
     engine: Engine,
     config: dict[str, Any],
@@ -93,9 +114,7 @@ def make(
     """
     from atoll.images import making
 
-    reference = references.parse(name) if name is not None else None
-    if reference is not None and reference.digest is not None:
-        raise errors.InvalidArgument("refusing to create a tag with a digest reference")
+    reference = name_of(name)
     store = engine.content()
     body = making.encode(config)
     store.put(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from atoll.base import errors
-from atoll.engine.images import garbage, making, moving
+from atoll.engine.images import making, moving
 from atoll.spec import reference as references
 
 TYPE_CHECKING = False
@@ -36,14 +36,7 @@ def pull(
     Raises what `images.pull` does, Denied by the policy, InvalidArgument for `host`, which is no image of a registry.
     """
     one = _pull if engine.config.registries_conf is None else _first_of
-    try:
-        return one(engine, name, progress=progress, platform=platform, all_platforms=all_platforms, options=options)
-    except errors.Exhausted as error:
-        try:
-            garbage.collect(engine)  # the blobs that came are not to be what keeps the disk full
-        except (OSError, errors.AtollError) as second:
-            error.add_note(f"what came of it cannot be removed: {second}")
-        raise
+    return one(engine, name, progress=progress, platform=platform, all_platforms=all_platforms, options=options)
 
 
 def _first_of(engine: Engine, name: str, **how: Any) -> PulledImage:
