@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 STANDS_MAX = 256
 """Processes in the guest that somebody on the host stands for, at most."""
 CONSOLE_MAX = 2048
-NOISE = ": warning: hub 0 is not connected"
-"""What QEMU says of every machine without a network."""
+NOISE = " is not connected to host network"
+"""What QEMU says of each of a machine's two networks that it has not."""
 QUEUE_MAX = 2 * wire.REQUEST_MAX
 """Bytes for the guest that wait at most."""
 
