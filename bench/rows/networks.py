@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from bench.harness import CommandFailed
 from bench.peers.bridged import HERE, PORT, AtollBridged, Bridged, DockerBridged, PodmanBridged
@@ -27,6 +28,7 @@ GOAL_MS = 15.0
 LEAST = 0.95
 SECONDS = 1.0
 MOST_ROUNDS = 9
+TROUBLE = (CommandFailed, ValueError, KeyError, IndexError, ZeroDivisionError, subprocess.TimeoutExpired)
 OUTER = 15201
 SERVER = "import socket\ns = socket.create_server(('0.0.0.0', 5202), backlog=4096)\nwhile True: s.accept()[0].close()"
 CLIENT = (
@@ -139,6 +141,25 @@ def interval(samples: Sequence[float]) -> tuple[float, float]:
     return ordered[max(off, 0)], ordered[n - 1 - max(off, 0)]
 
 
+def in_turn(benches: Sequence[Any], one: Callable[[Any], float], rounds: int) -> dict[str, list[float]]:
+    """Figures by engine, of each round one; each round begins with another engine. Raises what is in TROUBLE."""
+    figures: dict[str, list[float]] = {bench.engine.name: [] for bench in benches}
+    for number in range(rounds):
+        first = number % len(benches)
+        for bench in (*benches[first:], *benches[:first]):
+            figures[bench.engine.name].append(one(bench))
+    return figures
+
+
+def compared(own: Sequence[float], peer: Sequence[float], goal: float | None) -> tuple[str, str | None]:
+    """The ratios of the same rounds in words, and whether the goal is met (None: there is none)."""
+    ratios = [mine / other for mine, other in zip(own, peer, strict=True)]
+    low, high = interval(ratios)
+    ratio = statistics.median(ratios)
+    said = None if goal is None else f"≥ {goal:g}: {'met' if ratio >= goal else 'MISSED'}"
+    return f"{ratio:.2f} ({low:.2f} to {high:.2f})", said
+
+
 def _compared(
     title: str,
     one: Callable[[Bench], float],
@@ -147,24 +168,17 @@ def _compared(
     benches: list[Bench],
     rounds: int,
 ) -> Iterator[Result | str]:
-    figures: dict[str, list[float]] = {bench.engine.name: [] for bench in benches}
     try:
-        for number in range(rounds):
-            turn = benches[number % len(benches) :] + benches[: number % len(benches)]
-            for bench in turn:
-                figures[bench.engine.name].append(one(bench))
-    except (CommandFailed, ValueError, KeyError, IndexError, subprocess.TimeoutExpired) as error:
+        figures = in_turn(benches, one, rounds)
+    except TROUBLE as error:
         yield f"networks: {title}: {error}"
         return
     for name, found in figures.items():
         values: dict[str, float | str | None] = {"median": statistics.median(found), "rounds": str(len(found))}
         peers = [figures[peer] for peer in against if peer in figures]
         if name == "atoll" and peers:
-            ratios = [own / other for own, other in zip(found, max(peers, key=statistics.median), strict=True)]
-            low, high = interval(ratios)
-            ratio = statistics.median(ratios)
-            values["ratio to the better peer"] = f"{ratio:.2f} ({low:.2f} to {high:.2f})"
-            values["goal"] = f"≥ {goal:g}: {'met' if ratio >= goal else 'MISSED'}"
+            better = max(peers, key=statistics.median)
+            values["ratio to the better peer"], values["goal"] = compared(found, better, goal)
         yield Result("networks", f"{title}: {name}", values, [round(one, 4) for one in found])
 
 

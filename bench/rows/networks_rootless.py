@@ -16,7 +16,7 @@ from bench.harness import CommandFailed
 from bench.peers.bridged import HERE, PORT, THERE
 from bench.peers.ordinary import KINDS, Ordinary
 from bench.report import Options, Result
-from bench.rows.networks import MOST_ROUNDS, OUTER, SECONDS, interval
+from bench.rows.networks import MOST_ROUNDS, OUTER, SECONDS, TROUBLE, compared, in_turn
 from bench.world import World
 
 TITLE = "Networks of an ordinary user: throughput by each way out"
@@ -87,22 +87,16 @@ def measure(world: World, options: Options) -> Iterator[Result | str]:
 
 
 def _compared(title: str, one: Callable[[Bench], float], benches: list[Bench], rounds: int) -> Iterator[Result | str]:
-    figures: dict[str, list[float]] = {bench.engine.name: [] for bench in benches}
     try:
-        for number in range(rounds):
-            turn = number % len(benches)
-            for bench in benches[turn:] + benches[:turn]:
-                figures[bench.engine.name].append(one(bench))
-    except (CommandFailed, ValueError, KeyError, ZeroDivisionError, subprocess.TimeoutExpired) as error:
+        figures = in_turn(benches, one, rounds)
+    except TROUBLE as error:
         yield f"networks_rootless: {title}: {error}"
         return
     for name, found in figures.items():
         values: dict[str, float | str | None] = {"median": statistics.median(found), "rounds": str(len(found))}
         if name != PEER and PEER in figures:
-            ratios = [own / other for own, other in zip(found, figures[PEER], strict=True)]
-            low, high = interval(ratios)
-            ratio = statistics.median(ratios)
-            values["ratio to podman"] = f"{ratio:.2f} ({low:.2f} to {high:.2f})"
-            if "slirp4netns" in name or "pasta" in name:
-                values["goal"] = f"≥ 1: {'met' if ratio >= 1 else 'MISSED'}"
+            goal = 1.0 if "slirp4netns" in name or "pasta" in name else None
+            values["ratio to podman"], said = compared(found, figures[PEER], goal)
+            if said is not None:
+                values["goal"] = said
         yield Result("networks_rootless", f"{title}: {name}", values, [round(one, 4) for one in found])
