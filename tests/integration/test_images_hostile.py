@@ -26,6 +26,13 @@ from unit.snapshots.test_apply import snapshot, steps
 
 TOOL = os.path.abspath(hostile_tool.__file__)
 
+KNOWN = [
+    [Step("link", "a", "/"), Step("opaque", "a/b")],
+    [Step("link", "a", "b"), Step("dir", "b/c"), Step("opaque", "a/c/A"), Step("link", "a", "/")],
+    [Step("dir", "b/c"), Step("link", "b/a", "../b/./c"), Step("opaque", "b/a/é"), Step("opaque", "b/a")],
+]
+"""What was wrong once: marks by way of a link, which another process sets in the end."""
+
 
 def programs(number: int, chance: int) -> list[list[Step]]:
     """So many different ones, the same for the same seed."""
@@ -50,7 +57,7 @@ def test_any_layer_in_the_cage(sandbox: Sandbox, rng: random.Random, full: bool,
     canary = place / "canary"
     canary.mkdir(parents=True)
     (canary / "secret").write_text("untouched")
-    cases = programs(600 if full else 40, rng.randrange(1 << 32))
+    cases = [*KNOWN, *programs(600 if full else 40, rng.randrange(1 << 32))]
     for number, program in enumerate(cases):
         (place / f"{number}.tar").write_bytes(model.archive(program))
     if user is not None:

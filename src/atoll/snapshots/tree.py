@@ -103,9 +103,31 @@ class Tree:
         try:
             os.setxattr(fd, self.policy.opaque_xattr, b"y")
         except PermissionError:  # `trusted.` without CAP_SYS_ADMIN, as in `confine.py`
-            self.marks[path] = None
+            self.marks[self._without_links(path)] = None
         finally:
             os.close(fd)
+
+    def _without_links(self, path: bytes) -> bytes:
+        """Where a directory inside the root really is, now: a later entry may exchange the links on the way to it."""
+        done: list[bytes] = []
+        pending = path.split(b"/")[::-1]
+        while pending:
+            part = pending.pop()
+            if part == b"..":
+                del done[-1:]
+            if part in (b"", b".", b".."):
+                continue
+            try:
+                target = os.readlink(b"/".join([*done, part]), dir_fd=self.root_fd)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                done.append(part)
+                continue
+            if target.startswith(b"/"):
+                done = []
+            pending += target.split(b"/")[::-1]
+        return b"/".join(done)
 
     @staticmethod
     def _whiteout_at(parent_fd: int, base: bytes) -> bool:
