@@ -11,10 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 import hypothesis
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from kit.command import Atoll, Result
+
+pytestmark = pytest.mark.timeout(1800)  # 60 histories of 30 steps, with --full
 
 ABSENT, CREATED, RUNNING, PAUSED, EXITED = "absent", "created", "running", "paused", "exited"
 NAMES = ("aa", "bb", "cc")

@@ -60,8 +60,9 @@ FAULTS_MOST = 150
 """How many pages a spare may have had to copy after all before it tells of those that it wrote to."""
 LESSONS_MOST = 8
 """How often that is done for one kind: it takes two milliseconds."""
-MAKER_SECONDS = 5.0
-"""How long the spawner waits for the maker at most."""
+MAKER_SECONDS = 60.0
+"""How long the spawner waits for the maker at most. One that was killed is known at once; of 800 containers that were
+started at the same moment, on two processors, one waited for more than five."""
 PAGES_MOST = 4096
 RANGES_MOST = 3000
 

@@ -43,6 +43,16 @@ def test_a_life(engine):
     assert engine.containers(all=True) == []
 
 
+def test_a_container_that_is_being_made_is_created_as_docker_has_it(engine, monkeypatch):
+    """A monitor whose command was killed goes on making it."""
+    container_id = engine.create(RunRequest(image="busybox", name="web"))
+    engine.launch(container_id)
+    known = engine.driver.status
+    monkeypatch.setattr(engine.driver, "status", lambda *at: known(*at).replace(status="creating"))
+    assert status(engine, container_id) == "created"
+    assert engine.inspect_container("web")["State"]["Status"] == "created"
+
+
 def test_an_ended_container_starts_again_from_its_plan(engine):
     container_id = run(engine, name="web")
     engine.driver.end(engine.paths.container_run(container_id))

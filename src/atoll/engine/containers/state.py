@@ -2,6 +2,7 @@
 
 row  plan.json  processes found   exit.json   →  state
 yes  yes        never had any     no             created
+yes  yes        being made        no             created
 yes  yes        waiting           no             created
 yes  yes        running, frozen   no             running, paused
 yes  yes        none              yes            exited; created if its program never ran
@@ -23,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from atoll.engine.engine import Engine
 
+CREATING = "creating"
+"""The runtime's word (OCI, State), which Docker does not know."""
 RESTARTING = "restarting"
 """It has ended, and its monitor waits to have it started again."""
 
@@ -42,6 +45,8 @@ def state_of(engine: Engine, container_id: str) -> Status:
         status = engine.driver.status(run, place)  # launched to the end between the two looks, perhaps
         if status.status == LOST:
             return status.replace(status=EXITED)
+    if status.status == CREATING:
+        return status.replace(status=CREATED)
     if status.status == EXITED and os.path.exists(f"{place}/{RESTARTS_FILE}"):
         from atoll.engine.containers import restarting
 
