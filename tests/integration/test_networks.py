@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -276,6 +277,21 @@ def test_the_default_network(net: Atoll, busybox: str) -> None:
     with open(net.config, "w") as stream:
         stream.write('[network]\ndefault = "host"\n')
     assert "up0" in net.good("run", "--rm", busybox, "cat", "/proc/net/dev")
+
+
+@pytest.mark.parametrize("gone", [(), ("inet", "bridge")], ids=["rules-left", "rules-gone"])
+def test_a_store_where_another_was_removed(net: Atoll, gone: tuple[str, ...]) -> None:
+    """`rm -rf` of the data root leaves its bridge, which the next store at that place finds under its own name."""
+    net.good("run", "--rm", "--network", "bridge", "host", "true")
+    gateway = json.loads(net.good("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]["Gateway"]
+    net.end_spawner()
+    shutil.rmtree(net.data)
+    for family in gone:
+        subprocess.run(["nft", "delete", "table", family, "atoll"], check=True)
+    web(net, "--name", "web", "--network", "bridge", "-p", "8080:80")
+    assert json.loads(net.good("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]["Gateway"] == gateway
+    assert get("http://127.0.0.1:8080/")
+    assert fetch(net, f"http://{HOSTS[0]}/", "--network", "bridge") == f"{HOSTS[0]} sees {world.HERE}"
 
 
 def test_an_ordinary_user_without_a_way_out_is_told(rootless: Atoll, busybox: str) -> None:

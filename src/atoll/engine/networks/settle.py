@@ -280,10 +280,11 @@ def default_network(engine: Engine) -> NetworkRow:
         return rows.find(engine.store, DEFAULT)
     except errors.NotFound:
         pass
-    subnet = pool.free_subnet(taken_subnets(engine), default=True)
+    link = _default_link(engine)
+    subnet = _left_by_another(engine, link) or pool.free_subnet(taken_subnets(engine), default=True)
     made = Network(
         pools=(Pool(subnet=str(subnet), gateway=addresses.show(subnet.at(1))),),
-        link=_default_link(engine),
+        link=link,
         names=False,
     )
     row = NetworkRow(id=ids.new_id(), name=DEFAULT, created_at=time.time_ns(), network=made)
@@ -299,6 +300,33 @@ def _default_link(engine: Engine) -> str:
     if engine.uid == 0 and engine.paths.data == "/var/lib/atoll":
         return "atoll0"
     return f"at-{hash_of(engine.paths.data)}"
+
+
+def _left_by_another(engine: Engine, link: str) -> Subnet | None:
+    """The subnet of a bridge that is there under our name already: of a store whose directory was removed, where
+    another one is now. It is up and has its address, so this one goes on with it."""
+    if engine.uid != 0:
+        return None
+    from atoll.linux import rtnetlink
+    from atoll.linux.netlink import NETLINK_ROUTE, Netlink
+
+    try:
+        sock = Netlink(NETLINK_ROUTE)
+        try:
+            there = rtnetlink.link(sock, link)
+            if there is None or there.kind != "bridge":
+                return None
+            found = [(at, prefix) for index, at, prefix in rtnetlink.addresses(sock) if index == there.index]
+        finally:
+            sock.close()
+    except OSError as error:
+        raise errors.from_os_error(error, f"look for the bridge {link}") from error
+    ours = [one.net for row in rows.every(engine.store) for one in row.network.pools]
+    for at, prefix in found:
+        subnet = addresses.network_of(at, prefix)
+        if not subnet.six and at == subnet.at(1) and not any(subnet.overlaps(one) for one in ours):
+            return subnet
+    return None
 
 
 def hash_of(text: str) -> str:
