@@ -293,7 +293,10 @@ def test_kill_of_the_worker(warm: Atoll) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_reach_the_container(warm: Atoll, number: int) -> None:
-    child, _ = running(warm, *SLEEP[:-2], "sh", "-c", "sleep 600 & trap 'kill $!; exit 42' TERM INT HUP; wait")
+    script = "trap 'kill $!; exit 42' TERM INT HUP; sleep 600 & echo ready; wait"
+    child, _ = running(warm, *SLEEP[:-2], "sh", "-c", script)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"  # before, a first process does not hear them
     child.send_signal(number)
     child.communicate(timeout=30)
     assert child.returncode == 42

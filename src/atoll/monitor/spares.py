@@ -34,6 +34,7 @@ from _socket import (
 )
 from _struct import pack, unpack
 from errno import EAGAIN, EIO
+from fcntl import ioctl
 from resource import RUSAGE_SELF, getrusage
 from select import select
 
@@ -60,11 +61,17 @@ FAULTS_MOST = 150
 """How many pages a spare may have had to copy after all before it tells of those that it wrote to."""
 LESSONS_MOST = 8
 """How often that is done for one kind: it takes two milliseconds."""
-MAKER_SECONDS = 60.0
-"""How long the spawner waits for the maker at most. One that was killed is known at once; of 800 containers that were
-started at the same moment, on two processors, one waited for more than five."""
+TAKEN_SECONDS, MAKER_SECONDS = 5.0, 60.0
+"""How long the spawner waits for the maker to take a request up, and then for its answer. One that was killed is
+known at once; of 800 containers that were started at the same moment, on two processors, one waited for more than
+five."""
+SIOCOUTQ = 0x5411
 PAGES_MOST = 4096
 RANGES_MOST = 3000
+
+
+class NotTaken(OSError):
+    """The maker did not take a request up in its time, and was killed: so nobody else will serve it."""
 
 
 class Spares:
@@ -144,6 +151,8 @@ class Spares:
             return 0
         try:
             return self._answer()
+        except NotTaken:
+            return 0
         except OSError:
             self._dismiss()
             raise
@@ -161,10 +170,21 @@ class Spares:
         self.maker[1].sendmsg([what], [(SOL_SOCKET, SCM_RIGHTS, pack("i", fd))], MSG_DONTWAIT | MSG_NOSIGNAL)
 
     def _answer(self) -> int:
-        """The pid, 0 where there was no process to be had. Raises OSError."""
+        """The pid, 0 where there was no process to be had. Raises OSError, NotTaken."""
         assert self.maker is not None
-        line = self.maker[1]
-        answer = line.recv(4) if select([line], [], [], MAKER_SECONDS)[0] else b""
+        pid, line = self.maker
+        if not select([line], [], [], TAKEN_SECONDS)[0]:
+            # Stopped, so that it does not take it up meanwhile: what lies in its queue still (unix(7), SIOCOUTQ)
+            # nobody has, and nobody is to have any more.
+            os.kill(pid, 19)
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            if unpack("i", ioctl(line.fileno(), SIOCOUTQ, bytes(4)))[0]:
+                os.kill(pid, 9)
+                self._dismiss()
+                raise NotTaken(EAGAIN, "the maker of monitors takes up nothing")
+            os.kill(pid, 18)
+            select([line], [], [], MAKER_SECONDS)
+        answer = line.recv(4, MSG_DONTWAIT) if select([line], [], [], 0)[0] else b""
         if len(answer) < 4:
             raise OSError(EIO, "the maker of monitors does not answer")
         return int(unpack("i", answer)[0])

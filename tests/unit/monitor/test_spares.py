@@ -133,6 +133,35 @@ def test_a_maker_that_was_killed(some: Spares) -> None:
             pass
 
 
+def test_a_maker_that_takes_up_nothing(some: Spares, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed, and the connection is nobody else's: the spawner may serve it itself."""
+    monkeypatch.setattr(spares, "TAKEN_SECONDS", 0.1)
+    assert some.maker is not None
+    maker, _ = some.maker
+    os.kill(maker, signal.SIGSTOP)
+    ours, theirs = socket.socketpair()
+    assert some.clone(theirs.fileno()) == 0
+    assert some.maker is None
+    assert os.WTERMSIG(os.waitpid(maker, 0)[1]) == signal.SIGKILL
+    theirs.close()
+    assert ours.recv(10) == b""
+    ours.close()
+
+
+def test_a_maker_that_is_slow(some: Spares, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the request already: then its answer is waited for."""
+    monkeypatch.setattr(spares, "TAKEN_SECONDS", 0.0)
+    monkeypatch.setattr(spares, "ioctl", lambda *_: bytes(4))
+    assert some.maker is not None
+    ours, theirs = socket.socketpair()
+    pid = some.clone(theirs.fileno())
+    theirs.close()
+    assert pid > 0
+    assert ours.recv(10) == b"cloned"
+    ours.close()
+    assert os.waitpid(pid, 0)[0] == pid
+
+
 def test_a_new_lesson_takes_a_new_maker(some: Spares) -> None:
     assert some.maker is not None
     maker, _ = some.maker
