@@ -34,7 +34,6 @@ from _socket import (
 )
 from _struct import pack, unpack
 from errno import EAGAIN, EIO
-from fcntl import ioctl
 from resource import RUSAGE_SELF, getrusage
 from select import select
 
@@ -65,7 +64,6 @@ TAKEN_SECONDS, MAKER_SECONDS = 5.0, 60.0
 """How long the spawner waits for the maker to take a request up, and then for its answer. One that was killed is
 known at once; of 800 containers that were started at the same moment, on two processors, one waited for more than
 five."""
-SIOCOUTQ = 0x5411
 PAGES_MOST = 4096
 RANGES_MOST = 3000
 
@@ -174,11 +172,13 @@ class Spares:
         assert self.maker is not None
         pid, line = self.maker
         if not select([line], [], [], TAKEN_SECONDS)[0]:
-            # Stopped, so that it does not take it up meanwhile: what lies in its queue still (unix(7), SIOCOUTQ)
-            # nobody has, and nobody is to have any more.
+            from atoll.linux import unix
+
+            # Stopped, so that it does not take it up meanwhile: what lies in its queue still nobody has, and nobody is
+            # to have any more.
             os.kill(pid, 19)
             os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-            if unpack("i", ioctl(line.fileno(), SIOCOUTQ, bytes(4)))[0]:
+            if unix.unread(line.fileno()):
                 os.kill(pid, 9)
                 self._dismiss()
                 raise NotTaken(EAGAIN, "the maker of monitors takes up nothing")

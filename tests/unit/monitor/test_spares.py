@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from atoll.linux import unix
 from atoll.monitor import spares
 from atoll.monitor.spares import COMMAND, INIT, MONITOR, Spare, Spares
 
@@ -151,7 +152,7 @@ def test_a_maker_that_takes_up_nothing(some: Spares, monkeypatch: pytest.MonkeyP
 def test_a_maker_that_is_slow(some: Spares, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has the request already: then its answer is waited for."""
     monkeypatch.setattr(spares, "TAKEN_SECONDS", 0.0)
-    monkeypatch.setattr(spares, "ioctl", lambda *_: bytes(4))
+    monkeypatch.setattr(unix, "unread", lambda fd: False)
     assert some.maker is not None
     ours, theirs = socket.socketpair()
     pid = some.clone(theirs.fileno())
