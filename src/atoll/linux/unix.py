@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import struct
 
 SIOCOUTQ = 0x5411
 
@@ -11,4 +10,4 @@ SIOCOUTQ = 0x5411
 def unread(fd: int) -> bool:
     """Whether something that was sent by this socket lies in the other end's queue still (unix(7), SIOCOUTQ). Raises
     OSError."""
-    return struct.unpack("i", fcntl.ioctl(fd, SIOCOUTQ, bytes(4)))[0] != 0
+    return fcntl.ioctl(fd, SIOCOUTQ, bytes(4)) != bytes(4)

@@ -174,8 +174,8 @@ class Spares:
         if not select([line], [], [], TAKEN_SECONDS)[0]:
             from atoll.linux import unix
 
-            # Stopped, so that it does not take it up meanwhile: what lies in its queue still nobody has, and nobody is
-            # to have any more.
+            # Stopped, so that it does not take it up meanwhile: what lies in its queue still, nobody has, and nobody
+            # is to have any more.
             os.kill(pid, 19)
             os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             if unix.unread(line.fileno()):

@@ -140,6 +140,7 @@ def test_a_maker_that_takes_up_nothing(some: Spares, monkeypatch: pytest.MonkeyP
     assert some.maker is not None
     maker, _ = some.maker
     os.kill(maker, signal.SIGSTOP)
+    os.waitid(os.P_PID, maker, os.WSTOPPED | os.WNOWAIT)
     ours, theirs = socket.socketpair()
     assert some.clone(theirs.fileno()) == 0
     assert some.maker is None
