@@ -172,17 +172,17 @@ class Spares:
         assert self.maker is not None
         pid, line = self.maker
         if not select([line], [], [], TAKEN_SECONDS)[0]:
-            from atoll.linux import unix
+            from atoll.linux import signals, unix
 
             # Stopped, so that it does not take it up meanwhile: what lies in its queue still, nobody has, and nobody
             # is to have any more.
-            os.kill(pid, 19)
+            os.kill(pid, signals.SIGSTOP)
             os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             if unix.unread(line.fileno()):
-                os.kill(pid, 9)
+                os.kill(pid, signals.SIGKILL)
                 self._dismiss()
                 raise NotTaken(EAGAIN, "the maker of monitors takes up nothing")
-            os.kill(pid, 18)
+            os.kill(pid, signals.SIGCONT)
             select([line], [], [], MAKER_SECONDS)
         answer = line.recv(4, MSG_DONTWAIT) if select([line], [], [], 0)[0] else b""
         if len(answer) < 4:
