@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from atoll.guest import setup
 from kit import vm
 from kit.command import PATIENCE, Atoll
 from kit.waiting import until
 
 pytestmark = pytest.mark.timeout(600)
 BOOT = 240.0 * PATIENCE
-VM = ("--isolation", "vm")
+VM = ("--isolation", "vm", "--cap-add", "NET_ADMIN")
 SERVE = "while :; do hostname | nc -l -p 80; done"
 
 
@@ -26,6 +27,17 @@ def _has(net: Atoll, name: str, network: str, interface: str) -> None:
     assert f"inet {mine['IPAddress']}/{mine['IPPrefixLen']}" in shown, (network, shown)
     assert mine["MacAddress"] in shown
     assert "UP" in shown
+
+
+def _speaks_to_nobody(net: Atoll) -> None:
+    """What the guest sends while its interface is at no network is lost, as by a cable that ends nowhere: once, it
+    was kept by the machine, and nothing that came after it was sent."""
+    (spare,) = [word[:-1] for word in net.good("exec", "web", "ip", "link").split() if word.startswith(setup.SPARE)]
+    net.good("exec", "web", "ip", "link", "set", spare, "up")
+    net.good("exec", "web", "ip", "address", "add", "192.0.2.1/24", "dev", spare)
+    assert net("exec", "web", "nc", "-w", "2", "192.0.2.2", "80").code != 0
+    net.good("exec", "web", "ip", "address", "del", "192.0.2.1/24", "dev", spare)
+    net.good("exec", "web", "ip", "link", "set", spare, "down")
 
 
 def _fork(net: Atoll) -> None:
@@ -64,6 +76,7 @@ def test_networks_of_a_machine(net: Atoll, busybox: str, machine_store: str, ful
     assert "side" not in net.inspect("web")["NetworkSettings"]["Networks"]  # type: ignore[index]
     net.good("network", "disconnect", "back", "web")
     assert "eth1" not in net.good("exec", "web", "ip", "link")
+    _speaks_to_nobody(net)
     net.good("network", "connect", "--alias", "other", "side", "web")
     _has(net, "web", "side", "eth1")
     _answers(net, "web", "at-side")

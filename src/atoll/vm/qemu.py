@@ -20,6 +20,9 @@ PROGRAM = "qemu-system-x86_64"
 EMPTY = 16 << 40
 """Bytes of a disk that is not there: larger than any that a restored machine is given, as its kernel looks once."""
 HUB, SECOND, SPARE = 1, "second", "52:54:00:00:00:02"
+SINK = "sink"
+"""A port of the hub's with nothing behind it, while no tap is there. A hub none of whose ports takes anything keeps
+what the guest sends and is never asked for it again (net/hub.c): the interface sent nothing more, whatever came."""
 TCG_BUFFER = 64
 """MiB of translated code at most."""
 
@@ -107,21 +110,27 @@ def _link(machine: Machine) -> list[str]:
     # The second one is at a hub, to which a tap is brought then or now: what an interface is at never changes.
     spare = f"virtio-net-device,netdev=spare,id=net1,mac={SPARE}"
     words += ["-netdev", f"hubport,id=spare,hubid={HUB}", "-device", spare]
-    if machine.second is not None:
-        words += ["-netdev", f"tap,id={SECOND},fd={machine.second},vhost=off"]
-        words += ["-netdev", f"hubport,id={SECOND}-port,hubid={HUB},netdev={SECOND}"]
-    return words
+    if machine.second is None:
+        return [*words, "-netdev", f"hubport,id={SINK},hubid={HUB}"]
+    words += ["-netdev", f"tap,id={SECOND},fd={machine.second},vhost=off"]
+    return [*words, "-netdev", f"hubport,id={SECOND}-port,hubid={HUB},netdev={SECOND}"]
 
 
 def bring(control: Control, tap: int) -> None:
     """Bring a second network to the spare interface of a machine that runs, by the descriptor of its tap. Raises
-    Unavailable, Timeout."""
+    Unavailable, Timeout; then it has none, and another can be brought."""
     control.give(SECOND, tap)
     control.ask("netdev_add", type="tap", id=SECOND, fd=SECOND)
-    control.ask("netdev_add", type="hubport", id=f"{SECOND}-port", hubid=HUB, netdev=SECOND)
+    try:
+        control.ask("netdev_add", type="hubport", id=f"{SECOND}-port", hubid=HUB, netdev=SECOND)
+    except BaseException:
+        control.ask("netdev_del", id=SECOND)
+        raise
+    control.ask("netdev_del", id=SINK)
 
 
 def take_away(control: Control) -> None:
     """Take the second network from it. Raises as `bring`."""
+    control.ask("netdev_add", type="hubport", id=SINK, hubid=HUB)
     control.ask("netdev_del", id=f"{SECOND}-port")
     control.ask("netdev_del", id=SECOND)

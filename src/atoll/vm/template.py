@@ -20,11 +20,19 @@ from atoll.vm.closure import Closure
 from atoll.vm.kernel import Kernel
 from atoll.vm.qmp import Control
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 BOOT_SECONDS = 240.0
 SAVE_SECONDS = 60.0
 _CHUNK, _PAGE = 1 << 20, 1 << 12
 _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
 """The guest's memory is a file of ours, and no part of the saved devices."""
+_PARAMETERS: dict[str, Any] = {"announce-rounds": 0}
+"""The guest is not asked to announce itself: its addresses are new, whoever is to hear of them hears its first
+packet, and an interface taken down meanwhile stops its kernel for ever (virtnet_close waits, with the lock of all
+interfaces, for the work that takes this lock to announce)."""
 
 
 class Template(Value):
@@ -108,6 +116,7 @@ def restore(control: Control, state: int, seconds: float) -> None:
     """Take the saved devices of descriptor `state` in, and let the machine go on; its memory is
     there already. Raises Unavailable, Timeout."""
     control.ask("migrate-set-capabilities", capabilities=_CAPABILITIES)
+    control.ask("migrate-set-parameters", **_PARAMETERS)
     control.give("state", state)
     control.ask("migrate-incoming", uri="fd:state")
     control.wait_for("query-migrate", "status", "completed", ("none", "setup", "active"), seconds)

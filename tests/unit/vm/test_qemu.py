@@ -81,6 +81,8 @@ def test_a_second_network_is_at_the_spare_interface():
     text = line(link=Link(tap=22), second=23)
     assert "tap,id=second,fd=23" in text
     assert "hubport,id=second-port,hubid=1,netdev=second" in text
+    assert "id=sink" not in text
+    assert "-netdev hubport,id=sink,hubid=1" in line(link=Link(tap=22))
     for given in ({}, {"second": 23}, {"volumes": "/run/v"}, {"volumes": "/run/v", "second": 23}):
         words = line(**given).split()
         devices = [words[i + 1] for i, word in enumerate(words) if word == "-device"]
