@@ -14,17 +14,29 @@ LINK = {"name": "eth1", "mac": "021122334455", "mtu": 1500, "addresses": [["0a53
 
 
 class Control:
-    """A VMM that has all it is given."""
+    """A VMM that has all it is given, but for a command that it is to `refuse`. Its hub is never without a port that
+    takes what the guest sends."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.there = {"sink"}
+        self.refuse = ""
 
     def give(self, name: str, fd: int) -> None:
         os.fstat(fd)
         self.asked.append(f"getfd {name}")
 
     def ask(self, command: str, **words: Any) -> None:
-        self.asked.append(f"{command} {words['id']}")
+        name = words["id"]
+        self.asked.append(f"{command} {name}")
+        if self.refuse == self.asked[-1]:
+            raise errors.Unavailable("no")
+        if command == "netdev_add":
+            assert name not in self.there
+            self.there.add(name)
+        else:
+            self.there.remove(name)
+        assert self.there & {"sink", "second-port"}
 
 
 class Keeper:
@@ -51,7 +63,8 @@ def test_a_second_network_comes_and_goes() -> None:
     keeper, first = Keeper({**LINK, "mac": "020000000001"}), _tap()
     asked = _request(keeper, LINK, first)
     assert (asked["ask"], asked["link"], asked["files"]) == ("link", LINK, {"0": {}})
-    assert keeper.vmm.asked == ["getfd second", "netdev_add second", "netdev_add second-port"]
+    assert keeper.vmm.asked[0] == "getfd second"
+    assert keeper.vmm.there == {"second", "second-port"}
     with pytest.raises(OSError):
         os.fstat(first)  # it is the VMM's alone
     second = _tap()
@@ -59,10 +72,20 @@ def test_a_second_network_comes_and_goes() -> None:
         _request(keeper, LINK, second)
     with pytest.raises(OSError):
         os.fstat(second)
-    keeper.vmm.asked.clear()
     _request(keeper, {"gone": LINK["mac"]})
-    assert keeper.vmm.asked == ["netdev_del second-port", "netdev_del second"]
+    assert keeper.vmm.there == {"sink"}
     _request(keeper, LINK, _tap())
+
+
+def test_one_that_cannot_be_brought_leaves_nothing() -> None:
+    keeper = Keeper({**LINK, "mac": "020000000001"})
+    keeper.vmm.refuse = "netdev_add second-port"
+    with pytest.raises(errors.Unavailable):
+        _request(keeper, LINK, _tap())
+    assert keeper.vmm.there == {"sink"}
+    keeper.vmm.refuse = ""
+    _request(keeper, LINK, _tap())
+    assert keeper.vmm.there == {"second", "second-port"}
 
 
 def test_the_first_one_stays_where_it_is() -> None:
@@ -70,6 +93,7 @@ def test_the_first_one_stays_where_it_is() -> None:
     keeper = Keeper({**LINK, "mac": "020000000001"}, LINK)
     assert _request(keeper, {"gone": "020000000001"})["link"] == {"gone": "020000000001"}
     assert keeper.vmm.asked == []
+    assert keeper.vmm.there == {"sink"}
     with pytest.raises(errors.FailedPrecondition):
         _request(keeper, LINK, _tap())
 
