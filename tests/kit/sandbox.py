@@ -31,7 +31,8 @@ WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 """Which of the sessions that run side by side this is: each has ids of its own, which the kernel counts by."""
 FIRST_UID = 61500 + 10 * WORKER
 FIRST_SUBID = 200000 + 65536 * WORKER
-MEMORY_LIMIT = 10 << 30
+MEMORY_LIMIT = 14 << 30
+"""More than any test gives a part of it (`test_density.py`): a crowd that grows too large is not to end pytest."""
 PIDS_LIMIT = 6000
 
 
